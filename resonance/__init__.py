@@ -1,0 +1,46 @@
+"""Resonance: a frequency-domain neural network, and an honest test of every claim printed about it.
+
+Read the files in this order:
+
+    spectral        band transforms and their engines
+    polar           polar weights and interference
+    layers          BandMixing, ResonanceLayer
+    models          ResonanceNet, ResonanceTimeSeriesNet
+    training        ResonanceTrainer
+    data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
+    gradients, identification, complexity        what the notebooks measure
+    ledger, plots, report, runner                how a run becomes verdicts, figures and a report
+
+Names load on first use, so that importing one part does not load, or depend on, the others.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "BandMixing": "layers",
+    "Interference": "polar",
+    "PolarWeight": "polar",
+    "ResonanceLayer": "layers",
+    "ResonanceNet": "models",
+    "ResonanceTimeSeriesNet": "models",
+    "ResonanceTrainer": "training",
+    "TransformerEncoder": "baselines",
+    "DLinear": "baselines",
+    "Ridge": "baselines",
+    "analysis": "spectral",
+    "load_etth1": "data",
+    "synthesis": "spectral",
+}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

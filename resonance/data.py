@@ -1,0 +1,162 @@
+"""The public data: fetched once, its digest checked, and named in every result that saw it.
+
+A file is looked for in this order: the cache (`data/cache`), a mirror folder (the one that `RESONANCE_DATA` names,
+else `../shared/data` when it exists), then its canonical address.  Whatever the place, only a file with the recorded
+sha256 is used.  Where a file is not to be had at all, a real series that an installed library carries stands in, and
+says so in `Series.dataset`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pooch
+
+from .paths import ROOT
+
+CACHE = ROOT / "data" / "cache"
+TIMEOUT_S = 20.0
+
+
+class CorruptDataError(RuntimeError):
+    """A file's digest does not match the recorded one, even after it was fetched again."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public file: its name, canonical address, digest and licence."""
+
+    name: str
+    url: str
+    sha256: str
+    licence: str
+
+
+ETTH1 = Source(
+    name="ETTh1.csv",
+    url="https://raw.githubusercontent.com/zhouhaoyi/ETDataset/1d16c8f4f943005d613b5bc962e9eeb06058cf07/"
+    "ETT-small/ETTh1.csv",
+    sha256="f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
+    licence="CC BY-ND 4.0",
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """A multivariate series: `values` (steps, channels) float64, evenly sampled."""
+
+    dataset: str  # what every table, figure and ledger row calls it
+    values: np.ndarray
+    channels: tuple[str, ...]
+    period: int  # steps of its main cycle
+    step: str  # what one step is
+    stand_in: bool = False
+
+
+def sha256(path: Path) -> str:
+    """Return the hexadecimal sha256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def mirror() -> Path | None:
+    """Return the mirror folder, or None: `RESONANCE_DATA` when set (and nothing else), else `../shared/data`."""
+    named = os.environ.get("RESONANCE_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    if folder.is_dir():
+        return folder
+    if named:
+        warnings.warn(f"RESONANCE_DATA={named} is not a folder: no mirror is used", stacklevel=2)
+    return None
+
+
+def fetch(source: Source) -> Path | None:
+    """Return the path of the verified file, or None when neither cache, mirror nor network has it.
+
+    A cached file with a wrong digest is dropped; a download with a wrong digest is fetched once more.
+    Raises CorruptDataError, naming both digests, when what was found stays wrong.
+    """
+    cached = CACHE / source.name
+    if cached.exists():
+        if sha256(cached) == source.sha256:
+            return cached
+        cached.unlink()
+    folder = mirror()
+    mirrored = folder / source.name if folder else None
+    if mirrored and mirrored.exists() and sha256(mirrored) == source.sha256:
+        return mirrored
+    for _ in range(2):
+        try:
+            return Path(_download(source))
+        except ValueError as error:  # pooch: the digest does not match; it has dropped the file
+            corrupt: str | None = str(error)
+        except OSError:  # requests' errors are OSErrors: no network, or no such address
+            corrupt = None
+            break
+    if corrupt is None and mirrored and mirrored.exists():
+        corrupt = f"{mirrored} has sha256 {sha256(mirrored)}, expected {source.sha256}"
+    if corrupt is not None:
+        raise CorruptDataError(f"{source.name}: {corrupt} (fetched twice, wrong each time: nothing was kept)")
+    return None
+
+
+def _download(source: Source) -> str:
+    pooch.get_logger().setLevel(logging.ERROR)
+    return pooch.retrieve(
+        source.url,
+        known_hash=f"sha256:{source.sha256}",
+        fname=source.name,
+        path=CACHE,
+        downloader=pooch.HTTPDownloader(timeout=TIMEOUT_S),
+    )
+
+
+def load_etth1() -> Series:
+    """Return ETTh1: 17,420 hours of 7 channels of an electricity transformer; offline, the CO2 stand-in.
+
+    Raises CorruptDataError when the file found is not the published one.
+    Source: Zhou et al., Informer, AAAI 2021; CC BY-ND 4.0, so it is fetched and never redistributed.
+    """
+    path = fetch(ETTH1)
+    return load_co2() if path is None else load_csv(path, dataset="ETTh1", period=24, step="hour")
+
+
+def load_csv(path: str | Path, *, dataset: str, period: int, step: str) -> Series:
+    """Return a series from a CSV whose first column is a date and whose others are channels.
+
+    Raises ValueError, naming the column, for text or non-finite numbers in a channel and for an empty table.
+    """
+    table = pd.read_csv(path).iloc[:, 1:]
+    if table.empty:
+        raise ValueError(f"{path}: expected a date column, then channels, and at least one row")
+    for name, column in table.items():
+        if not pd.api.types.is_numeric_dtype(column) or not np.isfinite(column.to_numpy()).all():
+            raise ValueError(f"{path}: column {name!r} holds text, gaps or non-finite numbers")
+    return Series(dataset, table.to_numpy(np.float64), tuple(map(str, table.columns)), period, step)
+
+
+def load_co2() -> Series:
+    """Return the stand-in: 2,284 weeks of atmospheric CO2 at Mauna Loa, carried by statsmodels.
+
+    Gaps (59 weeks) are filled linearly.  Source: Keeling and Whorf, 2004; public domain.
+    """
+    from statsmodels.datasets import co2
+
+    values = co2.load_pandas().data["co2"].interpolate().to_numpy(np.float64)[:, None]
+    return Series("CO2 at Mauna Loa (stand-in)", values, ("co2",), period=52, step="week", stand_in=True)
+
+
+# What a notebook may name under "data" in its metadata, and the files behind the name.
+DATASETS: dict[str, tuple[Source, ...]] = {"ETTh1": (ETTH1,)}
+
+
+def available(dataset: str) -> bool:
+    """Return whether the real files of a data set are to be had here and now; fetches them if they are."""
+    return all(fetch(source) is not None for source in DATASETS[dataset])

@@ -1,0 +1,135 @@
+"""The models of the family, from the layers: sequence to sequence, and forecasting.
+
+ResonanceNet             projection -> resonance layers -> projection
+ResonanceTimeSeriesNet   the past's kept band -> polar weights and a low-rank interference -> the future's band
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .layers import ResonanceLayer
+from .polar import PolarWeight, complex_matmul
+from .spectral import analysis, check_sequences, synthesis
+
+
+class ResonanceNet(nn.Module):
+    """Sequence to sequence: input projection, `num_layers` resonance layers, LayerNorm, output projection.
+
+    (batch, n, input_dim) -> (batch, n, output_dim); output_dim is input_dim unless given.  Every n that gives a band
+    of at least num_frequencies is accepted; `window` fixes the grid, as in `BandMixing`.
+    Raises ValueError for a wrong shape or a band too short, NotImplementedError where the holographic memory is
+    asked for: this version has none, and `holographic_capacity` is only checked and kept.
+    Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden) and the two projections.  No attention, no product of two
+    tokens, no key-value cache.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        num_frequencies: int = 64,
+        hidden_dim: int = 256,
+        num_layers: int = 4,
+        holographic_capacity: int = 1000,
+        dropout: float = 0.1,
+        *,
+        output_dim: int | None = None,
+        engine: str = "auto",
+        window: int | None = None,
+    ):
+        super().__init__()
+        if num_layers < 1 or input_dim < 1:
+            raise ValueError(f"expected num_layers >= 1 and input_dim >= 1, got {num_layers} and {input_dim}")
+        if holographic_capacity < 0:
+            raise ValueError(f"expected holographic_capacity >= 0 patterns, got {holographic_capacity}")
+        self.input_dim, self.holographic_capacity = input_dim, holographic_capacity
+        self.input_projection = nn.Linear(input_dim, hidden_dim)
+        self.layers = nn.ModuleList(
+            ResonanceLayer(hidden_dim, num_frequencies, engine=engine, dropout=dropout, window=window)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        use_memory: bool = False,
+        store_to_memory: bool = False,
+    ) -> Tensor:
+        """Return (batch, n, output_dim) for x of (batch, n, input_dim); `lengths` as in `ResonanceLayer`."""
+        if use_memory or store_to_memory:
+            raise NotImplementedError(
+                "the holographic memory is not part of this version: call the model with use_memory=False and "
+                "store_to_memory=False"
+            )
+        h = self.input_projection(check_sequences(x, self.input_dim))
+        for layer in self.layers:
+            h = layer(h, lengths)
+        return self.output_projection(self.norm(h))
+
+
+class ResonanceTimeSeriesNet(nn.Module):
+    """Forecast `pred_horizon` steps of every channel from the kept band of its past.
+
+        X = A taper(x - level),    Y = U (V X),    forecast = level + S Y
+
+    with A the analysis of the lookback on a grid of exactly `lookback` samples, S the synthesis on a grid of
+    `pred_horizon`, V = (r_v e^{i phi_v}) of (rank, k) and U likewise of (pred_horizon//2+1, rank): an interference
+    matrix between past and future frequencies of rank `rank`, in polar weights, one for all channels.  Both grids
+    are exact, not powers of two, so that frequencies keep their physical meaning (cycles per hour, say): a daily
+    cycle stands on one bin of a lookback of whole days.
+    level: mean of the last `level_steps` samples.  taper: weight (0.1 + lag / 48 steps)^(-power), power = `taper`:
+    old samples speak more softly; 0 turns it off.
+
+    x: (batch, lookback, channels) -> (batch, pred_horizon, channels), in the units of x.
+    Raises ValueError for a wrong shape.  Parameters: 2 rank (k + pred_horizon//2 + 1), whatever the channels.
+    Source: the FITS head (Xu, Zeng, Xu 2024) is the unfactored, untapered relative.
+    """
+
+    def __init__(
+        self,
+        pred_horizon: int = 96,
+        lookback: int = 720,
+        channels: int = 7,
+        *,
+        num_frequencies: int | None = None,
+        rank: int = 16,
+        level_steps: int = 24,
+        taper: float = 0.5,
+        engine: str = "auto",
+    ):
+        super().__init__()
+        k = lookback // 2 + 1 if num_frequencies is None else num_frequencies
+        bins = pred_horizon // 2 + 1
+        if not 1 <= k <= lookback // 2 + 1:
+            raise ValueError(f"num_frequencies={k} is outside 1..{lookback // 2 + 1}, the band of lookback={lookback}")
+        if not 1 <= rank <= min(k, bins):
+            raise ValueError(f"rank={rank} is outside 1..{min(k, bins)}")
+        if not 1 <= level_steps <= lookback:
+            raise ValueError(f"level_steps={level_steps} is outside 1..{lookback}")
+        self.pred_horizon, self.lookback, self.channels = pred_horizon, lookback, channels
+        self.num_frequencies, self.rank, self.level_steps, self.engine = k, rank, level_steps, engine
+        self.past = PolarWeight(rank, k, scale=k**-0.5)  # V
+        self.future = PolarWeight(bins, rank, scale=rank**-0.5)  # U
+        lag = torch.arange(lookback, 0, -1, dtype=torch.float64) - 1
+        self.register_buffer("taper", ((0.1 + lag / 48.0) ** -taper).float()[:, None], persistent=False)
+
+    def spectrum(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Return the kept band of the tapered past, (re, im) of (batch, k, channels), and its level."""
+        check_sequences(x, self.channels)
+        if x.shape[1] != self.lookback:
+            raise ValueError(f"expected a past of lookback={self.lookback} steps, got {x.shape[1]}")
+        level = x[:, -self.level_steps :].mean(dim=1, keepdim=True)
+        past = (x - level) * self.taper.to(x.dtype)
+        return analysis(past, self.num_frequencies, grid=self.lookback, engine=self.engine), level
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the forecast (batch, pred_horizon, channels) from the past x (batch, lookback, channels)."""
+        (re, im), level = self.spectrum(x)
+        re, im = complex_matmul(self.past.pair(), (re, im))  # (batch, rank, channels)
+        re, im = complex_matmul(self.future.pair(), (re, im))  # (batch, pred_horizon // 2 + 1, channels)
+        return level + synthesis(re, im, self.pred_horizon, grid=self.pred_horizon, engine=self.engine)
