@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .forecasting import Windows
+from .forecasting import Windows, evaluate
+from .training import ResonanceTrainer
 
 
 class TransformerEncoder(nn.Module):
@@ -102,6 +103,20 @@ class DLinear(nn.Module):
         x = past.transpose(1, 2)  # (batch, channels, lookback)
         trend = F.avg_pool1d(F.pad(x, (self.kernel // 2, self.kernel // 2), mode="replicate"), self.kernel, stride=1)
         return (self.trend(trend) + self.remainder(x - trend)).transpose(1, 2)
+
+
+def fit_dlinear(
+    train: Windows, validation: Windows, *, rate: float, epochs: int, seed: int, batch: int = 32
+) -> tuple[DLinear, float, float]:
+    """Train a DLinear with Adam on squared error; return it as validation prefers it, its rate, its validation MSE."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = DLinear(train.lookback, train.horizon)
+    trainer = ResonanceTrainer(model, rate, rate, gradient_clip=None)
+    history = trainer.fit(
+        lambda epoch: train.batches(batch, generator), epochs, lambda candidate: evaluate(candidate, validation)[0]
+    )
+    return model, rate, history.validation[history.best_epoch]
 
 
 class SeasonalNaive:

@@ -38,7 +38,7 @@ def fit_laws(n: Iterable[float], cost: Iterable[float]) -> pd.DataFrame:
     """Fit a f(n) + c with a, c >= 0 for each law f; return a, c, R^2, AICc and the Akaike weight of each.
 
     Least squares on relative residuals, because a timing's noise grows with it.  R^2 is the usual one, of a plain
-    least-squares fit: the figure that the source quotes.
+    least-squares fit (plain_a, plain_c): the figure that the source quotes.
     Raises ValueError for fewer than five points (the criterion needs them) and for costs that are not positive.
     """
     from scipy.optimize import nnls
@@ -53,13 +53,15 @@ def fit_laws(n: Iterable[float], cost: Iterable[float]) -> pd.DataFrame:
         design = np.stack([law(x), np.ones_like(x)], axis=1)
         scale = design.max(axis=0)
         (a, c), norm = nnls(design / scale / y[:, None], np.ones_like(y))
-        plain = design @ np.linalg.lstsq(design, y, rcond=None)[0]
-        r2 = 1 - ((y - plain) ** 2).sum() / ((y - y.mean()) ** 2).sum()
+        plain = np.linalg.lstsq(design, y, rcond=None)[0]
+        r2 = 1 - ((y - design @ plain) ** 2).sum() / ((y - y.mean()) ** 2).sum()
         points, parameters = len(y), 3  # a, c and the noise
         rss = max(norm**2, points * 1e-30)  # exact data would give minus infinity
         correction = 2 * parameters * (parameters + 1) / (points - parameters - 1)
         aicc = points * math.log(rss / points) + 2 * parameters + correction
-        rows.append({"law": name, "a": a / scale[0], "c": c, "r2": r2, "aicc": aicc})
+        rows.append(
+            {"law": name, "a": a / scale[0], "c": c, "r2": r2, "aicc": aicc, "plain_a": plain[0], "plain_c": plain[1]}
+        )
     table = pd.DataFrame(rows)
     relative = np.exp(-(table["aicc"] - table["aicc"].min()) / 2)
     table["weight"] = relative / relative.sum()

@@ -22,17 +22,20 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from .paths import ROOT, write_text, written_aside
+from .paths import ROOT, written_aside
 
 VERDICTS = ("holds", "holds if", "false as printed", "not comparable", "not measured")
-CLAIM_COLUMNS = ["id", "group", "printed", "rule", "measured", "unit", "ci_low", "ci_high", "verdict", "condition", "corrected", "notebook", "dataset", "seeds", "device", "profile", "commit", "seconds"]
+CLAIM_COLUMNS = [
+    *("id", "group", "printed", "rule", "measured", "unit", "ci_low", "ci_high", "verdict", "condition", "corrected"),
+    *("notebook", "dataset", "seeds", "device", "profile", "commit", "seconds"),
+]
 MEASURE_COLUMNS = ["key", "value", "unit", "ci_low", "ci_high", "notebook"]
 
 Interval = tuple[float, float]
 
 
 def printed_claims() -> pd.DataFrame:
-    """Return the claims as printed, in order, indexed by id: group, claim, printed_figure, condition_printed, notebook."""
+    """Return the claims as printed, in order, indexed by id; the other columns as in paper/claims.csv."""
     return pd.read_csv(ROOT / "paper" / "claims.csv", dtype=str, keep_default_na=False).set_index("id")
 
 
@@ -263,11 +266,6 @@ def read_ledger(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 def read_provenance(profile: str) -> list[dict]:
     """Return the provenance of each finished notebook of a profile, in order."""
     return [json.loads((folder / "provenance.json").read_text()) for folder in result_folders(profile)]
-
-
-def write_provenance(folder: Path, content: dict) -> None:
-    """Write provenance.json, the last file of a result: without it the rest does not count."""
-    write_text(folder / "provenance.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
 def _stack(paths: list[Path], columns: list[str]) -> pd.DataFrame:

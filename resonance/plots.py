@@ -159,6 +159,7 @@ def identification(results: pd.DataFrame) -> Figure:
 
 # --------------------------------------------------------------------------- 03: complexity
 
+LAW_LABELS = {"n": "$n$", "n log n": r"$n\,\log n$", "n^1.5": "$n^{1.5}$", "n^2": "$n^2$"}
 MODEL_STYLE = {
     "resonance, fft": ("o", "-"),
     "resonance, dense": ("s", "-"),
@@ -191,11 +192,11 @@ def printed_fit(fits: pd.DataFrame) -> Figure:
     for (_, fit), line, colour in zip(fits.iterrows(), ("-", "--", "-.", ":"), PALETTE, strict=False):
         axes.plot(
             n,
-            fit["a"] * LAWS[fit["law"]](n) + fit["c"],
+            fit["plain_a"] * LAWS[fit["law"]](n) + fit["plain_c"],
             ls=line,
             lw=1.2,
             color=colour,
-            label=f"{fit['law']}: $R^2$ = {fit['r2']:.4f}",
+            label=f"{LAW_LABELS[fit['law']]}: $R^2$ = {fit['r2']:.4f}",
         )
     axes.plot(PRINTED_POINTS["n"], PRINTED_POINTS["time"], "ko", ms=4, label="printed")
     axes.set_xscale("log", base=2)
@@ -230,7 +231,7 @@ def forecast_errors(scores: pd.DataFrame, published: pd.DataFrame, dataset: str)
         axes.axvline(row["mse"], color=GREY, lw=0.9, ls=line, label=f"{row['method']}, published")
     axes.set(xlabel=f"test mean squared error, {dataset}, standardised units", ylabel="")
     if len(published):
-        axes.legend(loc="upper right")
+        axes.legend(loc="lower right")
     return figure
 
 

@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# From a checkout to the report: makes the environment, then hands over to Snakemake.  ./run_all.sh --help
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+TORCH=$(sed -n 's/^torch==/torch==/p' requirements.lock)
+TEX_PACKAGES="latexmk texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended texlive-science cm-super lmodern"
+WORDS="quick full report test setup lab refresh clean"
+
+usage() {
+  cat <<'TEXT'
+usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--dry-run] [-- SNAKEMAKE OPTIONS]
+
+  quick    every notebook, figure and the PDF in minutes (the default)  -> paper/build/quick/report.pdf
+  full     the reference run                                            -> paper/report.pdf
+  report   the PDF from the results as they stand; runs no notebook that has a result
+  test     ruff, the unit tests, and nbval over notebooks/
+  setup    the environment (.venv, and a TeX where it may install one), nothing else
+  lab      JupyterLab on notebooks/
+  refresh  copy the quick results' executed notebooks into notebooks/, and renew the README's generated tables
+  clean    remove the quick results, figures and PDF, and all intermediate files; keeps .venv, data and `full`
+
+  --only NN        run one notebook (again), and what it needs: ./run_all.sh full --only 08
+  --profile NAME   quick, full, or another notebooks/NAME.yaml
+  --jobs N         cores to use (default: all)
+  --force          run every notebook again, current or not
+  --dry-run        say what would run
+  --               everything after it goes to Snakemake
+
+Environment: PYTHON (which 3.11 to 3.13 to use), RESONANCE_DATA (a folder with the data files),
+RESONANCE_TORCH_INDEX (a pip index for torch, say one with CPU builds).
+TEXT
+}
+
+fail() { echo "run_all.sh: $*" >&2; exit 2; }
+say() { echo "== $*"; }
+
+# ---------------------------------------------------------------- arguments
+
+word="" profile="" only="" jobs="" force="" dry="" extra=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    -h | --help) usage; exit 0 ;;
+    --only | --profile | --jobs)
+      [ $# -ge 2 ] || fail "$1 needs a value; see --help"
+      declare "${1#--}=$2"; shift ;;
+    --force) force=1 ;;
+    --dry-run) dry=1 ;;
+    --) shift; extra=("$@"); break ;;
+    -*) fail "unknown option '$1'; known: --only --profile --jobs --force --dry-run --help" ;;
+    *)
+      [ -z "$word" ] || fail "two words, '$word' and '$1'; expected one of: $WORDS"
+      case " $WORDS " in *" $1 "*) word="$1" ;; *) fail "unknown word '$1'; expected one of: $WORDS" ;; esac ;;
+  esac
+  shift
+done
+word="${word:-${profile:-quick}}"
+case "$word" in quick | full) [ -z "$profile" ] || [ "$profile" = "$word" ] || fail "word '$word' and --profile '$profile' disagree" ;; esac
+case "$word" in report) profile="${profile:-quick}" ;; test | setup | lab | refresh | clean) ;; *) profile="$word" ;; esac
+case "${jobs:-1}" in *[!0-9]* | 0) fail "--jobs needs a whole number of at least 1, got '$jobs'" ;; esac
+jobs="${jobs:-$(getconf _NPROCESSORS_ONLN)}"
+if [ -n "$profile" ] && [ "$profile" != quick ] && [ ! -f "notebooks/$profile.yaml" ]; then
+  fail "unknown profile '$profile'; known: quick $(cd notebooks && ls ./*.yaml | sed 's|^\./||; s|\.yaml$||' | tr '\n' ' ')"
+fi
+if [ -n "$only" ]; then
+  ls notebooks/"${only%%_*}"_*.ipynb >/dev/null 2>&1 || fail "no notebook '$only'; known: $(cd notebooks && ls ./*.ipynb | sed 's|^\./||; s|\.ipynb$||' | tr '\n' ' ')"
+fi
+
+if [ "$word" = clean ]; then
+  rm -rf build paper/build paper/generated .snakemake data/results/quick data/results/interactive data/results/full/.*.partial \
+    figures/quick figures/interactive
+  say "cleaned; kept: .venv, data/cache, data/results/full, figures/full, paper/report.pdf"
+  exit 0
+fi
+
+# ---------------------------------------------------------------- environment
+
+apt_prefix() { # prints how to call apt-get, or fails
+  command -v apt-get >/dev/null || return 1
+  if [ "$(id -u)" = 0 ]; then echo "env"; elif sudo -n true 2>/dev/null; then echo "sudo -n env"; else return 1; fi
+}
+
+apt_install() { # apt_install WHAT-FOR PACKAGE...
+  local why="$1" prefix; shift
+  if ! prefix=$(apt_prefix); then
+    echo "run_all.sh: $why is missing and may not be installed from here. Run:  sudo apt-get install --no-install-recommends $*" >&2
+    return 1
+  fi
+  say "installing $why"
+  { $prefix DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+    $prefix DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"; } >>build/setup.log 2>&1 ||
+    { echo "run_all.sh: installing $why failed; the last lines of build/setup.log:" >&2; tail -n 5 build/setup.log >&2; return 1; }
+}
+
+suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; }
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+    if suits "$candidate"; then command -v "$candidate"; return; fi
+  done
+  return 1
+}
+
+setup_python() {
+  local python stamp
+  python=$(find_python) || fail "no Python 3.11 to 3.13 found (looked at: ${PYTHON:-python3 python3.13 python3.12 python3.11}); on Debian or Ubuntu: sudo apt-get install python3 python3-venv"
+  stamp="$("$python" --version) $(cat requirements.lock pyproject.toml | cksum) $PWD"
+  if [ "$(cat .venv/.complete 2>/dev/null)" = "$stamp" ]; then return; fi
+  say "setting up .venv with $("$python" --version) (log: build/setup.log)"
+  rm -f .venv/.complete
+  suits .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1 || {
+    rm -rf .venv
+    if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+      apt_install "python venv" "python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')-venv" || exit 1
+    fi
+    "$python" -m venv .venv >>build/setup.log 2>&1 || fail "'$python -m venv' failed; see build/setup.log"
+  }
+  # torch first and alone: a later, looser requirement then cannot replace its build.
+  { .venv/bin/python -m pip install --progress-bar off ${RESONANCE_TORCH_INDEX:+--index-url "$RESONANCE_TORCH_INDEX"} "$TORCH" &&
+    .venv/bin/python -m pip install --progress-bar off -r requirements.lock &&
+    .venv/bin/python -m pip install --progress-bar off --no-deps --no-build-isolation -e .; } >>build/setup.log 2>&1 ||
+    { tail -n 15 build/setup.log >&2; fail "installing the locked packages failed; the whole log: build/setup.log"; }
+  echo "$stamp" >.venv/.complete
+}
+
+has_tex() { { command -v latexmk && command -v pdflatex; } >/dev/null 2>&1 || command -v tectonic >/dev/null 2>&1; }
+
+setup_tex() {
+  has_tex && return
+  case "$(uname -s)" in
+    Linux) apt_install "TeX" $TEX_PACKAGES && has_tex ;;
+    *) echo "run_all.sh: no TeX found. Install one that has latexmk, or tectonic (brew install tectonic), and run again." >&2; return 1 ;;
+  esac
+}
+
+mkdir -p build
+# One run at a time. The kernel drops the lock when its holder dies, however it dies.
+exec 9>build/run.lock
+python_for_lock=$(find_python) || true
+if [ -n "$python_for_lock" ] && ! "$python_for_lock" -c '
+import fcntl, time
+for _ in range(20):
+    try:
+        fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB); break
+    except OSError:
+        time.sleep(0.5)
+else:
+    raise SystemExit(1)'; then
+  fail "another run_all.sh is at work in this folder; wait for it, or stop it"
+fi
+
+setup_python
+export PATH="$PWD/.venv/bin:$PATH"
+
+# ---------------------------------------------------------------- the words
+
+snake() {
+  snakemake --cores "$jobs" --nolock --rerun-triggers mtime --rerun-incomplete --keep-going --quiet host reason \
+    ${dry:+--dry-run} "$@" ${extra[@]+"${extra[@]}"}
+}
+
+case "$word" in
+  setup) setup_tex; say "ready"; exit 0 ;;
+  lab) exec 9>&-; exec jupyter lab notebooks ;;
+  refresh) python -m resonance.runner refresh && python -m resonance.report readme; exit ;;
+  test)
+    status=0
+    say "ruff"
+    ruff check . || status=1
+    ruff format --check . || status=1
+    say "unit tests, and nbval over notebooks/"
+    python -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg tests notebooks || status=1
+    exit $status ;;
+esac
+
+status=0 started=$SECONDS target=report config=("profile=$profile")
+if [ "$word" = report ]; then config+=("frozen=1"); fi
+if [ -n "$only" ]; then
+  name=$(python -m resonance.runner find "$only" --profile "$profile") || exit 1
+  snake "data/results/$profile/$name/provenance.json" --forcerun "data/results/$profile/$name/provenance.json" --config "${config[@]}" || exit 1
+  if [ -z "$dry" ]; then say "$name: data/results/$profile/$name, $((SECONDS - started)) s"; fi
+  exit 0
+fi
+if [ -z "$dry" ] && ! setup_tex; then target=results status=1; started=$SECONDS; fi
+snake "$target" ${force:+--forcerun notebook} --config "${config[@]}" || status=1
+if [ -n "$dry" ]; then exit $status; fi
+echo
+python -m resonance.report summary --profile "$profile" || status=1
+say "wall time after installation: $((SECONDS - started)) s"
+if [ "$target" = results ]; then say "no PDF: TeX is missing (see above)"; fi
+exit $status
