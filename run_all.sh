@@ -156,8 +156,8 @@ export PATH="$PWD/.venv/bin:$PATH"
 # ---------------------------------------------------------------- the words
 
 snake() {
-  snakemake --cores "$jobs" --nolock --rerun-triggers mtime --rerun-incomplete --keep-going --quiet host reason \
-    ${dry:+--dry-run} "$@" ${extra[@]+"${extra[@]}"}
+  snakemake "$@" --quiet host reason --cores "$jobs" --nolock --rerun-triggers mtime --rerun-incomplete --keep-going \
+    ${dry:+--dry-run} ${extra[@]+"${extra[@]}"}
 }
 
 case "$word" in

@@ -46,10 +46,16 @@ class TransformerEncoder(nn.Module):
 
 
 def transformer_layer(dim: int, num_heads: int = 4, *, dropout: float = 0.0) -> nn.TransformerEncoderLayer:
-    """Return torch's encoder layer as it is strongest: pre-norm, GELU, 4x feed-forward, fused attention."""
-    return nn.TransformerEncoderLayer(
+    """Return torch's encoder layer as it is strongest: pre-norm, GELU, 4x feed-forward, fused attention.
+
+    Dropout acts on the residual branches and the feed-forward, not inside attention: there it would turn the fused
+    kernel off on CPUs.
+    """
+    layer = nn.TransformerEncoderLayer(
         dim, num_heads, 4 * dim, dropout, activation=F.gelu, batch_first=True, norm_first=True
     )
+    layer.self_attn.dropout = 0.0
+    return layer
 
 
 def sinusoidal_positions(n: int, dim: int, *, like: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Windows:
     horizon: int
 
     def __len__(self) -> int:
-        return len(self.series) - self.lookback - self.horizon + 1
+        return max(0, len(self.series) - self.lookback - self.horizon + 1)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
         """Return past (batch, lookback, channels) and future (batch, horizon, channels) of the windows named."""

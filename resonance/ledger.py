@@ -256,6 +256,12 @@ def merge(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     return claims, measures
 
 
+def latest_profile() -> str:
+    """Return the profile of this run; by hand, quick where it has a ledger, else full, whose results are committed."""
+    quick = ROOT / "data" / "results" / "quick" / "measures.csv"
+    return os.environ.get("RESONANCE_PROFILE") or ("quick" if quick.exists() else "full")
+
+
 def read_ledger(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the merged claims and measures of a profile; raises FileNotFoundError before its first run."""
     folder = ROOT / "data" / "results" / profile

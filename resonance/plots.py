@@ -269,7 +269,7 @@ def learned_spectrum(gain: pd.DataFrame, step: str) -> Figure:
 def scoreboard(claims: pd.DataFrame) -> Figure:
     """The verdict of every claim: one row a claim, one colour and one word a verdict."""
     use_style()
-    figure, axes = plt.subplots(figsize=(WIDTH, 0.26 * len(claims) + 0.4))
+    figure, axes = plt.subplots(figsize=(WIDTH, 0.2 * len(claims) + 0.3))
     kinds = list(VERDICT_COLOURS)
     codes = claims["verdict"].map(kinds.index).to_numpy()[:, None]
     axes.imshow(

@@ -1,0 +1,81 @@
+"""Shared fixtures, and the rule for notebooks whose data is not to be had here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from resonance import runner
+from resonance.data import available
+from resonance.paths import ROOT
+
+torch.set_num_threads(2)
+
+
+def pytest_collection_modifyitems(items):
+    """Skip a notebook's cells, with the reason, where its real data is not to be had: its checked cell is about it."""
+    missing: dict[str, list[str]] = {}
+    for item in items:
+        path = Path(item.path)
+        if path.suffix != ".ipynb":
+            continue
+        if path.stem not in missing:
+            missing[path.stem] = [name for name in runner.settings(path.stem)["data"] if not available(name)]
+        if missing[path.stem]:
+            item.add_marker(
+                pytest.mark.skip(reason=f"{path.stem} needs {', '.join(missing[path.stem])}: not to be had")
+            )
+
+
+class Tree:
+    """A copy of the artifact's code in a folder of its own, to run and to break."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        shutil.copytree(ROOT / "resonance", folder / "resonance", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Snakefile", folder)
+        (folder / "paper").mkdir()
+        shutil.copy(ROOT / "paper" / "claims.csv", folder / "paper")
+        (folder / "notebooks").mkdir()
+        self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("RESONANCE_", "PYTEST"))}
+        self.environment.update(PYTHONPATH=str(folder), RESONANCE_DATA=os.environ.get("RESONANCE_DATA", ""))
+
+    def add(self, name: str, *cells: str, parameters: str = "seed = 0", **settings) -> Path:
+        """Write a small notebook: a parameters cell, then the given code cells."""
+        import nbformat
+        from nbformat.v4 import new_code_cell, new_notebook
+
+        first = new_code_cell(parameters, metadata={"tags": ["parameters"]})
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = new_notebook(cells=[first, *map(new_code_cell, cells)])
+        notebook.metadata.update(kernelspec=kernel, resonance=settings)
+        path = self.folder / "notebooks" / f"{name}.ipynb"
+        nbformat.write(notebook, path)
+        return path
+
+    def python(self, *arguments: str, **options) -> subprocess.CompletedProcess:
+        """Run python in the tree; the result carries stdout, stderr and the exit status."""
+        command = [sys.executable, *arguments]
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300, **options
+        )
+
+    def snakemake(self, *arguments: str) -> list[str]:
+        """Return the command that runs the tree's workflow."""
+        options = ["--cores", "1", "--nolock", "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going"]
+        return [sys.executable, "-m", "snakemake", *arguments, *options]
+
+    def record(self, name: str, profile: str = "quick") -> Path:
+        """Return the provenance file of a notebook's result."""
+        return self.folder / "data" / "results" / profile / name / "provenance.json"
+
+
+@pytest.fixture
+def tree(tmp_path) -> Tree:
+    return Tree(tmp_path)

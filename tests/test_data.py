@@ -1,0 +1,123 @@
+"""Data: cache, mirror, network; digests; stand-ins; bad files."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+
+import pytest
+import requests
+
+from resonance import data
+from resonance.data import CorruptDataError, Source, fetch, load_co2, load_csv
+
+CONTENT = b"date,a,b\n2020,1.0,2.0\n2021,3.0,4.0\n"
+
+
+class Server:
+    """A local web server that counts requests and serves the bodies it is given, in turn (the last one for ever)."""
+
+    def __init__(self, *bodies: bytes):
+        self.requests = 0
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = bodies[min(outer.requests, len(bodies) - 1)]
+                outer.requests += 1
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args):
+                pass
+
+        self.http = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def source(self, digest=None):
+        url = f"http://127.0.0.1:{self.http.server_port}/x.csv"
+        return Source("x.csv", url, digest or hashlib.sha256(CONTENT).hexdigest(), "none")
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(data, "TIMEOUT_S", 2.0)
+    monkeypatch.setenv("RESONANCE_DATA", str(tmp_path / "mirror"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    (tmp_path / "mirror").mkdir()
+    return tmp_path
+
+
+def no_network(monkeypatch):
+    def refuse(source):
+        raise requests.ConnectionError("no network")
+
+    monkeypatch.setattr(data, "_download", refuse)
+
+
+def test_a_download_is_verified_and_cached():
+    server = Server(CONTENT)
+    path = fetch(server.source())
+    assert path.read_bytes() == CONTENT
+    assert fetch(server.source()) == path and server.requests == 1
+
+
+def test_a_corrupt_download_is_fetched_once_more_then_refused(places):
+    server = Server(b"garbage")
+    with pytest.raises(CorruptDataError, match=r"x\.csv"):
+        fetch(server.source())
+    assert server.requests == 2
+    assert not (places / "cache" / "x.csv").exists()
+
+
+def test_a_download_that_was_corrupt_once_succeeds():
+    server = Server(b"garbage", CONTENT)
+    assert fetch(server.source()).read_bytes() == CONTENT
+
+
+def test_a_corrupt_cache_is_dropped_and_fetched_again(places):
+    (places / "cache").mkdir()
+    (places / "cache" / "x.csv").write_bytes(b"truncated")
+    server = Server(CONTENT)
+    assert fetch(server.source()).read_bytes() == CONTENT and server.requests == 1
+
+
+def test_the_mirror_serves_without_a_network(places, monkeypatch):
+    no_network(monkeypatch)
+    (places / "mirror" / "x.csv").write_bytes(CONTENT)
+    assert fetch(Server(CONTENT).source()) == places / "mirror" / "x.csv"
+
+
+def test_a_corrupt_mirror_is_an_error_not_a_stand_in(places, monkeypatch):
+    no_network(monkeypatch)
+    (places / "mirror" / "x.csv").write_bytes(b"garbage")
+    with pytest.raises(CorruptDataError, match="expected"):
+        fetch(Server(CONTENT).source())
+
+
+def test_without_any_place_the_stand_in_says_so(monkeypatch):
+    no_network(monkeypatch)
+    series = data.load_etth1()
+    assert series.stand_in and "stand-in" in series.dataset and len(series.values) == 2284
+
+
+def test_a_missing_mirror_folder_is_named(monkeypatch):
+    monkeypatch.setenv("RESONANCE_DATA", "/nonexistent")
+    with pytest.warns(UserWarning, match="/nonexistent"):
+        assert data.mirror() is None
+
+
+def test_co2_has_no_gaps():
+    series = load_co2()
+    assert series.values.shape == (2284, 1) and (series.values > 300).all()
+
+
+@pytest.mark.parametrize("text", ["date,a\n2020,x\n", "date,a\n2020,\n", "date,a\n2020,inf\n", "date,a\n"])
+def test_bad_csv_is_refused(tmp_path, text):
+    (tmp_path / "bad.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"bad\.csv"):
+        load_csv(tmp_path / "bad.csv", dataset="bad", period=1, step="day")
