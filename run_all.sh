@@ -42,8 +42,9 @@ while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help) usage; exit 0 ;;
     --only | --profile | --jobs)
-      [ $# -ge 2 ] || fail "$1 needs a value; see --help"
-      declare "${1#--}=$2"; shift ;;
+      [ -n "${2:-}" ] || fail "$1 needs a value; see --help"
+      case "$1" in --only) only="$2" ;; --profile) profile="$2" ;; --jobs) jobs="$2" ;; esac
+      shift ;;
     --force) force=1 ;;
     --dry-run) dry=1 ;;
     --) shift; extra=("$@"); break ;;
@@ -54,23 +55,30 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-word="${word:-${profile:-quick}}"
-case "$word" in quick | full) [ -z "$profile" ] || [ "$profile" = "$word" ] || fail "word '$word' and --profile '$profile' disagree" ;; esac
-case "$word" in report) profile="${profile:-quick}" ;; test | setup | lab | refresh | clean) ;; *) profile="$word" ;; esac
-case "${jobs:-1}" in *[!0-9]* | 0) fail "--jobs needs a whole number of at least 1, got '$jobs'" ;; esac
+case "$word" in
+  quick | full)
+    [ -z "$profile" ] || [ "$profile" = "$word" ] || fail "word '$word' and --profile '$profile' disagree"
+    profile="$word" action=run ;;
+  "" | report) action=run ;;
+  *)
+    action="$word"
+    [ -z "$profile$only$jobs$force$dry${extra[*]-}" ] || fail "'$word' takes no options" ;;
+esac
+profile="${profile:-quick}"
+known_profiles=quick
+for file in notebooks/*.yaml; do
+  if [ -e "$file" ]; then file="${file##*/}"; known_profiles="$known_profiles ${file%.yaml}"; fi
+done
+case " $known_profiles " in *" $profile "*) ;; *) fail "unknown profile '$profile'; known: $known_profiles" ;; esac
+case "${jobs:-1}" in *[!0-9]*) fail "--jobs needs a whole number of at least 1, got '$jobs'" ;; esac
+[ "${jobs:-1}" -ge 1 ] || fail "--jobs needs a whole number of at least 1, got '$jobs'"
 jobs="${jobs:-$(getconf _NPROCESSORS_ONLN)}"
-if [ -n "$profile" ] && [ "$profile" != quick ] && [ ! -f "notebooks/$profile.yaml" ]; then
-  fail "unknown profile '$profile'; known: quick $(cd notebooks && ls ./*.yaml | sed 's|^\./||; s|\.yaml$||' | tr '\n' ' ')"
-fi
+case " ${extra[*]-} " in *" --config "*) fail "--config is run_all.sh's own; use --profile" ;; esac
 if [ -n "$only" ]; then
-  ls notebooks/"${only%%_*}"_*.ipynb >/dev/null 2>&1 || fail "no notebook '$only'; known: $(cd notebooks && ls ./*.ipynb | sed 's|^\./||; s|\.ipynb$||' | tr '\n' ' ')"
-fi
-
-if [ "$word" = clean ]; then
-  rm -rf build paper/build paper/generated .snakemake data/results/quick data/results/interactive data/results/full/.*.partial \
-    figures/quick figures/interactive
-  say "cleaned; kept: .venv, data/cache, data/results/full, figures/full, paper/report.pdf"
-  exit 0
+  [ "$word" != report ] || fail "'report' takes no --only"
+  case "$only" in [0-9]) only="0$only" ;; esac
+  ls notebooks/"${only%%_*}"_*.ipynb >/dev/null 2>&1 ||
+    fail "no notebook '$only'; known: $(cd notebooks && ls ./*.ipynb | sed 's|^\./||; s|\.ipynb$||' | tr '\n' ' ')"
 fi
 
 # ---------------------------------------------------------------- environment
@@ -96,15 +104,15 @@ suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (
 
 find_python() {
   local candidate
-  for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11}; do
+  if [ -n "${PYTHON:-}" ]; then set -- "$PYTHON"; else set -- python3 python3.13 python3.12 python3.11; fi
+  for candidate in "$@"; do
     if suits "$candidate"; then command -v "$candidate"; return; fi
   done
   return 1
 }
 
 setup_python() {
-  local python stamp
-  python=$(find_python) || fail "no Python 3.11 to 3.13 found (looked at: ${PYTHON:-python3 python3.13 python3.12 python3.11}); on Debian or Ubuntu: sudo apt-get install python3 python3-venv"
+  local stamp
   stamp="$("$python" --version) $(cat requirements.lock pyproject.toml | cksum) $PWD"
   if [ "$(cat .venv/.complete 2>/dev/null)" = "$stamp" ]; then return; fi
   say "setting up .venv with $("$python" --version) (log: build/setup.log)"
@@ -135,10 +143,10 @@ setup_tex() {
 }
 
 mkdir -p build
+python=$(find_python) || fail "no Python 3.11 to 3.13 found (looked at: ${PYTHON:-python3 python3.13 python3.12 python3.11}); on Debian or Ubuntu: sudo apt-get install python3 python3-venv"
 # One run at a time. The kernel drops the lock when its holder dies, however it dies.
-exec 9>build/run.lock
-python_for_lock=$(find_python) || true
-if [ -n "$python_for_lock" ] && ! "$python_for_lock" -c '
+exec 9>.run.lock
+if ! "$python" -c '
 import fcntl, time
 for _ in range(20):
     try:
@@ -148,6 +156,13 @@ for _ in range(20):
 else:
     raise SystemExit(1)'; then
   fail "another run_all.sh is at work in this folder; wait for it, or stop it"
+fi
+
+if [ "$action" = clean ]; then
+  rm -rf build paper/build paper/generated .snakemake data/results/quick data/results/interactive \
+    data/results/full/.*.partial figures/quick figures/interactive
+  say "cleaned; kept: .venv, data/cache, data/results/full, figures/full, paper/report.pdf"
+  exit 0
 fi
 
 setup_python
@@ -160,8 +175,8 @@ snake() {
     ${dry:+--dry-run} ${extra[@]+"${extra[@]}"}
 }
 
-case "$word" in
-  setup) setup_tex; say "ready"; exit 0 ;;
+case "$action" in
+  setup) if setup_tex; then say "ready"; else say "ready, but without a TeX: no PDF can be built"; fi; exit 0 ;;
   lab) exec 9>&-; exec jupyter lab notebooks ;;
   refresh) python -m resonance.runner refresh && python -m resonance.report readme; exit ;;
   test)

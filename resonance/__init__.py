@@ -9,7 +9,7 @@ Read the files in this order:
     training        ResonanceTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
     gradients, identification, complexity        what the notebooks measure
-    ledger, plots, report, runner                how a run becomes verdicts, figures and a report
+    statistics, ledger, plots, report, runner    how a run becomes verdicts, figures and a report
 
 Names load on first use, so that importing one part does not load, or depend on, the others.
 """

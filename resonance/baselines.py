@@ -16,7 +16,7 @@ class TransformerEncoder(nn.Module):
     """Sequence to sequence: projection, pre-norm Transformer layers from torch with fused attention, projection.
 
     (batch, n, input_dim) -> (batch, n, output_dim).  Sinusoidal positions (Vaswani et al. 2017).
-    Cost a layer: 4 n^2 d multiply-adds for attention and 12 n d^2 beside it.
+    Cost a layer: 2 n^2 d multiply-adds for attention and 12 n d^2 beside it.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Ridge:
     """
 
     def __init__(self, windows: Windows, ridge: float):
+        self.lookback = windows.lookback
         past_past = torch.zeros(windows.lookback, windows.lookback, dtype=torch.float64)
         future_past = torch.zeros(windows.horizon, windows.lookback, dtype=torch.float64)
         for past, future in windows.batches(512):

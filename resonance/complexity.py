@@ -109,10 +109,13 @@ FLOPS = {
 def count_operations(model: nn.Module, x: Tensor) -> int:
     """Return the floating-point operations of one forward pass: products, attention and FFTs.
 
-    Elementwise work, linear in n for every model here, is not counted.
+    Elementwise work, linear in n for every model here, is not counted.  The model is counted in training mode: in
+    evaluation torch may run a Transformer layer as one operation that the counter does not know.
     """
+    training = model.training
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
-        model(x)
+        model.train()(x)
+    model.train(training)
     return counter.get_total_flops()
 
 

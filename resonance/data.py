@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pooch
+import requests
 
 from .paths import ROOT
 
 CACHE = ROOT / "data" / "cache"
-TIMEOUT_S = 20.0
+TIMEOUT_S = 10.0
 
 
 class CorruptDataError(RuntimeError):
@@ -97,7 +99,7 @@ def fetch(source: Source) -> Path | None:
             return Path(_download(source))
         except ValueError as error:  # pooch: the digest does not match; it has dropped the file
             corrupt: str | None = str(error)
-        except OSError:  # requests' errors are OSErrors: no network, or no such address
+        except requests.RequestException:  # no network, or no such address; a full disk, say, is an error
             corrupt = None
             break
     if corrupt is None and mirrored and mirrored.exists():
@@ -125,15 +127,28 @@ def load_etth1() -> Series:
     Source: Zhou et al., Informer, AAAI 2021; CC BY-ND 4.0, so it is fetched and never redistributed.
     """
     path = fetch(ETTH1)
+    if path is None:
+        warnings.warn("ETTh1 is not to be had (no cache, mirror or network): the CO2 series stands in", stacklevel=2)
     return load_co2() if path is None else load_csv(path, dataset="ETTh1", period=24, step="hour")
 
 
 def load_csv(path: str | Path, *, dataset: str, period: int, step: str) -> Series:
     """Return a series from a CSV whose first column is a date and whose others are channels.
 
-    Raises ValueError, naming the column, for text or non-finite numbers in a channel and for an empty table.
+    Raises ValueError, naming file and column, for a missing header or date column, rows of unequal length, text or
+    non-finite numbers in a channel, and an empty table.
     """
-    table = pd.read_csv(path).iloc[:, 1:]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, index_col=False)
+        if any(re.fullmatch(r"[-+\d.eE]+", str(name)) for name in table.columns):
+            raise ValueError("the first row holds numbers, not names")
+        pd.to_datetime(table.iloc[:, 0].astype(str), format="mixed")
+    except (ValueError, pd.errors.ParserWarning) as error:  # pandas' parser errors are ValueErrors
+        expected = "expected a header row, then a date and one number a channel in each row"
+        raise ValueError(f"{path}: {expected}; {error}") from None
+    table = table.iloc[:, 1:]
     if table.empty:
         raise ValueError(f"{path}: expected a date column, then channels, and at least one row")
     for name, column in table.items():

@@ -76,11 +76,15 @@ class ForecastTask:
 
 
 def forecast_task(series: Series, horizon: int) -> ForecastTask:
-    """Return the task on a series: the published borders for ETTh1, 60/20/20 for any other series."""
+    """Return the task on a series: the published borders for ETTh1, 60/20/20 for any other series.
+
+    A channel that is constant over the training rows is centred and left unscaled.
+    """
     steps = len(series.values)
     borders = ETT_HOURLY_BORDERS if series.dataset == "ETTh1" else (steps * 3 // 5, steps * 4 // 5, steps)
     train = series.values[: borders[0]]
-    return ForecastTask(series, horizon, borders, train.mean(axis=0), train.std(axis=0))
+    std = train.std(axis=0)
+    return ForecastTask(series, horizon, borders, train.mean(axis=0), np.where(std > 0, std, 1.0))
 
 
 @torch.no_grad()

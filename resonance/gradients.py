@@ -120,7 +120,7 @@ def _errors(name: str, formula: tuple[Tensor, Tensor], true: tuple[Tensor, Tenso
 def bound_ratios(problem: GradientProblem) -> pd.DataFrame:
     """Return each gradient over its bound (at most 1): rows frequency x channel, columns g, magnitude, phase, total.
 
-    `total` is sum_k |g_k| over |x|_F |M^H G|, with M = I for a layer without interference.
+    `total` is sum_k |g_k| over |X|_C |C^-1 M^H C G|_C, norms weighted by c, M = I for a layer without interference.
     """
     k, dim = problem.w.shape
     band = make_band(problem.x.shape[1], k)
@@ -178,14 +178,27 @@ ARRANGEMENTS: dict[str, type[ResonanceLayer]] = {
 
 
 def depth_profile(
-    arrangement: str, depth: int, *, seed: int, n: int = 128, dim: int = 32, k: int = 32, batch: int = 4
+    arrangement: str,
+    depth: int,
+    *,
+    seed: int,
+    n: int = 128,
+    dim: int = 32,
+    k: int = 32,
+    batch: int = 4,
+    magnitude: float = 1.0,
 ) -> pd.DataFrame:
     """Return, for each layer of a fresh stack, |dL/dh_l| / |dL/dh_L|, and the bounds on it for pre-norm stacks.
+
+    `magnitude` scales the weights; the layers' own start is 1.
 
     Columns layer (0 is the input), growth, log10_upper, log10_lower; the bounds are NaN for other arrangements.
     """
     torch.manual_seed(seed)
     layers = [ARRANGEMENTS[arrangement](dim, k).double() for _ in range(depth)]
+    with torch.no_grad():
+        for layer in layers:
+            layer.mixing.weight.magnitude.mul_(magnitude)
     h = torch.randn(batch, n, dim, dtype=torch.float64, requires_grad=True)
     states = [h]
     for layer in layers:

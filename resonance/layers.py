@@ -77,13 +77,13 @@ class BandMixing(nn.Module):
 
 
 def length_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return (batch, n, 1), 1 where a position lies within its sample's length and 0 in the padding behind it."""
+    """Return (batch, n, 1) booleans, true within a sample's length, false in the padding behind it."""
     lengths = torch.as_tensor(lengths, device=x.device)
     if lengths.shape != x.shape[:1]:
         raise ValueError(f"expected one length a sample, shape ({x.shape[0]},), got {tuple(lengths.shape)}")
     if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
         raise ValueError(f"lengths must lie in 1..{x.shape[1]}, got {int(lengths.min())}..{int(lengths.max())}")
-    return (torch.arange(x.shape[1], device=x.device)[None, :, None] < lengths[:, None, None]).to(x.dtype)
+    return torch.arange(x.shape[1], device=x.device)[None, :, None] < lengths[:, None, None]
 
 
 class ResonanceLayer(nn.Module):
@@ -113,10 +113,9 @@ class ResonanceLayer(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return x plus its mixed, normalised self; x and the result are (batch, n, dim)."""
         check_sequences(x, self.mixing.dim)
-        branch = self.norm(x)
         if lengths is None:
-            return x + self.dropout(self.mixing(branch))
-        mask = length_mask(x, lengths)
-        # where, not a product: NaN or infinity in the padding must not reach the band.
-        branch = torch.where(mask.bool(), branch, torch.zeros_like(branch))
-        return x + mask * self.dropout(self.mixing(branch))
+            return x + self.dropout(self.mixing(self.norm(x)))
+        inside = length_mask(x, lengths)
+        # Before the norm as well: what stands in the padding, NaN say, must reach neither the band nor a gradient.
+        branch = self.norm(x.masked_fill(~inside, 0.0)).masked_fill(~inside, 0.0)
+        return x + self.dropout(self.mixing(branch)).masked_fill(~inside, 0.0)

@@ -14,7 +14,6 @@ import platform
 import random
 import subprocess
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -39,21 +38,15 @@ def printed_claims() -> pd.DataFrame:
     return pd.read_csv(ROOT / "paper" / "claims.csv", dtype=str, keep_default_na=False).set_index("id")
 
 
-def device() -> torch.device:
-    """Return the GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def device_name() -> str:
-    """Return what ran: the GPU's name, or the CPU's with the number of threads used."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
+    """Return what ran: the CPU's name and the number of threads used.  No notebook uses a GPU yet."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    return f"{model}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"{model}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 def commit() -> str:
@@ -61,7 +54,7 @@ def commit() -> str:
     try:
         git = ["git", "-C", str(ROOT)]
         head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
-        code = ["resonance", "Snakefile", "requirements.lock", "paper/claims.csv"]
+        code = ["resonance", "notebooks", "Snakefile", "requirements.lock", "paper/claims.csv", "paper/published.csv"]
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], check=False)
         return head.stdout.strip() + ("+" if changed.returncode else "")
     except (OSError, subprocess.CalledProcessError):
@@ -74,17 +67,6 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed)  # noqa: NPY002  (libraries that still use the global generator)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def mean_interval(values: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Return the mean and its Student t interval over seeds; one value alone has no interval (NaN)."""
-    from scipy import stats
-
-    x = np.asarray(list(values), dtype=float)
-    if len(x) < 2:
-        return float(x.mean()), math.nan, math.nan
-    half = stats.t.ppf(0.5 + confidence / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
-    return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
 
 
 class Experiment:
@@ -144,6 +126,8 @@ class Experiment:
         printed = printed_claims()
         if claim not in printed.index:
             raise ValueError(f"unknown claim {claim!r}: paper/claims.csv has {', '.join(printed.index)}")
+        if claim in self._rules or self._claims or self._measures:
+            raise ValueError(f"the rule of {claim!r} comes too late: rules stand once, before any result")
         self._rules[claim] = text
         print(f"{claim}: {printed.loc[claim, 'claim']}\n  judged: {text}")
 
@@ -161,6 +145,8 @@ class Experiment:
         """Record the verdict on a claim whose rule stands; measured is the number that decided it."""
         if claim not in self._rules:
             raise ValueError(f"the rule of {claim!r} must be stated before its verdict")
+        if any(row["id"] == claim for row in self._claims):
+            raise ValueError(f"{claim!r} has its verdict already")
         if verdict not in VERDICTS:
             raise ValueError(f"unknown verdict {verdict!r}: expected one of {', '.join(VERDICTS)}")
         if (verdict == "holds if") != bool(condition):
@@ -228,6 +214,8 @@ def merge(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     folders = result_folders(profile)
     claims = _stack([folder / "claims.csv" for folder in folders], CLAIM_COLUMNS).set_index("id")
+    if not claims.index.is_unique:
+        raise ValueError(f"two notebooks judged the same claim: {', '.join(claims.index[claims.index.duplicated()])}")
     measures = _stack([folder / "measures.csv" for folder in folders], MEASURE_COLUMNS)
     rows = []
     for claim_id, claim in printed_claims().iterrows():
@@ -275,6 +263,6 @@ def read_provenance(profile: str) -> list[dict]:
 
 
 def _stack(paths: list[Path], columns: list[str]) -> pd.DataFrame:
-    tables = [pd.read_csv(path) for path in paths if path.exists()]
+    tables = [pd.read_csv(path, dtype={"commit": str}) for path in paths if path.exists()]
     tables = [table for table in tables if len(table)]
     return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

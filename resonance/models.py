@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .layers import ResonanceLayer
+from .layers import ResonanceLayer, length_mask
 from .polar import PolarWeight, complex_matmul
 from .spectral import analysis, check_sequences, synthesis
 
@@ -21,8 +21,8 @@ class ResonanceNet(nn.Module):
     of at least num_frequencies is accepted; `window` fixes the grid, as in `BandMixing`.
     Raises ValueError for a wrong shape or a band too short, NotImplementedError where the holographic memory is
     asked for: this version has none, and `holographic_capacity` is only checked and kept.
-    Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden) and the two projections.  No attention, no product of two
-    tokens, no key-value cache.
+    Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections.  No attention, no
+    product of two tokens, no key-value cache.
     """
 
     def __init__(
@@ -66,7 +66,10 @@ class ResonanceNet(nn.Module):
                 "the holographic memory is not part of this version: call the model with use_memory=False and "
                 "store_to_memory=False"
             )
-        h = self.input_projection(check_sequences(x, self.input_dim))
+        check_sequences(x, self.input_dim)
+        if lengths is not None:
+            x = x.masked_fill(~length_mask(x, lengths), 0.0)
+        h = self.input_projection(x)
         for layer in self.layers:
             h = layer(h, lengths)
         return self.output_projection(self.norm(h))
@@ -79,9 +82,9 @@ class ResonanceTimeSeriesNet(nn.Module):
 
     with A the analysis of the lookback on a grid of exactly `lookback` samples, S the synthesis on a grid of
     `pred_horizon`, V = (r_v e^{i phi_v}) of (rank, k) and U likewise of (pred_horizon//2+1, rank): an interference
-    matrix between past and future frequencies of rank `rank`, in polar weights, one for all channels.  Both grids
-    are exact, not powers of two, so that frequencies keep their physical meaning (cycles per hour, say): a daily
-    cycle stands on one bin of a lookback of whole days.
+    matrix between past and future frequencies of rank `rank` (by default at most 16), in polar weights, one for all
+    channels.  Both grids are exact, not powers of two, so that frequencies keep their physical meaning (cycles per
+    hour, say): a daily cycle stands on one bin of a lookback of whole days.
     level: mean of the last `level_steps` samples.  taper: weight (0.1 + lag / 48 steps)^(-power), power = `taper`:
     old samples speak more softly; 0 turns it off.
 
@@ -97,7 +100,7 @@ class ResonanceTimeSeriesNet(nn.Module):
         channels: int = 7,
         *,
         num_frequencies: int | None = None,
-        rank: int = 16,
+        rank: int | None = None,
         level_steps: int = 24,
         taper: float = 0.5,
         engine: str = "auto",
@@ -105,6 +108,7 @@ class ResonanceTimeSeriesNet(nn.Module):
         super().__init__()
         k = lookback // 2 + 1 if num_frequencies is None else num_frequencies
         bins = pred_horizon // 2 + 1
+        rank = min(16, k, bins) if rank is None else rank
         if not 1 <= k <= lookback // 2 + 1:
             raise ValueError(f"num_frequencies={k} is outside 1..{lookback // 2 + 1}, the band of lookback={lookback}")
         if not 1 <= rank <= min(k, bins):

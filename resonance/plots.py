@@ -1,7 +1,7 @@
 """One style for every figure, and one function a figure: each draws saved results and returns the figure.
 
-Colours are seaborn's colour-blind palette, told apart by marker or line style as well.  Bands and bars are 95%
-intervals over seeds.
+Colours are seaborn's colour-blind palette, told apart by marker or line style as well.  Bars are Student intervals
+over seeds, at 95%; what a band is stands in the docstring of its figure.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from .complexity import LAWS, PRINTED_POINTS
+from .statistics import mean_interval
 
 WIDTH = 6.3  # inches: the report's text width
 PALETTE = sns.color_palette("colorblind")
@@ -63,6 +64,11 @@ def panels(columns: int, height: float = 2.5, **options) -> tuple[Figure, np.nda
     return figure, axes[0]
 
 
+def student_interval(values: pd.Series) -> tuple[float, float]:
+    """Return the interval that bars show, for seaborn's `errorbar`."""
+    return mean_interval(values)[1:]
+
+
 # --------------------------------------------------------------------------- 01: gradients
 
 
@@ -85,7 +91,7 @@ def phase_formula(points: pd.DataFrame) -> Figure:
 
 
 def gradient_bounds(ratios: pd.DataFrame) -> Figure:
-    """Measured gradient over its bound against length: medians, and the range of all frequencies and seeds."""
+    """Measured gradient over its bound against length: medians; bands from the 2.5% quantile to the largest."""
     figure, (axes,) = panels(1, 2.6)
     names = {"magnitude": "magnitude", "phase": "phase (over $|w|$)", "total": "sum over frequencies"}
     for (column, label), marker, colour in zip(names.items(), "os^", PALETTE, strict=False):
@@ -102,7 +108,10 @@ def gradient_bounds(ratios: pd.DataFrame) -> Figure:
 
 
 def depth_growth(profiles: pd.DataFrame) -> Figure:
-    """Growth of the gradient from the last layer to the input, for each arrangement, with the pre-norm bound."""
+    """Growth of the gradient from the last layer to the input by arrangement, with the pre-norm bound.
+
+    Medians over seeds; bands from the smallest to the largest.
+    """
     figure, (axes,) = panels(1, 2.8)
     whole = profiles[profiles["layer"] == 0]
     for (name, group), marker, colour in zip(whole.groupby("arrangement", sort=False), "osD^", PALETTE, strict=False):
@@ -144,8 +153,7 @@ def identification(results: pd.DataFrame) -> Figure:
         x="missed",
         y="method",
         order=order,
-        errorbar=("ci", 95),
-        seed=0,
+        errorbar=student_interval,
         color="k",
         markers="|",
         linestyle="none",
@@ -218,8 +226,7 @@ def forecast_errors(scores: pd.DataFrame, published: pd.DataFrame, dataset: str)
         x="mse",
         y="method",
         order=order,
-        errorbar=("ci", 95),
-        seed=0,
+        errorbar=student_interval,
         color="k",
         markers="|",
         linestyle="none",

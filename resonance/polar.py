@@ -5,7 +5,7 @@
                phase         phi = arg w
                g             dL/da + i dL/db for w = a + i b: what PyTorch calls the gradient of a complex weight
 
-The chain rule through w = r e^{i phi} gives, with u = w / |w| (report, section "Gradients"),
+The chain rule through w = r e^{i phi} gives, with u = e^{i phi} (report, section "Gradients"),
 
     dL/dr = Re(g conj(u)),    dL/dphi = Im(g conj(w)),
 
@@ -37,9 +37,9 @@ def complex_matmul(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[
 class PolarWeight(nn.Module):
     """Complex weights r e^{i phi} of any shape, as two real parameters `magnitude` and `phase`.
 
-    At the start r is near `scale` and phi even over the circle: layers then add up like a random walk and the
-    gradient of a deep residual stack grows like the root of its depth, not in proportion to it.  Nothing keeps r
-    positive: a negative magnitude is the same weight turned by pi.
+    At the start r is near `scale` and phi even over the circle: the branches of a pre-norm stack then add up like a
+    random walk, and its gradient grows like the root of its depth, not in proportion to it.  Nothing keeps r positive:
+    a negative magnitude is the same weight turned by pi.
     Parameters: 2 reals a weight.  Cost: a sine, a cosine and a product a weight.
     """
 

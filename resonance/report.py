@@ -140,7 +140,8 @@ def verdict_table(claims: pd.DataFrame) -> str:
             }
         )
     body = to_latex(pd.DataFrame(rows), r"@{}l>{\RaggedRight}p{5.1cm}>{\RaggedRight}p{1.7cm}>{\RaggedRight}p{4.7cm}@{}")
-    # Many pages long: the same rows in a longtable.
+    # More than a page long: the same rows in a longtable, its head on each page.
+    body = body.replace(r"\midrule", r"\midrule\endhead", 1)
     return body.replace(r"\begin{tabular}", r"\begin{longtable}").replace(r"\end{tabular}", r"\end{longtable}")
 
 
@@ -357,7 +358,7 @@ def renew_readme(text: str, parts: dict[str, str]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; return 0, or 1 after one clear message."""
     parser = argparse.ArgumentParser(prog="python -m resonance.report", description=__doc__.splitlines()[0])
-    parser.add_argument("word", choices=["ledger", "pdf", "summary", "readme", "tex"])
+    parser.add_argument("word", choices=["ledger", "pdf", "summary", "readme"])
     parser.add_argument("--profile", default="quick")
     options = parser.parse_args(arguments)
     try:
@@ -368,11 +369,9 @@ def main(arguments: list[str] | None = None) -> int:
             build_pdf(profile)
         elif options.word == "summary":
             print(summary(profile))
-        elif options.word == "readme":
+        else:
             readme = ROOT / "README.md"
             write_text(readme, renew_readme(readme.read_text(), readme_parts()))
-        elif tex_command() is None:
-            return 1
     except (RunError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

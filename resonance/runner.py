@@ -3,10 +3,10 @@
     python -m resonance.runner run 08_forecasting --profile quick --threads 1
     python -m resonance.runner refresh          # quick results -> the executed notebooks that are committed
 
-`Snakefile` calls this, one job a notebook.  A notebook says what it is in its metadata, under "resonance":
-`data`, the data sets that it reads; `timed`, whether it measures time and so must run alone; `after`, "results" when
-it reads the merged ledger.  A profile is the parameter cell's own values ("quick") or those with the changes in
-`notebooks/<profile>.yaml`.
+`Snakefile` calls this, one job a notebook.  A notebook says what it is in its metadata, under "resonance": `data`,
+the data sets that it reads; `files`, other files of the repository that it reads; `timed`, whether it measures time
+and so must run alone; `after`, "results" when it reads the merged ledger.  A profile is the parameter cell's own
+values ("quick") or those with the changes in `notebooks/<profile>.yaml`.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def read_notebook(name: str) -> nbformat.NotebookNode:
 
 
 def settings(name: str) -> dict:
-    """Return what a notebook says of itself: {"data": [...], "timed": bool, "after": [] or "results"}."""
-    return {"data": [], "timed": False, "after": [], **read_notebook(name).metadata.get("resonance", {})}
+    """Return what a notebook says of itself: data, files, timed, after (see the head of this file)."""
+    return {"data": [], "files": [], "timed": False, "after": [], **read_notebook(name).metadata.get("resonance", {})}
 
 
 def declared_parameters(name: str) -> set[str]:
@@ -120,7 +120,8 @@ def _imports(source: str) -> set[str]:
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
             found |= {name.split(".")[1] for name in names if name.startswith("resonance.")}
-            found |= {"__init__"} if "resonance" in names else set()
+            if "resonance" in names:  # its names load on first use: any of them may be meant
+                found |= {path.stem for path in (ROOT / "resonance").glob("*.py")}
         elif isinstance(node, ast.ImportFrom):
             base = (node.module or "").split(".")
             if node.level == 0 and base[0] != "resonance":
@@ -130,7 +131,8 @@ def _imports(source: str) -> set[str]:
                 found.add(inner[0])
                 continue
             for alias in node.names:
-                found |= {alias.name} if _module(alias.name).exists() else {"__init__", resonance._HOME[alias.name]}
+                home = {"__init__", resonance._HOME.get(alias.name, "__init__")}
+                found |= {alias.name} if _module(alias.name).exists() else home
     return found
 
 
@@ -159,7 +161,8 @@ def digest(name: str, profile: str) -> str:
     hasher = hashlib.sha256()
     code = [c.source for c in read_notebook(name).cells if c.cell_type == "code"]
     hasher.update(json.dumps([code, parameters(name, profile)], sort_keys=True).encode())
-    for path in [*(_module(module) for module in dependencies(name)), ROOT / "paper" / "claims.csv"]:
+    files = ["paper/claims.csv", *settings(name)["files"]]
+    for path in [*(_module(module) for module in dependencies(name)), *(ROOT / file for file in files)]:
         hasher.update(path.read_bytes())
     return hasher.hexdigest()
 
@@ -170,14 +173,23 @@ def result_folder(name: str, profile: str) -> Path:
 
 
 def is_current(name: str, profile: str) -> bool:
-    """Return whether a whole result is there and was made from the code and parameters as they are now."""
+    """Return whether a whole result is there, made from the code and parameters as they are now.
+
+    A result on stand-in data is out of date as soon as the real data is to be had.
+    """
     record = result_folder(name, profile) / "provenance.json"
     if not record.exists():
         return False
     provenance = json.loads(record.read_text())
     files = [record.parent / file for file in provenance["files"]]
     files += [ROOT / "figures" / profile / file for file in provenance["figures"]]
-    return provenance["digest"] == digest(name, profile) and all(file.exists() for file in files)
+    if provenance["digest"] != digest(name, profile) or not all(file.exists() for file in files):
+        return False
+    if "stand-in" in provenance["dataset"]:
+        from .data import available
+
+        return not all(available(dataset) for dataset in settings(name)["data"])
+    return True
 
 
 def stamp(name: str, profile: str) -> str:
@@ -230,17 +242,18 @@ def run(name: str, profile: str, threads: int) -> None:
             progress_bar=False,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
-    except PapermillExecutionError as error:
+    except Exception as error:
         kept = ROOT / "build" / "failed" / f"{name}.{profile}.ipynb"
         kept.parent.mkdir(parents=True, exist_ok=True)
         if executed.exists():
             os.replace(executed, kept)
         shutil.rmtree(partial, ignore_errors=True)
-        where = f"cell {error.cell_index + 1} (In [{error.exec_count}])"
-        raise RunError(
-            f"{name} failed in {where}: {error.ename}: {error.evalue}\n{error.source}\nThe notebook as far as it "
-            f"got: {kept.relative_to(ROOT)}"
-        ) from None
+        if isinstance(error, PapermillExecutionError):
+            where = f"cell {error.cell_index + 1} (In [{error.exec_count}])"
+            what = f"failed in {where}: {error.ename}: {error.evalue}\n{error.source}"
+        else:  # the kernel died, say for want of memory
+            what = f"failed: {type(error).__name__}: {error}"
+        raise RunError(f"{name} {what}\nThe notebook as far as it got: {kept.relative_to(ROOT)}") from None
     figures = sorted(path.name for path in (partial / "figures").iterdir())
     _place_figures(partial / "figures", ROOT / "figures" / profile, name[:2])
     files = sorted(path.name for path in partial.iterdir())

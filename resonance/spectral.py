@@ -101,39 +101,43 @@ def _fft_synthesis(re: Tensor, im: Tensor, band: Band) -> Tensor:
 # --------------------------------------------------------------------------- engine "dense": two matrix products
 
 
-@lru_cache(maxsize=16)
-def _table(band: Band, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the analysis as a real matrix (2k, n): k cosine rows, then k rows of minus sine, times N^(-1/2).
+def _build_table(band: Band, dtype: torch.dtype, device: torch.device, transposed: bool) -> Tensor:
+    """Return the analysis as a real matrix (2k, n), k cosine rows then k rows of minus sine, times N^(-1/2).
 
+    `transposed` gives the synthesis instead, (n, 2k): the transpose, its columns weighted by c.
     The angle is reduced modulo N in integers before it meets a float, so that it is exact at any length.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        steps = torch.outer(torch.arange(band.k), torch.arange(band.n)) % band.grid
-        angle = steps.to(torch.float64) * (2.0 * math.pi / band.grid)
-        sine = -torch.sin(angle)
-        sine[0] = 0.0
-        if band.has_nyquist:
-            sine[-1] = 0.0  # sin(pi t) is 0, not 1e-16 t
-        return (torch.cat([torch.cos(angle), sine]) / math.sqrt(band.grid)).to(dtype=dtype, device=device)
+    f, t = torch.arange(band.k, device="cpu"), torch.arange(band.n, device="cpu")
+    angle = (f[:, None] * t % band.grid).to(torch.float64) * (2.0 * math.pi / band.grid)
+    sine = -torch.sin(angle)
+    if band.has_nyquist:
+        sine = torch.cat([sine[:-1], torch.zeros_like(sine[-1:])])  # sin(pi t) is 0, not 1e-16 t
+    table = torch.cat([torch.cos(angle), sine]) / math.sqrt(band.grid)
+    if transposed:
+        table = (table.T * band.multiplicity(table).repeat(2)).contiguous()
+    return table.to(dtype=dtype, device=device)
 
 
-@lru_cache(maxsize=16)
-def _synthesis_table(band: Band, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the synthesis as a real matrix (n, 2k): the transpose of the analysis, columns weighted by c."""
+@lru_cache(maxsize=32)
+def _kept_table(band: Band, dtype: torch.dtype, device: torch.device, transposed: bool) -> Tensor:
     with torch.inference_mode(False), torch.no_grad():
-        table = _table(band, torch.float64, torch.device("cpu"))
-        c = band.multiplicity(table)
-        return (table.T * torch.cat([c, c])).to(dtype=dtype, device=device).contiguous()
+        return _build_table(band, dtype, device, transposed)
+
+
+def _table(band: Band, like: Tensor, *, transposed: bool = False) -> Tensor:
+    # While a graph is traced the table is part of it; what a trace makes must never be kept for real calls.
+    tracing = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0
+    return (_build_table if tracing else _kept_table)(band, like.dtype, like.device, transposed)
 
 
 def _dense_analysis(x: Tensor, band: Band) -> tuple[Tensor, Tensor]:
-    spectrum = torch.matmul(_table(band, x.dtype, x.device), x)  # (2k, n) @ (batch, n, d) -> (batch, 2k, d)
+    spectrum = torch.matmul(_table(band, x), x)  # (2k, n) @ (batch, n, d) -> (batch, 2k, d)
     return spectrum[:, : band.k], spectrum[:, band.k :]
 
 
 def _dense_synthesis(re: Tensor, im: Tensor, band: Band) -> Tensor:
     spectrum = torch.cat([re, im], dim=1)  # (batch, 2k, d)
-    return torch.matmul(_synthesis_table(band, re.dtype, re.device), spectrum)  # (batch, n, d)
+    return torch.matmul(_table(band, re, transposed=True), spectrum)  # (batch, n, d)
 
 
 # --------------------------------------------------------------------------- the choice of engine
@@ -159,9 +163,9 @@ DENSE_TABLE_LIMIT = 2**23
 def choose_engine(band: Band) -> str:
     """Return the engine that `"auto"` stands for.
 
-    A matrix product costs 4 n k multiply-adds a channel, an FFT about 2.5 N log2 N operations that run several
-    times slower each (strided, bound by memory).  Rule, from timings of both on 2 cores (`03_complexity` repeats
-    them): dense while k <= 8 log2 N and its table stays within `DENSE_TABLE_LIMIT` entries, else fft.
+    A transform by matrix product costs 4 n k operations a channel, by FFT about 2.5 N log2 N operations that run
+    several times slower each (strided, bound by memory).  Rule, from timings of both on 2 cores (`03_complexity`
+    repeats them at one k): dense while k <= 8 log2 N and its table stays within `DENSE_TABLE_LIMIT` entries, else fft.
     """
     fits = 2 * band.n * band.k <= DENSE_TABLE_LIMIT
     return "dense" if fits and band.k <= 8 * max(1.0, math.log2(band.grid)) else "fft"
@@ -200,7 +204,7 @@ def analysis(
     x: (batch, n, d), real.  Returns (re, im), each (batch, k, d) with k = num_frequencies, in the dtype of x.
     `grid` is N, by default the next power of two >= n.  Units: f in cycles per grid.
     Raises ValueError for a shape that is not (batch, n, d), for k above the band N//2+1, for an unknown engine.
-    Cost a channel: 2.5 N log2 N operations ("fft"), 4 n k ("dense").
+    Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense").
     """
     band = make_band(check_sequences(x).shape[1], num_frequencies, grid)
     return _engine(engine, band).analysis(x, band)

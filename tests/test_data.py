@@ -101,8 +101,16 @@ def test_a_corrupt_mirror_is_an_error_not_a_stand_in(places, monkeypatch):
 
 def test_without_any_place_the_stand_in_says_so(monkeypatch):
     no_network(monkeypatch)
-    series = data.load_etth1()
+    with pytest.warns(UserWarning, match="stands in"):
+        series = data.load_etth1()
     assert series.stand_in and "stand-in" in series.dataset and len(series.values) == 2284
+
+
+def test_a_full_disk_is_an_error_not_a_stand_in(places, monkeypatch):
+    (places / "file").write_text("")
+    monkeypatch.setattr(data, "CACHE", places / "file" / "cache")
+    with pytest.raises(OSError):
+        fetch(Server(CONTENT).source())
 
 
 def test_a_missing_mirror_folder_is_named(monkeypatch):
@@ -116,7 +124,19 @@ def test_co2_has_no_gaps():
     assert series.values.shape == (2284, 1) and (series.values > 300).all()
 
 
-@pytest.mark.parametrize("text", ["date,a\n2020,x\n", "date,a\n2020,\n", "date,a\n2020,inf\n", "date,a\n"])
+BAD = {
+    "text": "date,a\n2020-01-01,x\n",
+    "gap": "date,a\n2020-01-01,\n",
+    "infinite": "date,a\n2020-01-01,inf\n",
+    "no rows": "date,a\n",
+    "nothing": "",
+    "no header": "2020-01-01,1.0\n2020-01-02,2.0\n",
+    "no date": "a,b\nx,1.0\ny,2.0\n",
+    "long row": "date,a,b\n2020-01-01,1,2,9\n",
+}
+
+
+@pytest.mark.parametrize("text", BAD.values(), ids=BAD)
 def test_bad_csv_is_refused(tmp_path, text):
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(ValueError, match=r"bad\.csv"):

@@ -190,6 +190,16 @@ def test_tables_for_the_figures():
     assert len(past_future_gain(model)) == 4 * 13
 
 
+def test_a_constant_channel_is_no_obstacle():
+    values = toy_series().values.copy()
+    values[:, 1] = 3.0
+    task = forecast_task(Series("toy", values, ("a", "b"), 12, "step"), 6)
+    _, best = choose_closed_form(task, [(24, 0.5, 1.0, 2, 1.0)])
+    model = best.fitted(task, best.moments(task))
+    past, _ = task.windows("test", 24).batch(torch.tensor([0]))
+    torch.testing.assert_close(model(past)[..., 1], torch.zeros(1, 6), atol=1e-5, rtol=0)
+
+
 def test_any_series_gets_a_task():
     task = forecast_task(load_co2(), 96)
     assert len(task.windows("train", 720)) > 0 and len(task.windows("test", 720)) > 0

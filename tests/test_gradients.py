@@ -69,7 +69,14 @@ def test_depth_bound_holds(depth):
     for seed in range(5):
         profile = depth_profile("pre-norm", depth, seed=seed, n=32, dim=8, k=9)
         assert (profile["growth"] <= 10 ** profile["log10_upper"] * (1 + 1e-9)).all()
+
+
+def test_lower_depth_bound_holds_where_it_says_something():
+    for seed in range(5):
+        profile = depth_profile("pre-norm", 4, seed=seed, n=32, dim=8, k=9, magnitude=0.05)
+        assert (profile["log10_lower"] > -2).all()
         assert (profile["growth"] >= 10 ** profile["log10_lower"] * (1 - 1e-9)).all()
+        assert (profile["growth"] <= 10 ** profile["log10_upper"] * (1 + 1e-9)).all()
 
 
 def test_lower_depth_bound_is_not_empty_for_small_weights():

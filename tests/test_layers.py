@@ -86,11 +86,29 @@ def test_padding_changes_nothing_within_a_window(padded_to):
     torch.testing.assert_close(out[:, :20], layer(x), rtol=1e-12, atol=1e-12)
 
 
+def test_nan_in_the_padding_reaches_no_gradient():
+    torch.manual_seed(0)
+    lengths = torch.tensor([10, 6])
+    x = torch.randn(2, 10, 4)
+    x[1, 6:] = float("nan")
+    for model in (ResonanceLayer(4, 3), ResonanceNet(4, 3, 8, 2, dropout=0.0)):
+        out = model(x, lengths=lengths)
+        (out[0].sum() + out[1, :6].sum()).backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
 def test_nan_in_one_sample_does_not_leak():
     x = torch.randn(3, 32, 4)
     x[1, 5] = float("nan")
     out = ResonanceLayer(4, 6)(x)
     assert torch.isfinite(out[[0, 2]]).all()
+
+
+def test_count_of_the_net_is_its_formula():
+    k, hidden, layers, inputs = 3, 8, 2, 4
+    projections = (inputs + 1) * hidden + (hidden + 1) * inputs
+    expected = layers * (2 * k * hidden + 2 * k * k + 2 * hidden) + 2 * hidden + projections
+    assert count_parameters(ResonanceNet(inputs, k, hidden, layers)) == expected
 
 
 def test_models_with_fixed_window_ignore_padding():
@@ -110,6 +128,7 @@ def test_printed_api_runs():
     )
     assert model(torch.randn(2, 128, 512)).shape == (2, 128, 512)
     assert ResonanceTimeSeriesNet(pred_horizon=96)(torch.randn(2, 720, 7)).shape == (2, 96, 7)
+    assert ResonanceTimeSeriesNet(pred_horizon=1)(torch.randn(2, 720, 7)).shape == (2, 1, 7)
 
 
 def test_memory_arguments_are_not_silently_ignored():

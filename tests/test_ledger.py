@@ -11,12 +11,12 @@ from resonance.ledger import (
     CLAIM_COLUMNS,
     MEASURE_COLUMNS,
     Experiment,
-    mean_interval,
     merge,
     printed_claims,
     read_ledger,
 )
 from resonance.paths import ROOT, written_aside
+from resonance.statistics import mean_interval
 
 COLUMNS = (
     "id,group,printed,rule,measured,unit,ci_low,ci_high,verdict,condition,corrected,notebook,dataset,seeds,device,"
@@ -65,6 +65,17 @@ def test_unknown_claims_and_bad_numbers_are_refused(experiment):
     experiment.measure("a.b", 1.0)
     with pytest.raises(ValueError, match="already"):
         experiment.measure("a.b", 2.0)
+
+
+def test_rules_and_verdicts_stand_once(experiment):
+    experiment.rule("T1.phase", "holds if equal")
+    with pytest.raises(ValueError, match="too late"):
+        experiment.rule("T1.phase", "holds anyway")
+    experiment.verdict("T1.phase", "holds")
+    with pytest.raises(ValueError, match="already"):
+        experiment.verdict("T1.phase", "not comparable")
+    with pytest.raises(ValueError, match="too late"):
+        experiment.rule("T1.bounded", "after the fact")
 
 
 def test_close_writes_what_merge_reads(experiment, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from resonance import runner
 from resonance.data import DATASETS
+from resonance.paths import ROOT
 
 NAMES = runner.notebooks()
 
@@ -79,6 +80,7 @@ def test_prose_quotes_no_result(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_metadata_is_known(name):
     settings = runner.settings(name)
-    assert set(settings) == {"data", "timed", "after"}
+    assert set(settings) == {"data", "files", "timed", "after"}
     assert set(settings["data"]) <= set(DATASETS) and isinstance(settings["timed"], bool)
     assert settings["after"] in ([], "results")
+    assert all((ROOT / file).exists() for file in settings["files"])

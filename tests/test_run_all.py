@@ -29,6 +29,12 @@ def call(*arguments, **environment):
         (["quick", "--profile", "full"], "disagree"),
         (["--jobs", "many"], "whole number"),
         (["--jobs", "0"], "whole number"),
+        (["--jobs", "00"], "whole number"),
+        (["--only", ""], "--only needs a value"),
+        (["test", "--only", "08"], "'test' takes no options"),
+        (["report", "--only", "08"], "no --only"),
+        (["--profile", "test"], "unknown profile"),
+        (["full", "--", "--config", "a=1"], "run_all.sh's own"),
         (["--frobnicate"], "unknown option '--frobnicate'; known: --only"),
     ],
 )

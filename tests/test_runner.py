@@ -111,6 +111,28 @@ def test_a_failing_notebook_names_its_cell_and_stops_only_what_needs_it(tree):
     assert (tree.folder / "build" / "failed" / "01_first.quick.ipynb").exists()
 
 
+def test_a_dead_kernel_is_said_and_cleaned_up(tree):
+    tree.add("01_first", "import os; os._exit(9)")
+    done = tree.python("-m", "resonance.runner", "run", "01")
+    assert done.returncode == 1 and "01_first failed: DeadKernelError" in done.stderr
+    assert not list((tree.folder / "data" / "results" / "quick").iterdir())
+
+
+def test_a_stand_in_gives_way_to_the_real_data(tree):
+    """Offline first, then with the data: the result is out of date, though no code has changed."""
+    cell = 'from resonance.ledger import Experiment\ne = Experiment("01_first", dataset="x (stand-in)")\n'
+    cell += 'e.rule("S.timeseries", "r")\ne.verdict("S.timeseries", "holds")\ne.close()'
+    tree.add("01_first", cell, data=["ETTh1"])
+    done = tree.python("-m", "resonance.runner", "run", "01")
+    assert done.returncode == 0, done.stderr
+    code = (
+        "from resonance import data, runner; data.available = lambda name: {}; "
+        "print(runner.is_current('01_first', 'quick'))"
+    )
+    assert tree.python("-c", code.format(False)).stdout.strip() == "True"
+    assert tree.python("-c", code.format(True)).stdout.strip() == "False"
+
+
 def test_a_killed_run_resumes_from_its_last_finished_step(tree):
     tree.add("01_first", write_results())
     tree.add("02_second", "import time; time.sleep(6)", write_results().replace('"a"', '"b"'))
