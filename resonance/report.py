@@ -176,11 +176,11 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
                 "Parameters": cell(f"forecast.{key}.parameters"),
                 "Validation MSE": number(by_key.loc[f"forecast.{key}.validation_mse", "value"], 4),
                 "Test MSE [95\\% interval]": cell(f"forecast.{key}.mse"),
-                "Test MAE [95\\% interval]": cell(f"forecast.{key}.mae"),
+                "Test MAE": number(by_key.loc[f"forecast.{key}.mae", "value"], 4),
             }
             for key, label in FORECASTERS.items()
         ]
-        tables["forecasting"] = to_latex(pd.DataFrame(rows), "@{}lrrll@{}")
+        tables["forecasting"] = to_latex(pd.DataFrame(rows), "@{}lrrlr@{}")
     if "cost.fft.slope" in by_key.index:
         rows = [
             {"Model": label, "Exponent of time in $n$": cell(f"cost.{key}.slope", 3)} for key, label in GROWTHS.items()
