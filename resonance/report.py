@@ -313,7 +313,8 @@ def summary(profile: str) -> str:
 def readme_parts() -> dict[str, str]:
     """Return the generated parts of README.md, from the reference run."""
     claims, measures = read_ledger("full")
-    judged = claims[claims["verdict"] != "not measured"].fillna("")
+    judged = claims[claims["verdict"] != "not measured"].astype(object)
+    judged = judged.where(judged.notna(), "")
     rows = ["| claim | as printed | verdict | condition, or what is true | notebook |", "|---|---|---|---|---|"]
     for _, claim in judged.iterrows():
         remark = claim["condition"] if claim["verdict"] == "holds if" else claim["corrected"]

@@ -229,6 +229,7 @@ def run(name: str, profile: str, threads: int) -> None:
         RESONANCE_THREADS=str(threads),
         OMP_NUM_THREADS=str(threads),
         PYTHONHASHSEED="0",
+        PYTHONWARNINGS="ignore:IProgress not found",  # tqdm's, about widgets that no headless run shows
     )
     started = time.time()
     executed = partial / "notebook.ipynb"
