@@ -102,7 +102,7 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
             define(kind, row["id"], escape(row[kind]))
     first = provenance[0]
     facts = {
-        "device": first["device"],
+        "device": first["device"].split(",")[0],  # threads differ by notebook: the table has them
         "cores": first["machine"]["cores"],
         "memory": first["machine"]["memory_gib"],
         "system": first["machine"]["system"],
@@ -139,7 +139,7 @@ def verdict_table(claims: pd.DataFrame) -> str:
                 "Condition, or what is true": escape(remark),
             }
         )
-    body = to_latex(pd.DataFrame(rows), r"@{}l>{\RaggedRight}p{5.1cm}>{\RaggedRight}p{1.7cm}>{\RaggedRight}p{4.7cm}@{}")
+    body = to_latex(pd.DataFrame(rows), r"@{}l>{\RaggedRight}p{5.4cm}>{\RaggedRight}p{2.1cm}>{\RaggedRight}p{5.0cm}@{}")
     # More than a page long: the same rows in a longtable, its head on each page.
     body = body.replace(r"\midrule", r"\midrule\endhead", 1)
     return body.replace(r"\begin{tabular}", r"\begin{longtable}").replace(r"\end{tabular}", r"\end{longtable}")
