@@ -144,19 +144,16 @@ setup_tex() {
 
 mkdir -p build
 python=$(find_python) || fail "no Python 3.11 to 3.13 found (looked at: ${PYTHON:-python3 python3.13 python3.12 python3.11}); on Debian or Ubuntu: sudo apt-get install python3 python3-venv"
-# One run at a time. The kernel drops the lock when its holder dies, however it dies.
+# One run at a time. The kernel drops the lock when its last holder dies, however it dies; a workflow that outlived its
+# run_all.sh is waited for, and its results are then found.
 exec 9>.run.lock
-if ! "$python" -c '
-import fcntl, time
-for _ in range(20):
-    try:
-        fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB); break
-    except OSError:
-        time.sleep(0.5)
-else:
-    raise SystemExit(1)'; then
-  fail "another run_all.sh is at work in this folder; wait for it, or stop it"
-fi
+"$python" -c '
+import fcntl, sys
+try:
+    fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except OSError:
+    print("run_all.sh: waiting for the run that is at work in this folder (Ctrl-C to give up)", file=sys.stderr)
+    fcntl.flock(9, fcntl.LOCK_EX)'
 
 if [ "$action" = clean ]; then
   rm -rf build paper/build paper/generated .snakemake data/results/quick data/results/interactive \
