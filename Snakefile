@@ -11,6 +11,7 @@ PROFILE = runner.check_profile(config.get("profile", "quick"))
 FROZEN = config.get("frozen") in (True, 1, "1", "true", "True")
 RESULTS = f"data/results/{PROFILE}"
 PYTHON = shlex.quote(sys.executable)
+runner.settle(PROFILE)
 BY_RESULTS = {
     after: [name for name in runner.notebooks() if (runner.settings(name)["after"] == "results") == after]
     for after in (False, True)

@@ -13,7 +13,7 @@ usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--
 
   quick    every notebook, figure and the PDF in minutes (the default)  -> paper/build/quick/report.pdf
   full     the reference run                                            -> paper/report.pdf
-  report   the PDF from the results as they stand; runs no notebook that has a result
+  report   the PDF from the results as they stand; of the notebooks only the scoreboard may run again
   test     ruff, the unit tests, and nbval over notebooks/
   setup    the environment (.venv, and a TeX where it may install one), nothing else
   lab      JupyterLab on notebooks/
@@ -24,7 +24,7 @@ usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--
   --profile NAME   quick, full, or another notebooks/NAME.yaml
   --jobs N         cores to use (default: all)
   --force          run every notebook again, current or not
-  --dry-run        say what would run
+  --dry-run        say what would run (makes the environment first, if there is none)
   --               everything after it goes to Snakemake
 
 Environment: PYTHON (which 3.11 to 3.13 to use), RESONANCE_DATA (a folder with the data files),

@@ -74,6 +74,12 @@ class ForecastTask:
             )
         return windows
 
+    @torch.no_grad()
+    def forecast(self, model: ResonanceTimeSeriesNet) -> np.ndarray:
+        """Return what the model says comes after the series' end: (horizon, channels), in the series' own units."""
+        past = (self.series.values[-model.lookback :] - self.mean) / self.std
+        return model(torch.from_numpy(past).float()[None])[0].numpy() * self.std + self.mean
+
 
 def forecast_task(series: Series, horizon: int) -> ForecastTask:
     """Return the task on a series: the published borders for ETTh1, 60/20/20 for any other series.

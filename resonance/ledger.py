@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import random
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -58,7 +59,20 @@ def commit() -> str:
         changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], check=False)
         return head.stdout.strip() + ("+" if changed.returncode else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return _head_of(ROOT / ".git") or "unknown"
+
+
+def _head_of(git: Path) -> str:
+    """Return the short commit that a .git folder's HEAD names, read from its files; "" if there is none."""
+    if not (git / "HEAD").exists():
+        return ""
+    head = (git / "HEAD").read_text().strip().removeprefix("ref: ")
+    if (git / head).exists():
+        head = (git / head).read_text().strip()
+    elif (git / "packed-refs").exists():
+        packed = [line.split() for line in (git / "packed-refs").read_text().splitlines()]
+        head = next((words[0] for words in packed if words[1:] == [head]), head)
+    return head[:10] if re.fullmatch(r"[0-9a-f]{40,64}", head) else ""
 
 
 def seed_everything(seed: int) -> None:
@@ -208,7 +222,16 @@ def result_folders(profile: str) -> list[Path]:
 
 
 def merge(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Write claims.csv and measures.csv of a profile from its finished notebooks; return both.
+    """Write claims.csv and measures.csv of a profile from its finished notebooks, as `merged`; return both."""
+    claims, measures = merged(profile)
+    for name, table in (("claims", claims), ("measures", measures)):
+        with written_aside(ROOT / "data" / "results" / profile / f"{name}.csv") as aside:
+            table.to_csv(aside, index=False)
+    return claims, measures
+
+
+def merged(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the claims and measures of a profile, put together from its finished notebooks.
 
     Every printed claim has a row; those that no finished notebook judged are `not measured`.
     """
@@ -238,9 +261,6 @@ def merge(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     twice = measures["key"][measures["key"].duplicated()].tolist()
     if twice:
         raise ValueError(f"two notebooks recorded the same measure: {', '.join(twice)}")
-    for name, table in (("claims", claims), ("measures", measures)):
-        with written_aside(ROOT / "data" / "results" / profile / f"{name}.csv") as aside:
-            table.to_csv(aside, index=False)
     return claims, measures
 
 

@@ -101,12 +101,13 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
         for kind in ("verdict", "rule", "condition", "corrected", "printed", "dataset"):
             define(kind, row["id"], escape(row[kind]))
     first = provenance[0]
+    commits = {record["commit"] for record in provenance}
     facts = {
         "device": first["device"].split(",")[0],  # threads differ by notebook: the table has them
         "cores": first["machine"]["cores"],
         "memory": first["machine"]["memory_gib"],
         "system": first["machine"]["system"],
-        "commit": provenance[-1]["commit"],
+        "commit": commits.pop() if len(commits) == 1 else "by notebook: see the appendix",
         "seconds": round(sum(record["seconds"] for record in provenance)),
         **{f"version.{name}": version for name, version in first["versions"].items()},
     }
@@ -125,23 +126,31 @@ def to_latex(table: pd.DataFrame, columns: str) -> str:
     return table.style.hide(axis="index").to_latex(hrules=True, column_format=columns)
 
 
+def remark_on(claim: pd.Series) -> str:
+    """Return what stands beside a verdict: the condition, why it cannot be compared, or what is true."""
+    column = {"holds if": "condition", "not comparable": "rule"}.get(claim["verdict"], "corrected")
+    return "" if pd.isna(claim[column]) else str(claim[column]).removeprefix("not comparable: ")
+
+
 def verdict_table(claims: pd.DataFrame) -> str:
     """Every claim, its verdict, and the condition or corrected statement."""
     rows = []
     for _, claim in claims.iterrows():
         judged = claim["verdict"] != "not measured"
-        remark = claim["condition"] if claim["verdict"] == "holds if" else claim["corrected"]
         rows.append(
             {
                 "Claim": rf"\texttt{{{escape(claim['id'])}}}",
                 "As printed": escape(claim["printed"]),
                 "Verdict": rf"\textbf{{{claim['verdict']}}}" if judged else claim["verdict"],
-                "Condition, or what is true": escape(remark),
+                "Condition, or what is true": escape(remark_on(claim)),
             }
         )
     body = to_latex(pd.DataFrame(rows), r"@{}l>{\RaggedRight}p{5.4cm}>{\RaggedRight}p{2.1cm}>{\RaggedRight}p{5.0cm}@{}")
     # More than a page long: the same rows in a longtable, its head on each page.
     body = body.replace(r"\midrule", r"\midrule\endhead", 1)
+    body = body.replace(
+        r"\toprule", r"\caption{Every printed claim, with its printed figures in brackets.}\\\toprule", 1
+    )
     return body.replace(r"\begin{tabular}", r"\begin{longtable}").replace(r"\end{tabular}", r"\end{longtable}")
 
 
@@ -301,13 +310,16 @@ def summary(profile: str) -> str:
     """Return the verdicts of a profile as text, with the data behind each, and where the PDF stands."""
     claims, _ = read_ledger(profile)
     width = claims["id"].str.len().max()
-    rows = claims[["id", "verdict", "dataset"]].fillna("").itertuples(index=False)
-    lines = [f"{claim:<{width}}  {verdict:<16}  {dataset}".rstrip() for claim, verdict, dataset in rows]
+    judged = claims[claims["verdict"] != "not measured"]
+    rows = [("claim", "verdict", "data"), *judged[["id", "verdict", "dataset"]].itertuples(index=False)]
+    lines = [f"{claim:<{width}}  {verdict:<16}  {dataset}" for claim, verdict, dataset in rows]
+    lines.append("not measured yet: " + ", ".join(claims.loc[claims["verdict"] == "not measured", "id"]))
     counts = claims["verdict"].value_counts()
     total = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
     pdf = PAPER / "report.pdf" if profile == "full" else PAPER / "build" / profile / "report.pdf"
     where = f"report: {pdf.relative_to(ROOT)}" if pdf.exists() else "report: not built"
-    return "\n".join([f"Verdicts, profile {profile}:", *lines, f"{len(claims)} claims: {total}", where])
+    lines += [f"{len(claims)} claims: {total}", f"figures: figures/{profile}/", where]
+    return "\n".join([f"Verdicts, profile {profile}:", *lines])
 
 
 def readme_parts() -> dict[str, str]:
@@ -317,8 +329,8 @@ def readme_parts() -> dict[str, str]:
     judged = judged.where(judged.notna(), "")
     rows = ["| claim | as printed | verdict | condition, or what is true | notebook |", "|---|---|---|---|---|"]
     for _, claim in judged.iterrows():
-        remark = claim["condition"] if claim["verdict"] == "holds if" else claim["corrected"]
-        cells = [f"`{claim['id']}`", claim["printed"], f"**{claim['verdict']}**", remark, f"`{claim['notebook']}`"]
+        cells = [f"`{claim['id']}`", claim["printed"], f"**{claim['verdict']}**", remark_on(claim)]
+        cells.append(f"`{claim['notebook']}`")
         rows.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
     rest = len(claims) - len(judged)
     verdicts = "\n".join([*rows, "", f"{rest} of {len(claims)} claims are not measured yet."])
@@ -329,8 +341,9 @@ def readme_parts() -> dict[str, str]:
         ("its real parameters", "forecast.resonance.parameters", "08", 0),
         ("ETTh1-96 test MSE, closed-form ridge (control)", "forecast.ridge.mse", "08", 4),
         ("ETTh1-96 test MSE, DLinear", "forecast.dlinear.mse", "08", 4),
-        ("exponent of time in n, resonance layer by FFT", "cost.fft.slope", "03", 2),
-        ("exponent of time in n, Transformer layer", "cost.transformer.slope", "03", 2),
+        ("operations of a resonance layer, forward, n = 8192 (law: n log n)", "cost.fft.operations", "03", 0),
+        ("operations of a Transformer layer, forward, n = 8192", "cost.transformer.operations", "03", 0),
+        ("time of that Transformer layer over that of the resonance layer", "cost.speedup.fft", "03", 1),
         ("frequencies missed, polar SGD with one rate", "identification.polar_one_rate_sgd", "01", 3),
         ("frequencies missed, natural polar SGD", "identification.natural_polar_sgd", "01", 3),
         ("relative error of the corrected phase gradient", "gradients.corrected.phase_error", "01", None),

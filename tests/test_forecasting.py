@@ -200,6 +200,16 @@ def test_a_constant_channel_is_no_obstacle():
     torch.testing.assert_close(model(past)[..., 1], torch.zeros(1, 6), atol=1e-5, rtol=0)
 
 
+def test_a_forecast_comes_in_the_units_of_the_series():
+    series = toy_series(steps=708)
+    series = Series("toy", 50.0 + 10.0 * series.values, series.channels, 12, "step")
+    task = forecast_task(Series("toy", series.values[:696], series.channels, 12, "step"), 12)
+    _, best = choose_closed_form(task, [(48, 0.0, 0.0, 4, 1.0)])
+    forecast = task.forecast(best.fitted(task, best.moments(task)))
+    assert forecast.shape == (12, 2)
+    assert np.abs(forecast - series.values[696:]).mean() < 2.0  # noise of sd 1 on a wave of amplitude 10
+
+
 def test_any_series_gets_a_task():
     task = forecast_task(load_co2(), 96)
     assert len(task.windows("train", 720)) > 0 and len(task.windows("test", 720)) > 0

@@ -104,6 +104,18 @@ def test_close_writes_what_merge_reads(experiment, tmp_path, monkeypatch):
     assert list(read.columns) == CLAIM_COLUMNS
 
 
+def test_the_commit_is_read_without_git(tmp_path):
+    assert ledger._head_of(tmp_path) == ""
+    (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
+    (tmp_path / "packed-refs").write_text("# pack-refs\n" + "a" * 40 + " refs/heads/main\n")
+    assert ledger._head_of(tmp_path) == "a" * 10
+    (tmp_path / "refs" / "heads").mkdir(parents=True)
+    (tmp_path / "refs" / "heads" / "main").write_text("b" * 40 + "\n")
+    assert ledger._head_of(tmp_path) == "b" * 10
+    (tmp_path / "HEAD").write_text("c" * 40 + "\n")
+    assert ledger._head_of(tmp_path) == "c" * 10
+
+
 def test_student_interval():
     mean, low, high = mean_interval([1.0, 2.0, 3.0, 4.0])
     assert mean == 2.5 and low == pytest.approx(2.5 - 3.1824 * 1.2910 / 2, abs=1e-3)

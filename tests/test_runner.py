@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -172,6 +173,26 @@ def test_a_lost_figure_or_file_makes_a_result_stale(tree):
     assert tree.python("-c", code).stdout.strip() == "True"
     tree.record("01_first").with_name("measures.csv").unlink()
     assert tree.python("-c", code).stdout.strip() == "False"
+
+
+def test_a_clone_with_results_has_nothing_to_do(tree):
+    """File times are at random after a clone: contents decide, for the ledger and for who reads it too."""
+    tree.add("01_first", write_results())
+    tree.add("99_last", "x = 1", after="results")
+    command = tree.snakemake("results")
+    options = {"cwd": tree.folder, "env": tree.environment, "capture_output": True, "text": True, "timeout": 300}
+    done = subprocess.run(command, **options)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(tree.folder / ".snakemake")
+    shutil.rmtree(tree.folder / "build")
+    results = tree.folder / "data" / "results" / "quick"
+    for age, path in enumerate((tree.record("99_last"), results / "claims.csv", tree.record("01_first"))):
+        os.utime(path, (1e9 + age, 1e9 + age))  # the wrong way round
+    again = subprocess.run(command, **options)
+    assert "Nothing to be done" in again.stderr + again.stdout
+    measures = results / "measures.csv"
+    measures.write_text(measures.read_text().replace("1.0", "2.0"))
+    assert "Nothing to be done" not in (lambda d: d.stderr + d.stdout)(subprocess.run([*command, "-n"], **options))
 
 
 SMALL = {
