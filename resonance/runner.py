@@ -222,7 +222,7 @@ def settle(profile: str) -> None:
     if not sources or not all(path.exists() for path in [*ledger, *readers]):
         return
     times = [max(p.stat().st_mtime for p in [*sources, ROOT / "paper" / "claims.csv"])]
-    times += [f(p.stat().st_mtime for p in group) for group in (ledger, readers) for f in (min, max)]
+    times += [f(p.stat().st_mtime for p in group) for group in (ledger, readers) if group for f in (min, max)]
     if times == sorted(times):
         return
     from .ledger import merged

@@ -18,7 +18,7 @@ from resonance.report import escape, log_faults, number, readme_parts, renew_rea
 SECTIONS = sorted((ROOT / "paper" / "sections").glob("*.tex"))
 TEX = "\n".join(path.read_text() for path in [ROOT / "paper" / "report.tex", *SECTIONS])
 QUOTED = re.compile(r"\\(?:printednum|cite[tp]?|val|valint|ci|includegraphics|input|claimid)(?:\[[^\]]*\])?\{[^}]*\}")
-LENGTHS = re.compile(r"\d*\.\d+\s*\\(?:linewidth|textwidth)|\\renewcommand\{\\\w+fraction\}\{[\d.]+\}")
+LENGTHS = re.compile(r"\d*\.\d+\s*\\(?:linewidth|textwidth)|\\renewcommand\{\\(?:\w+fraction|arraystretch)\}\{[\d.]+\}")
 
 
 @pytest.mark.parametrize("path", SECTIONS, ids=lambda path: path.stem)

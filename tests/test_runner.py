@@ -135,9 +135,10 @@ def test_a_stand_in_gives_way_to_the_real_data(tree):
 
 
 def test_a_killed_run_resumes_from_its_last_finished_step(tree):
-    tree.add("01_first", write_results())
-    tree.add("02_second", "import time; time.sleep(6)", write_results().replace('"a"', '"b"'))
-    partial = tree.folder / "data" / "results" / "quick" / ".02_second.partial"
+    names = ("01_first", "02_second")  # which of the two Snakemake starts with is its own affair
+    tree.add(names[0], "import time; time.sleep(6)", write_results())
+    tree.add(names[1], "import time; time.sleep(6)", write_results().replace('"a"', '"b"'))
+    partial = {name: tree.folder / "data" / "results" / "quick" / f".{name}.partial" for name in names}
     run = subprocess.Popen(
         tree.snakemake("results"),
         cwd=tree.folder,
@@ -146,20 +147,23 @@ def test_a_killed_run_resumes_from_its_last_finished_step(tree):
         stderr=subprocess.DEVNULL,
     )
     deadline = time.time() + 120
-    while not (tree.record("01_first").exists() and partial.exists()):
+    done = cut = None
+    while not (done and cut):
         assert time.time() < deadline and run.poll() is None
         time.sleep(0.2)
+        done = next((name for name in names if tree.record(name).exists()), None)
+        cut = next((name for name in names if name != done and partial[name].exists()), None)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     time.sleep(9)  # an orphan that lived on would have finished by now
-    assert not tree.record("02_second").exists(), "a job outlived its workflow"
-    first = tree.record("01_first").read_bytes(), tree.record("01_first").stat().st_mtime_ns
-    done = subprocess.run(
+    assert not tree.record(cut).exists(), "a job outlived its workflow"
+    first = tree.record(done).read_bytes(), tree.record(done).stat().st_mtime_ns
+    resumed = subprocess.run(
         tree.snakemake("results"), cwd=tree.folder, env=tree.environment, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0, done.stderr
-    assert tree.record("02_second").exists() and not partial.exists()
-    assert (tree.record("01_first").read_bytes(), tree.record("01_first").stat().st_mtime_ns) == first
+    assert resumed.returncode == 0, resumed.stderr
+    assert tree.record(cut).exists() and not partial[cut].exists()
+    assert (tree.record(done).read_bytes(), tree.record(done).stat().st_mtime_ns) == first
     again = subprocess.run(
         tree.snakemake("results"), cwd=tree.folder, env=tree.environment, capture_output=True, text=True, timeout=300
     )
