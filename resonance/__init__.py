@@ -2,9 +2,12 @@
 
 Read the files in this order:
 
-    spectral        band transforms and their engines
+    band            the kept frequencies of a grid
+    linear_time     band transforms in time linear in n
+    spectral        analysis and synthesis, and the choice of engine
     polar           polar weights and interference
     layers          BandMixing, ResonanceLayer
+    selection       which frequencies to keep: learned, or by energy
     models          ResonanceNet, ResonanceTimeSeriesNet
     training        ResonanceTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
@@ -20,12 +23,15 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BandMixing": "layers",
+    "EnergySelection": "selection",
     "Interference": "polar",
+    "LearnedSelection": "selection",
     "PolarWeight": "polar",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",
     "ResonanceTrainer": "training",
+    "SelectiveMixing": "selection",
     "TransformerEncoder": "baselines",
     "DLinear": "baselines",
     "Ridge": "baselines",

@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .band import make_band
 from .data import Series
 from .models import ResonanceTimeSeriesNet
 from .paths import ROOT
 from .polar import complex_matmul
-from .spectral import Band, analysis
+from .spectral import analysis
 from .training import ResonanceTrainer
 
 ETT_HOURLY_BORDERS = (8640, 11520, 14400)
@@ -120,7 +121,11 @@ class BandMoments:
 def _root_multiplicity(model: ResonanceTimeSeriesNet) -> Tensor:
     """Return sqrt(c) of the future's bins: scaled by it, a sum over bins is a sum over samples (Parseval)."""
     bins = model.future.magnitude.shape[0]
-    return Band(model.pred_horizon, bins, model.pred_horizon).multiplicity(torch.zeros((), dtype=torch.float64)).sqrt()
+    return (
+        make_band(model.pred_horizon, bins, model.pred_horizon)
+        .multiplicity(torch.zeros((), dtype=torch.float64))
+        .sqrt()
+    )
 
 
 @torch.no_grad()

@@ -21,9 +21,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from .band import make_band, next_power_of_two
 from .layers import BandMixing, ResonanceLayer
 from .polar import PolarWeight
-from .spectral import analysis, make_band, next_power_of_two, synthesis
+from .spectral import analysis, synthesis
 
 # What "dL/dw" may mean in the printed formulas, as a function of PyTorch's gradient g.
 CONVENTIONS = {

@@ -9,11 +9,14 @@ layer normalises first because the residual path then carries the gradient throu
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
+from .band import index_set, next_power_of_two
 from .polar import Interference, PolarWeight
-from .spectral import analysis, check_engine, check_sequences, next_power_of_two, synthesis
+from .spectral import analysis, check_engine, check_sequences, synthesis
 
 
 class BandMixing(nn.Module):
@@ -25,55 +28,66 @@ class BandMixing(nn.Module):
     means changes with n; `window` fixes the grid at the next power of two >= window, and every n <= window then
     sees the same filter, whatever padding stands behind it.
 
-    Arguments: dim, channels; num_frequencies, k; engine, how the transforms are computed (never what they are);
-    interference=False leaves M out (the map is then diagonal in frequency).
-    Raises ValueError for a wrong shape, for k above the band of the grid, for n above the window.
-    Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.
+    Arguments: dim, channels; num_frequencies, k, for the k lowest, or `frequencies`, a sorted set in cycles per grid;
+    engine, how the transforms are computed (never what they are); interference=False leaves M out (the map is then
+    diagonal in frequency).
+    Raises ValueError for a wrong shape, for a frequency above the band of the grid, for n above the window.
+    Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.  Kept for the
+    backward pass: the band, 2 k dim numbers a sample, and nothing of length n.
     """
 
     def __init__(
         self,
         dim: int,
-        num_frequencies: int,
+        num_frequencies: int | None = None,
         *,
+        frequencies: Iterable[int] | None = None,
         engine: str = "auto",
         interference: bool = True,
         window: int | None = None,
     ):
         super().__init__()
-        if dim < 1 or num_frequencies < 1:
+        if (num_frequencies is None) == (frequencies is None):
+            raise ValueError("expected either num_frequencies or frequencies, got both or neither")
+        if dim < 1 or (frequencies is None and num_frequencies < 1):
             raise ValueError(
                 f"expected dim >= 1 and num_frequencies >= 1, got dim={dim}, num_frequencies={num_frequencies}"
             )
-        if window is not None and num_frequencies > next_power_of_two(window) // 2 + 1:
-            raise ValueError(
-                f"num_frequencies={num_frequencies} is above the band of window={window}: "
-                f"at most {next_power_of_two(window) // 2 + 1}"
-            )
-        self.dim, self.num_frequencies, self.window = dim, num_frequencies, window
+        self.frequencies = index_set(num_frequencies if frequencies is None else frequencies)
+        self.dim, self.num_frequencies, self.window = dim, len(self.frequencies), window
+        if window is not None:
+            self._check_band(window, f"window={window}")
         self.engine = check_engine(engine)
-        self.weight = PolarWeight(num_frequencies, dim)
-        self.interference = Interference(num_frequencies) if interference else None
+        self.weight = PolarWeight(self.num_frequencies, dim)
+        self.interference = Interference(self.num_frequencies) if interference else None
+
+    def _check_band(self, n: int, what: str) -> int:
+        grid = next_power_of_two(n)
+        if self.frequencies[-1] > grid // 2:
+            lowest = isinstance(self.frequencies, range)
+            have = f"num_frequencies={self.num_frequencies}" if lowest else f"frequency {self.frequencies[-1]}"
+            most = f"at most N//2+1={grid // 2 + 1}" if lowest else f"at most N//2={grid // 2}"
+            raise ValueError(f"{have} is above the band of {what} (grid N={grid}): {most}; keep fewer or set window")
+        return grid
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed sequence; x and the result are (batch, n, dim)."""
         n = check_sequences(x, self.dim).shape[1]
         if self.window is not None and n > self.window:
             raise ValueError(f"sequence of n={n} samples is longer than window={self.window}")
-        grid = next_power_of_two(self.window or n)
-        if self.num_frequencies > grid // 2 + 1:
-            raise ValueError(
-                f"num_frequencies={self.num_frequencies} is above the band of a sequence of n={n} samples (grid "
-                f"N={grid}): at most N//2+1={grid // 2 + 1}; lower num_frequencies or set window"
-            )
-        re, im = analysis(x, self.num_frequencies, grid=grid, engine=self.engine)
+        grid = self._check_band(self.window or n, f"a sequence of n={n} samples")
+        re, im = analysis(x, self.frequencies, grid=grid, engine=self.engine)
+        re, im = self.mix(re, im)
+        return synthesis(re, im, n, frequencies=self.frequencies, grid=grid, engine=self.engine)
+
+    def mix(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
+        """Return M W applied to a spectrum; re and im are (batch, k, dim)."""
         re, im = self.weight(re, im)
-        if self.interference is not None:
-            re, im = self.interference(re, im)
-        return synthesis(re, im, n, grid=grid, engine=self.engine)
+        return (re, im) if self.interference is None else self.interference(re, im)
 
     def extra_repr(self) -> str:
-        return f"dim={self.dim}, num_frequencies={self.num_frequencies}, engine={self.engine!r}, window={self.window}"
+        kept = self.num_frequencies if isinstance(self.frequencies, range) else list(self.frequencies)
+        return f"dim={self.dim}, frequencies={kept}, engine={self.engine!r}, window={self.window}"
 
 
 def length_mask(x: Tensor, lengths: Tensor) -> Tensor:

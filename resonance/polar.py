@@ -26,7 +26,7 @@ ROLES = ("magnitude", "phase", "interference", "rest")
 
 def complex_product(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Return the elementwise product of two complex tensors held as (re, im) pairs."""
-    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+    return torch.addcmul(a[0] * b[0], a[1], b[1], value=-1), torch.addcmul(a[0] * b[1], a[1], b[0])
 
 
 def complex_matmul(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -83,8 +83,9 @@ class Interference(nn.Module):
         self.im = nn.Parameter(noise * torch.randn(k, k))
 
     def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-        """Let the kept frequencies interfere: (M_re + i M_im)(re + i im)."""
-        return complex_matmul((self.re, self.im), (re, im))
+        """Let the kept frequencies interfere: (M_re + i M_im)(re + i im), as one real product of 2k x 2k."""
+        real = torch.cat([torch.cat([self.re, -self.im], dim=1), torch.cat([self.im, self.re], dim=1)])
+        return (real @ torch.cat([re, im], dim=1)).chunk(2, dim=1)
 
 
 def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resonance.band import next_power_of_two
 from resonance.gradients import (
     ARRANGEMENTS,
     bound_ratios,
@@ -19,7 +20,6 @@ from resonance.gradients import (
     relative_error,
 )
 from resonance.layers import ResonanceLayer
-from resonance.spectral import next_power_of_two
 
 
 @st.composite

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from resonance import BandMixing, ResonanceLayer, ResonanceNet, ResonanceTimeSeriesNet, TransformerEncoder
+from resonance.band import next_power_of_two
 from resonance.polar import PolarWeight, count_parameters, natural_polar_gradients_, parameter_roles
-from resonance.spectral import next_power_of_two
 
 
 def by_numpy_like_complex(mixing: BandMixing, x: torch.Tensor, grid: int) -> torch.Tensor:
@@ -29,7 +29,7 @@ def by_numpy_like_complex(mixing: BandMixing, x: torch.Tensor, grid: int) -> tor
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(1, 130), st.data(), st.booleans(), st.sampled_from(["fft", "dense", "auto"]))
+@given(st.integers(1, 130), st.data(), st.booleans(), st.sampled_from(["fft", "dense", "fast", "auto"]))
 def test_mixing_is_its_equation(n, data, interference, engine):
     grid = next_power_of_two(n)
     k = data.draw(st.integers(1, grid // 2 + 1))
@@ -58,6 +58,87 @@ def test_interference_starts_near_the_identity():
     torch.manual_seed(0)
     m = BandMixing(4, 32).interference
     assert torch.linalg.matrix_norm(torch.complex(m.re, m.im) - torch.eye(32), 2) < 0.1
+
+
+def test_an_index_set_is_the_wide_band_with_the_rest_at_zero():
+    torch.manual_seed(0)
+    chosen = torch.tensor([0, 2, 7, 16])
+    some, wide = BandMixing(3, frequencies=chosen).double(), BandMixing(3, 17).double()
+    with torch.no_grad():
+        wide.weight.magnitude.zero_()[chosen] = some.weight.magnitude
+        wide.weight.phase.zero_()[chosen] = some.weight.phase
+        for part in ("re", "im"):
+            matrix = getattr(wide.interference, part).zero_()
+            matrix[chosen[:, None], chosen] = getattr(some.interference, part)
+    x = torch.randn(2, 32, 3, dtype=torch.float64)
+    torch.testing.assert_close(some(x), wide(x), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("k", [1, 513])
+def test_fast_and_fft_agree_to_1e_5_forward_and_backward(k):
+    torch.manual_seed(0)
+    a, b = BandMixing(8, k, engine="fast"), BandMixing(8, k, engine="fft")
+    b.load_state_dict(a.state_dict())
+    x, g = torch.randn(2, 2, 1024, 8)  # a gradient of its own: that of y^2 hardly depends on a phase
+    results = []
+    for mixing in (a, b):
+        leaf = x.clone().requires_grad_(True)
+        y = mixing(leaf)
+        y.backward(g)
+        results.append([y, leaf.grad, *(p.grad for p in mixing.parameters())])
+    for ours, reference in zip(*results, strict=True):
+        assert (ours - reference).norm() <= 1e-5 * reference.norm()
+
+
+@pytest.mark.parametrize("engine", ["fast", "fft"])
+def test_mixing_keeps_only_the_band_and_the_layer_only_its_input(engine):
+    n = 997
+
+    def sizes(module):
+        kept, x = [], torch.randn(1, n, 16, requires_grad=True)
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+            module(x)
+        return x, [t for t in kept if t.numel() >= n * 16]
+
+    assert sizes(BandMixing(16, 4, engine=engine))[1] == []
+    x, kept = sizes(ResonanceLayer(16, 4, engine=engine))
+    assert {t.data_ptr() for t in kept} == {x.data_ptr()}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_layer_under_autocast(dtype):
+    torch.manual_seed(0)
+    layer, x = ResonanceLayer(8, 9), torch.randn(2, 200, 8)
+    with torch.autocast("cpu", dtype=dtype):
+        y = layer(x)
+    y.float().square().mean().backward()
+    assert (y.float() - layer(x)).norm() < 0.02 * layer(x).norm()
+    assert all(p.grad.dtype == torch.float32 and torch.isfinite(p.grad).all() for p in layer.parameters())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_layer_compiles_in_one_graph_forward_and_backward():
+    torch.manual_seed(0)
+    layer = ResonanceLayer(4, 5)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    for n in (300, 300, 257):  # the last length is new: compiled again, or with n a symbol
+        results = []
+        for call in (layer, compiled):
+            x = torch.linspace(-1, 1, n * 4).view(1, n, 4).requires_grad_(True)
+            layer.zero_grad()
+            y = call(x)
+            y.square().sum().backward()
+            results.append([y, x.grad, layer.mixing.weight.phase.grad])
+        for ours, reference in zip(*results, strict=True):
+            torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 127, 129])
+def test_edge_lengths_at_both_ends_of_k(n):
+    for k in {1, next_power_of_two(n) // 2 + 1}:
+        x = torch.randn(2, n, 3, requires_grad=True)
+        ResonanceLayer(3, k)(x).sum().backward()
+        assert torch.isfinite(x.grad).all()
 
 
 @pytest.mark.parametrize("interference", [True, False])
@@ -149,8 +230,11 @@ def test_output_dim_defaults_to_input_dim():
         (lambda: BandMixing(4, 64)(torch.randn(1, 16, 4)), "at most N//2+1=9"),
         (lambda: BandMixing(4, 3)(torch.randn(1, 16, 5)), "(batch, n, 4)"),
         (lambda: BandMixing(4, 3, window=8)(torch.randn(1, 9, 4)), "window=8"),
-        (lambda: BandMixing(4, 9, window=8), "at most 5"),
-        (lambda: BandMixing(4, 3, engine="warp"), "auto, fft, dense"),
+        (lambda: BandMixing(4, 9, window=8), "at most N//2+1=5"),
+        (lambda: BandMixing(4, frequencies=[1, 9])(torch.randn(1, 16, 4)), "frequency 9 is above the band"),
+        (lambda: BandMixing(4), "both or neither"),
+        (lambda: BandMixing(4, 3, frequencies=[1]), "both or neither"),
+        (lambda: BandMixing(4, 3, engine="warp"), "auto, fft, dense, fast"),
         (lambda: BandMixing(0, 3), "dim >= 1"),
         (lambda: ResonanceLayer(4, 3)(torch.randn(2, 8, 4), lengths=torch.tensor([8])), "one length a sample"),
         (lambda: ResonanceLayer(4, 3)(torch.randn(2, 8, 4), lengths=torch.tensor([8, 9])), "1..8"),

@@ -1,0 +1,109 @@
+"""The kept band of a grid: which frequencies, how often each stands in the full spectrum, and its Fourier table."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def next_power_of_two(n: int) -> int:
+    """Return the smallest power of two that is at least n (n >= 1)."""
+    return 1 << (n - 1).bit_length()
+
+
+def index_set(frequencies: int | Iterable[int]) -> range | tuple[int, ...]:
+    """Return the kept frequencies: k stands for the k lowest, 0 .. k-1; else a sorted set of whole numbers.
+
+    Raises ValueError when the set is empty, not sorted, or not of distinct whole numbers from 0 up.
+    """
+    if isinstance(frequencies, int):
+        return range(frequencies)
+    if isinstance(frequencies, Tensor):
+        frequencies = frequencies.tolist()
+    chosen = tuple(frequencies)
+    if not chosen or any(f != int(f) or f < 0 for f in chosen) or any(a >= b for a, b in zip(chosen, chosen[1:])):  # noqa: B905, RUF007
+        raise ValueError(f"expected frequencies as a sorted set of distinct whole numbers from 0 up, got {chosen[:8]}")
+    chosen = tuple(int(f) for f in chosen)
+    return range(len(chosen)) if chosen[-1] == len(chosen) - 1 else chosen
+
+
+@dataclass(frozen=True)
+class Band:
+    """Kept frequencies of a grid of N samples, for sequences of n <= N samples (zero-padded to N).
+
+    A frequency f counts cycles per grid: f / N cycles per sample.
+    Raises ValueError when n < 1, when the grid is shorter than n, or when a frequency is not in 0 .. N // 2.
+    """
+
+    n: int  # samples of the sequence
+    frequencies: range | tuple[int, ...]  # one side of the spectrum, sorted
+    grid: int  # N, samples of the padded grid
+
+    def __post_init__(self):
+        if self.n < 1:
+            raise ValueError(f"a sequence needs at least 1 sample, got n={self.n}")
+        if self.grid < self.n:
+            raise ValueError(f"a grid of {self.grid} samples cannot hold a sequence of n={self.n}")
+        top = self.grid // 2
+        if isinstance(self.frequencies, range) and not 1 <= self.k <= top + 1:
+            raise ValueError(
+                f"k={self.k} kept frequencies, but a grid of N={self.grid} samples has a band of "
+                f"N//2+1={top + 1}: expected 1 <= k <= {top + 1}"
+            )
+        if self.highest > top:
+            raise ValueError(f"frequency {self.highest} is above the band 0 .. N//2={top} of a grid of N={self.grid}")
+
+    @property
+    def k(self) -> int:
+        """The number of kept frequencies."""
+        return len(self.frequencies)
+
+    @property
+    def highest(self) -> int:
+        """The highest kept frequency, in cycles per grid."""
+        return self.frequencies[-1]
+
+    @property
+    def is_lowest(self) -> bool:
+        """Whether the band is the k lowest frequencies, without gaps."""
+        return isinstance(self.frequencies, range)
+
+    @property
+    def real(self) -> list[int]:
+        """Places in the band whose coefficient is real for a real signal: those of DC and, N even, Nyquist."""
+        found = [0] if self.frequencies[0] == 0 else []
+        return found + ([self.k - 1] if self.highest and 2 * self.highest == self.grid else [])
+
+    def multiplicity(self, like: Tensor) -> Tensor:
+        """Return c, how often each kept frequency stands in the full spectrum: (k,), 1 at DC and Nyquist, else 2."""
+        c = torch.full((self.k,), 2.0, dtype=like.dtype, device=like.device)
+        for place in self.real:
+            c[place] = 1.0
+        return c
+
+
+def make_band(n: int, frequencies: int | Iterable[int], grid: int | None = None) -> Band:
+    """Return the band on `grid` samples, by default the next power of two at or above n; an int is the k lowest."""
+    n = operator.index(n)  # a compiler's symbolic length becomes this length: tables belong to one
+    return Band(n, index_set(frequencies), next_power_of_two(max(n, 1)) if grid is None else operator.index(grid))
+
+
+def fourier_table(band: Band, double_time: Tensor, offset: Tensor | None = None) -> Tensor:
+    """Return N^(-1/2) (cos; -sin)(2 pi f t / N), (2k, points) in float64, at t = double_time / 2 + offset.
+
+    The angle of the whole part is reduced modulo N in integers before it meets a float: exact at any length.  The sine
+    rows of DC and Nyquist are zero: at the samples they are, and between them nothing may leak in.
+    """
+    f = torch.as_tensor(list(band.frequencies), device="cpu")
+    angle = (f[:, None] * double_time % (2 * band.grid)).to(torch.float64) * (math.pi / band.grid)
+    if offset is not None:
+        angle = angle + f[:, None] * offset * (2.0 * math.pi / band.grid)
+    sine = -torch.sin(angle)
+    for place in band.real:
+        sine[place] = 0.0
+    return torch.cat([torch.cos(angle), sine]) / math.sqrt(band.grid)

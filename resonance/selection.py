@@ -1,0 +1,123 @@
+"""Which frequencies to keep: learned, or by the energy of each batch.
+
+    SelectiveMixing      BandMixing over a wide band, its bins weighted by a selection before and after the mixing
+    LearnedSelection     a score a frequency; the k best are kept, and scores learn through a relaxed choice
+    EnergySelection      the k frequencies with the most energy in the batch, nothing to learn
+
+A selection chooses among the frequencies of the wide band.  Once it has settled, `SelectiveMixing.frozen()` gives the
+plain `BandMixing` on the chosen set, which costs what its k frequencies cost.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .band import next_power_of_two
+from .layers import BandMixing
+from .spectral import analysis
+
+
+def check_choice(k: int, candidates: int) -> None:
+    """Raise ValueError unless 1 <= k <= candidates."""
+    if not 1 <= k <= candidates:
+        raise ValueError(f"expected to keep 1 .. {candidates} of {candidates} candidate frequencies, got {k}")
+
+
+def top_mask(score: Tensor, k: int) -> Tensor:
+    """Return 1 at the k largest scores and 0 elsewhere, in the dtype of the scores."""
+    return torch.zeros_like(score).index_fill(0, score.topk(k).indices, 1.0)
+
+
+class LearnedSelection(nn.Module):
+    """Keep the k frequencies with the largest scores; the scores learn through a straight-through estimate.
+
+    Forward: a mask of ones and zeros.  Backward: as if the whole layer had used the relaxed top-k
+    sigmoid((s_f - tau) / temperature), tau half-way between the k-th and the next score (the straight-through
+    estimate of Bengio, Leonard, Courville 2013), so that a frequency left out can win its place.
+    Parameters: one score a candidate.
+    """
+
+    def __init__(self, candidates: int, k: int, *, temperature: float = 0.1):
+        super().__init__()
+        check_choice(k, candidates)
+        if not temperature > 0:
+            raise ValueError(f"expected temperature > 0, got {temperature}")
+        self.k, self.temperature = k, temperature
+        self.score = nn.Parameter(0.01 * torch.randn(candidates))
+
+    def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the mask and its relaxation, each (candidates,); the spectrum (batch, candidates, d) plays no part."""
+        hard = top_mask(self.score.detach(), self.k)
+        if self.k == len(self.score):
+            return hard, None
+        threshold = self.score.topk(self.k + 1).values[-2:].mean()
+        return hard, torch.sigmoid((self.score - threshold) / self.temperature)
+
+
+class EnergySelection(nn.Module):
+    """Keep the k frequencies with the most energy, summed over batch and channels; no gradient to the choice."""
+
+    def __init__(self, candidates: int, k: int):
+        super().__init__()
+        check_choice(k, candidates)
+        self.k = k
+
+    def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, None]:
+        """Return the mask, (candidates,), of a spectrum (batch, candidates, d), and no relaxation."""
+        return top_mask((re.detach().square() + im.detach().square()).sum(dim=(0, 2)), self.k), None
+
+
+class SelectiveMixing(BandMixing):
+    """`BandMixing` whose frequencies are weighted by a selection before and after the weights and the interference.
+
+    x: (batch, n, dim) -> (batch, n, dim).  `selection` maps a spectrum (re, im), each (batch, candidates, dim), to
+    a mask (candidates,) and its relaxation or None; `options` are those of `BandMixing`.
+    Cost: that of all candidates, until `frozen`.
+    """
+
+    def __init__(self, dim: int, selection: nn.Module, num_frequencies: int | None = None, **options):
+        super().__init__(dim, num_frequencies, **options)
+        self.selection = selection
+
+    def mix(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
+        """Return P M W P applied to a spectrum, P the selection."""
+        mask, relaxed = self.selection(re, im)
+        if mask.shape != (self.num_frequencies,):
+            raise ValueError(f"expected a selection of {self.num_frequencies} frequencies, got {tuple(mask.shape)}")
+        hard = self._masked(re, im, mask)
+        if relaxed is None or not torch.is_grad_enabled():
+            return hard
+        soft = self._masked(re, im, relaxed)
+        return tuple(s + (h - s).detach() for h, s in zip(hard, soft, strict=True))
+
+    def _masked(self, re: Tensor, im: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        keep = mask.to(re.dtype)[:, None]
+        re, im = super().mix(re * keep, im * keep)
+        return re * keep, im * keep
+
+    @torch.no_grad()
+    def frozen(self, x: Tensor | None = None) -> BandMixing:
+        """Return a plain `BandMixing` on the frequencies chosen now: the same map, at the cost of k frequencies.
+
+        An `EnergySelection` chooses by what it sees: give it a batch x, (batch, n, dim).
+        """
+        if x is None and isinstance(self.selection, EnergySelection):
+            raise ValueError("an EnergySelection chooses by the batch: expected x of (batch, n, dim), got none")
+        spectrum = (torch.empty(0),) * 2
+        if x is not None:
+            spectrum = analysis(x, self.frequencies, grid=next_power_of_two(self.window or x.shape[1]))
+        chosen = self.selection(*spectrum)[0].nonzero().flatten()
+        mixing = BandMixing(
+            self.dim,
+            frequencies=[self.frequencies[i] for i in chosen.tolist()],
+            engine=self.engine,
+            interference=self.interference is not None,
+            window=self.window,
+        ).to(self.weight.magnitude)
+        mixing.weight.magnitude.copy_(self.weight.magnitude[chosen])
+        mixing.weight.phase.copy_(self.weight.phase[chosen])
+        if self.interference is not None:
+            mixing.interference.re.copy_(self.interference.re[chosen][:, chosen])
+            mixing.interference.im.copy_(self.interference.im[chosen][:, chosen])
+        return mixing
