@@ -9,6 +9,7 @@ Read the files in this order:
     layers          BandMixing, ResonanceLayer
     selection       which frequencies to keep: learned, or by energy
     models          ResonanceNet, ResonanceTimeSeriesNet
+    long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     training        ResonanceTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
     gradients, identification, complexity        what the notebooks measure
@@ -26,6 +27,7 @@ _HOME = {
     "EnergySelection": "selection",
     "Interference": "polar",
     "LearnedSelection": "selection",
+    "LongContextResonanceNet": "long_context",
     "PolarWeight": "polar",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",

@@ -61,6 +61,12 @@ class BandMixing(nn.Module):
         self.weight = PolarWeight(self.num_frequencies, dim)
         self.interference = Interference(self.num_frequencies) if interference else None
 
+    def grid_of(self, n: int) -> int:
+        """Return N, the grid for a sequence of n samples; raise ValueError when n or the band does not fit."""
+        if self.window is not None and n > self.window:
+            raise ValueError(f"sequence of n={n} samples is longer than window={self.window}")
+        return self._check_band(self.window or n, f"a sequence of n={n} samples")
+
     def _check_band(self, n: int, what: str) -> int:
         grid = next_power_of_two(n)
         if self.frequencies[-1] > grid // 2:
@@ -72,13 +78,16 @@ class BandMixing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed sequence; x and the result are (batch, n, dim)."""
-        n = check_sequences(x, self.dim).shape[1]
-        if self.window is not None and n > self.window:
-            raise ValueError(f"sequence of n={n} samples is longer than window={self.window}")
-        grid = self._check_band(self.window or n, f"a sequence of n={n} samples")
-        re, im = analysis(x, self.frequencies, grid=grid, engine=self.engine)
-        re, im = self.mix(re, im)
-        return synthesis(re, im, n, frequencies=self.frequencies, grid=grid, engine=self.engine)
+        return self.decode(*self.mix(*self.encode(x)), x.shape[1])
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return A x, the kept band of x (batch, n, dim): (re, im), each (batch, k, dim)."""
+        grid = self.grid_of(check_sequences(x, self.dim).shape[1])
+        return analysis(x, self.frequencies, grid=grid, engine=self.engine)
+
+    def decode(self, re: Tensor, im: Tensor, n: int) -> Tensor:
+        """Return S applied to a band (re, im) of (batch, k, dim): (batch, n, dim)."""
+        return synthesis(re, im, n, frequencies=self.frequencies, grid=self.grid_of(n), engine=self.engine)
 
     def mix(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
         """Return M W applied to a spectrum; re and im are (batch, k, dim)."""

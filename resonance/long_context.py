@@ -1,0 +1,282 @@
+"""Long contexts: chunks mixed on their own, bridged by the kept band of the whole sequence.
+
+A layer adds to each chunk what its own band says (local) and what the band of the whole sequence says (bridge):
+
+    h' = h + S_l M_l W_l A_l u + gamma S_b M_b W_b A_b u,    u = LayerNorm(h)
+
+A_l acts within each chunk, A_b over the whole sequence on the grid of `max_context_length`.  The analysis of a long
+sequence is a sum over its chunks, each turned to its place, so a chunk never needs its neighbours in memory: only
+the 2 k dim numbers of the bridge travel.
+
+Training keeps nothing of length n a layer.  What a layer adds depends on bands alone, so the layer's input is its
+output less what the saved bands say: the backward pass walks back through the layers by subtraction, in place, one
+span of chunks at a time.  Memory then does not grow with depth but for the bands, 2 k_l / chunk_size of an activation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from .band import make_band
+from .layers import BandMixing
+from .spectral import check_sequences
+
+Band = tuple[Tensor, Tensor]
+SPAN = 2**14  # samples worked on at a time, rounded to whole chunks: their activations then stay in cache
+
+
+def turned(band: Band, frequencies: Iterable[int], grid: int, samples: int) -> Band:
+    """Return a band (re, im), each (batch, k, d), times exp(-2 pi i f samples / N): that of a sequence moved later."""
+    angles = [2.0 * math.pi * (f * samples % grid) / grid for f in frequencies]  # exact: reduced as integers
+    angle = torch.tensor(angles, dtype=torch.float64)[:, None]
+    cosine, sine = (part.to(band[0]) for part in (torch.cos(angle), torch.sin(angle)))
+    return band[0] * cosine + band[1] * sine, band[1] * cosine - band[0] * sine
+
+
+def plus(a: Band | None, b: Band) -> Band:
+    """Return the sum of two bands; None is zero."""
+    return b if a is None else (a[0] + b[0], a[1] + b[1])
+
+
+class BridgedLayer(nn.Module):
+    """h + local mixing of each chunk + bridge over the whole sequence, both of LayerNorm(h).
+
+    h: (batch, n, dim) -> (batch, n, dim), n <= max_length.  gamma = sqrt(N / 2k): white noise then leaves the bridge
+    as strong as it came, and a single marked sample is not lost among a hundred thousand others.
+    Parameters: 2 k dim + 2 k^2 for each of the two mixings, and the norm.
+    """
+
+    def __init__(self, dim: int, *, chunk_size: int, max_length: int, local_frequencies: int, num_frequencies: int):
+        super().__init__()
+        self.chunk_size = chunk_size
+        self.norm = nn.LayerNorm(dim)
+        self.local = BandMixing(dim, local_frequencies, window=chunk_size)
+        self.bridge = BandMixing(dim, num_frequencies, window=max_length)
+        self.grid = self.bridge.grid_of(max_length)
+        self.gain = math.sqrt(self.grid / (2 * num_frequencies))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Return the layer's output, by plain autograd and all at once: the definition that `Bridged` must equal."""
+        u = self.norm(h)
+        return h + self.local_wave(self.local_bands(u), h.shape[1]) + self.gain * self.bridge(u)
+
+    # What follows works on a span: whole chunks h[:, start : start + n] of a sequence, the last one perhaps cut short.
+
+    def _chunks(self, u: Tensor) -> list[Tensor]:
+        whole = u.shape[1] // self.chunk_size * self.chunk_size
+        parts = [u[:, :whole].reshape(-1, self.chunk_size, u.shape[2])] if whole else []
+        return [*parts, u[:, whole:]] if whole < u.shape[1] else parts
+
+    def local_bands(self, u: Tensor) -> list[Band]:
+        """Return the mixed bands of the chunks of u: those of the whole chunks, then that of a last short one."""
+        return [self.local.mix(*self.local.encode(chunk)) for chunk in self._chunks(u)]
+
+    def local_wave(self, bands: list[Band], n: int) -> Tensor:
+        """Return what local mixing adds to a span of n samples."""
+        whole = n // self.chunk_size * self.chunk_size
+        lengths = [self.chunk_size] * bool(whole) + [n - whole] * (whole < n)
+        waves = [self.local.decode(*band, length) for band, length in zip(bands, lengths, strict=True)]
+        if whole:
+            waves[0] = waves[0].reshape(-1, whole, waves[0].shape[2])
+        return waves[0] if len(waves) == 1 else torch.cat(waves, dim=1)
+
+    def collect(self, u: Tensor, start: int) -> Band:
+        """Return what a span adds to the band of the whole sequence."""
+        return turned(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)
+
+    def mixed(self, band: Band) -> Band:
+        """Return the bridge's band after its weights and its interference, with the gain gamma."""
+        re, im = self.bridge.mix(*band)
+        return self.gain * re, self.gain * im
+
+    def branch(self, local: list[Band], bridge: Band, start: int, n: int) -> Tensor:
+        """Return all that the layer adds to a span of n samples."""
+        wave = self.bridge.decode(*turned(bridge, self.bridge.frequencies, self.grid, -start), n)
+        return wave.add_(self.local_wave(local, n))
+
+    def apply(self, h: Tensor, bridge: Band, start: int) -> Tensor:
+        """Return the layer's output on a span, the bridge's mixed band being known."""
+        return h + self.branch(self.local_bands(self.norm(h)), bridge, start, h.shape[1])
+
+
+def spans(n: int, chunk_size: int) -> Iterator[slice]:
+    """Yield the spans of a sequence of n samples: whole chunks, about `SPAN` samples together."""
+    step = max(1, SPAN // chunk_size) * chunk_size
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+class Bridged(torch.autograd.Function):
+    """A stack of bridged layers, in place and reversible: (batch, n, dim) -> (batch, n, dim).
+
+    Its backward pass works once, and has no derivative of its own; `BridgedLayer.forward` has every one.
+    """
+
+    @staticmethod
+    def forward(ctx, h, layers, *parameters):
+        ctx.layers, ctx.kept = layers, []
+        with torch.autocast(h.device.type, enabled=False):
+            for layer in layers:
+                ctx.kept.append(Bridged._layer_forward(layer, h))
+        ctx.mark_dirty(h)
+        ctx.save_for_backward(h)
+        return h
+
+    @staticmethod
+    def _layer_forward(layer: BridgedLayer, h: Tensor):
+        collected = None
+        for span in spans(h.shape[1], layer.chunk_size):
+            collected = plus(collected, layer.collect(layer.norm(h[:, span]), span.start))
+        bridge, local = layer.mixed(collected), []
+        for span in spans(h.shape[1], layer.chunk_size):
+            local.append(layer.local_bands(layer.norm(h[:, span])))
+            h[:, span] += layer.branch(local[-1], bridge, span.start, span.stop - span.start)
+        return collected, bridge, local
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        (h,) = ctx.saved_tensors
+        gradient = gradient.clone()
+        found: dict[nn.Parameter, Tensor] = {}
+        with torch.autocast(h.device.type, enabled=False):
+            for layer, kept in zip(reversed(ctx.layers), reversed(ctx.kept), strict=True):
+                Bridged._layer_backward(layer, kept, h, gradient, found)
+        ctx.kept = None
+        return gradient, None, *(found.get(p) for layer in ctx.layers for p in layer.parameters())
+
+    @staticmethod
+    def _layer_backward(layer: BridgedLayer, kept, h: Tensor, gradient: Tensor, found: dict) -> None:
+        """Turn h, in place, from the layer's output into its input, and its gradient likewise; collect the weights'."""
+        collected, bridge, local = kept
+        asked = None
+        for span, bands in zip(spans(h.shape[1], layer.chunk_size), local, strict=True):
+            h[:, span] -= layer.branch(bands, bridge, span.start, span.stop - span.start)
+            asked = plus(asked, layer.collect(gradient[:, span], span.start))  # the adjoint of the bridge's synthesis
+        weight = make_band(h.shape[1], layer.bridge.frequencies, layer.grid).multiplicity(h)[:, None]
+        asked = (asked[0] * weight, asked[1] * weight)
+
+        def differentiate(outputs, inputs, towards, owners):
+            parameters = [p for module in owners for p in module.parameters() if p.requires_grad]
+            parts = torch.autograd.grad(outputs, [*inputs, *parameters], towards)
+            for parameter, part in zip(parameters, parts[len(inputs) :], strict=True):
+                found[parameter] = part if parameter not in found else found[parameter].add_(part)
+            return parts[: len(inputs)]
+
+        with torch.enable_grad():
+            leaves = [part.detach().requires_grad_(True) for part in collected]
+            asked = differentiate(layer.mixed(leaves), leaves, asked, [layer.bridge])
+        for span in spans(h.shape[1], layer.chunk_size):
+            with torch.enable_grad():
+                part = h[:, span].detach().requires_grad_(True)
+                u = layer.norm(part)
+                outputs = [layer.local_wave(layer.local_bands(u), part.shape[1]), *layer.collect(u, span.start)]
+                towards = [gradient[:, span], *asked]
+                (step,) = differentiate(outputs, [part], towards, [layer.norm, layer.local])
+            gradient[:, span] += step
+
+
+class LongContextResonanceNet(nn.Module):
+    """Sequence to sequence over hundreds of thousands of tokens: projection, bridged layers, norm, projection.
+
+    (batch, n, input_dim) -> (batch, n, output_dim), n <= max_context_length; output_dim is input_dim unless given.
+    Every token can reach every other through the bridges, at a cost linear in n.  The grid is that of
+    max_context_length, so a weight means the same at every n.  One backward pass a forward pass; the layers compute in
+    the dtype of the parameters, autocast or not.
+    Raises ValueError for a wrong shape, for n above max_context_length (naming both), for bands that do not fit.
+    Parameters: num_layers (2 (k_l + k) hidden + 2 k_l^2 + 2 k^2 + 2 hidden), 2 hidden, and the two projections.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        max_context_length: int = 262144,
+        chunk_size: int = 2048,
+        num_layers: int = 6,
+        *,
+        hidden_dim: int = 256,
+        num_frequencies: int = 64,
+        local_frequencies: int = 32,
+        output_dim: int | None = None,
+    ):
+        super().__init__()
+        for name, value in (("input_dim", input_dim), ("num_layers", num_layers), ("chunk_size", chunk_size)):
+            if value < 1:
+                raise ValueError(f"expected {name} >= 1, got {value}")
+        if max_context_length < chunk_size:
+            raise ValueError(f"max_context_length={max_context_length} is shorter than chunk_size={chunk_size}")
+        self.input_dim, self.max_context_length, self.chunk_size = input_dim, max_context_length, chunk_size
+        self.input_projection = nn.Linear(input_dim, hidden_dim)
+        self.layers = nn.ModuleList(
+            BridgedLayer(
+                hidden_dim,
+                chunk_size=chunk_size,
+                max_length=max_context_length,
+                local_frequencies=local_frequencies,
+                num_frequencies=num_frequencies,
+            )
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
+
+    def _check(self, n: int) -> None:
+        if n > self.max_context_length:
+            raise ValueError(f"a sequence of n={n} tokens is longer than max_context_length={self.max_context_length}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, n, output_dim) for x of (batch, n, input_dim)."""
+        self._check(check_sequences(x, self.input_dim).shape[1])
+        parameters = [p for layer in self.layers for p in layer.parameters()]
+        h = Bridged.apply(self.input_projection(x), list(self.layers), *parameters)
+        return self.output_projection(self.norm(h))
+
+    @torch.no_grad()
+    def stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the output of each chunk of a sequence that need never be in memory as a whole.
+
+        `chunks` gives tensors (batch, length, input_dim), each but the last a multiple of chunk_size long, and must
+        give them anew each time it is iterated (a list, a data set, not a generator): layer by layer one pass
+        collects the bridge's band, from activations computed again, and one more gives the outputs.
+        Memory: one chunk's activations and one band a layer, whatever n.  Cost: num_layers + 1 passes over `chunks`,
+        about (num_layers + 3) / 2 times the work of `forward`.
+        Raises TypeError for an iterator that can be read only once, ValueError for misplaced or changing lengths.
+        """
+        if iter(chunks) is chunks:
+            raise TypeError("expected chunks that can be read several times (a list, say), got a one-shot iterator")
+        bridges: list[Band] = []
+        length = None
+        for layer in self.layers:
+            collected, end = None, 0
+            for start, h in self._read(chunks, bridges):
+                collected = plus(collected, layer.collect(layer.norm(h), start))
+                end = start + h.shape[1]
+            if length not in (None, end):
+                raise ValueError(f"the chunks held {length} tokens when first read, and {end} later")
+            length = end
+            if collected is None:
+                raise ValueError("expected at least one chunk, got none")
+            bridges.append(layer.mixed(collected))
+        for _, h in self._read(chunks, bridges):
+            yield self.output_projection(self.norm(h))
+
+    def _read(self, chunks: Iterable[Tensor], bridges: list[Band]) -> Iterator[tuple[int, Tensor]]:
+        """Yield (start, activations) of each chunk after as many layers as have their bridge's band."""
+        start, ended = 0, False
+        for x in chunks:
+            n = check_sequences(x, self.input_dim).shape[1]
+            if ended:
+                raise ValueError(
+                    f"every chunk but the last must be a multiple of chunk_size={self.chunk_size} long: tokens follow "
+                    f"a chunk that ends at {start}"
+                )
+            self._check(start + n)
+            h = self.input_projection(x)
+            for layer, bridge in zip(self.layers, bridges, strict=False):
+                h = layer.apply(h, bridge, start)
+            yield start, h
+            start, ended = start + n, n % self.chunk_size != 0
