@@ -2,11 +2,13 @@
 
 A layer adds to each chunk what its own band says (local) and what the band of the whole sequence says (bridge):
 
-    h' = h + S_l M_l W_l A_l u + gamma S_b M_b W_b A_b u,    u = LayerNorm(h)
+    h' = h + S_l M_l W_l A_l u + gamma S_b M_b W_b norm(A_b u),    u = LayerNorm(h)
 
 A_l acts within each chunk, A_b over the whole sequence on the grid of `max_context_length`.  The analysis of a long
 sequence is a sum over its chunks, each turned to its place, so a chunk never needs its neighbours in memory: only
-the 2 k dim numbers of the bridge travel.
+the 2 k dim numbers of the bridge travel.  norm gives the coefficients of each frequency a mean square of 1 over the
+channels, as LayerNorm does for a token: what a single token says is then not lost among a hundred thousand others
+that say nothing at that frequency.
 
 Training keeps nothing of length n a layer.  What a layer adds depends on bands alone, so the layer's input is its
 output less what the saved bands say: the backward pass walks back through the layers by subtraction, in place, one
@@ -26,6 +28,7 @@ from .layers import BandMixing
 from .spectral import check_sequences
 
 Band = tuple[Tensor, Tensor]
+QUIET = 1e-12  # mean square of a coefficient below which a frequency counts as silent
 SPAN = 2**14  # samples worked on at a time, rounded to whole chunks: their activations then stay in cache
 
 
@@ -45,8 +48,8 @@ def plus(a: Band | None, b: Band) -> Band:
 class BridgedLayer(nn.Module):
     """h + local mixing of each chunk + bridge over the whole sequence, both of LayerNorm(h).
 
-    h: (batch, n, dim) -> (batch, n, dim), n <= max_length.  gamma = sqrt(N / 2k): white noise then leaves the bridge
-    as strong as it came, and a single marked sample is not lost among a hundred thousand others.
+    h: (batch, n, dim) -> (batch, n, dim), n <= max_length.  gamma = sqrt(N / 2k): a band whose coefficients have a
+    mean square of 1 becomes a wave of mean square 1.
     Parameters: 2 k dim + 2 k^2 for each of the two mixings, and the norm.
     """
 
@@ -62,7 +65,8 @@ class BridgedLayer(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Return the layer's output, by plain autograd and all at once: the definition that `Bridged` must equal."""
         u = self.norm(h)
-        return h + self.local_wave(self.local_bands(u), h.shape[1]) + self.gain * self.bridge(u)
+        bridge = self.bridge.decode(*self.mixed(self.bridge.encode(u)), h.shape[1])
+        return h + self.local_wave(self.local_bands(u), h.shape[1]) + bridge
 
     # What follows works on a span: whole chunks h[:, start : start + n] of a sequence, the last one perhaps cut short.
 
@@ -89,9 +93,11 @@ class BridgedLayer(nn.Module):
         return turned(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)
 
     def mixed(self, band: Band) -> Band:
-        """Return the bridge's band after its weights and its interference, with the gain gamma."""
-        re, im = self.bridge.mix(*band)
-        return self.gain * re, self.gain * im
+        """Return the bridge's band after its norm, its weights and its interference, with the gain gamma."""
+        re, im = band
+        power = (re.square() + im.square()).mean(dim=2, keepdim=True)
+        scale = self.gain * torch.rsqrt(power + QUIET)
+        return self.bridge.mix(scale * re, scale * im)
 
     def branch(self, local: list[Band], bridge: Band, start: int, n: int) -> Tensor:
         """Return all that the layer adds to a span of n samples."""
