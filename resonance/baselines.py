@@ -1,4 +1,4 @@
-"""Peers to be measured against, each at its best: a Transformer with fused attention, ridge and DLinear."""
+"""Peers to be measured against, each at its best: a Transformer with fused attention, FNet, ridge and DLinear."""
 
 from __future__ import annotations
 
@@ -56,6 +56,57 @@ def transformer_layer(dim: int, num_heads: int = 4, *, dropout: float = 0.0) -> 
     )
     layer.self_attn.dropout = 0.0
     return layer
+
+
+class FeedForward(nn.Module):
+    """x + W_2 gelu(W_1 LayerNorm(x)), 4x wide: the part that a Transformer layer has beside its attention."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, 4 * dim)
+        self.narrow = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(F.gelu(self.widen(self.norm(x))))
+
+
+class FNetLayer(nn.Module):
+    """h = LayerNorm(x + Re FFT2(x)), then LayerNorm(h + feed-forward): as published (Lee-Thorp et al. 2022).
+
+    FFT2 is the unnormalised transform over the sequence and the channels; it has no parameters.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.mixing_norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, 4 * dim)
+        self.narrow = nn.Linear(4 * dim, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.mixing_norm(x + torch.fft.fft2(x).real)
+        return self.norm(h + self.narrow(F.gelu(self.widen(h))))
+
+
+class FNetEncoder(nn.Module):
+    """Sequence to sequence: projection with sinusoidal positions, FNet layers, projection.
+
+    (batch, n, input_dim) -> (batch, n, output_dim).
+    """
+
+    def __init__(self, input_dim: int, hidden_dim: int = 256, num_layers: int = 4, *, output_dim: int | None = None):
+        super().__init__()
+        self.input_projection = nn.Linear(input_dim, hidden_dim)
+        self.layers = nn.ModuleList(FNetLayer(hidden_dim) for _ in range(num_layers))
+        self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.input_projection(x)
+        h = h + sinusoidal_positions(h.shape[1], h.shape[2], like=h)
+        for layer in self.layers:
+            h = layer(h)
+        return self.output_projection(h)
 
 
 def sinusoidal_positions(n: int, dim: int, *, like: Tensor) -> Tensor:

@@ -14,8 +14,12 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
+
+from . import linear_time
+from .band import make_band
+from .spectral import ENGINES
+from .timing import alternated, pass_of
 
 LAWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "n": lambda n: n,
@@ -122,19 +126,6 @@ def count_operations(model: nn.Module, x: Tensor) -> int:
 # --------------------------------------------------------------------------- time
 
 
-def time_step(model: nn.Module, x: Tensor, *, min_run_time: float = 0.2) -> float:
-    """Return the median seconds of one forward and backward pass, after a warm-up."""
-
-    def step():
-        model.zero_grad(set_to_none=True)
-        model(x).square().mean().backward()
-
-    step()
-    threads = torch.get_num_threads()
-    timer = Timer("step()", globals={"step": step}, num_threads=threads)
-    return timer.blocked_autorange(min_run_time=min_run_time).median
-
-
 def measure_growth(
     models: dict[str, Callable[[int], nn.Module]],
     lengths: Iterable[int],
@@ -154,12 +145,52 @@ def measure_growth(
     for n in lengths:
         x = torch.randn(1, n, dim)
         asked = {name: make(n) for name, make in models.items() if n <= limits.get(name, n)}
-        seconds: dict[str, list[float]] = {name: [] for name in asked}
-        for _ in range(rounds):
-            for name, model in asked.items():
-                seconds[name].append(time_step(model, x, min_run_time=min_run_time))
+        steps = {name: pass_of(model, x) for name, model in asked.items()}
+        seconds = alternated(steps, rounds=rounds, min_seconds=min_run_time)
         for name, model in asked.items():
             operations = count_operations(model, x)
-            median = float(np.median(seconds[name]))
-            rows.append({"model": name, "n": n, "seconds": median, "operations": operations})
+            rows.append({"model": name, "n": n, "seconds": seconds[name], "operations": operations})
+    return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------- the error of the fast engine
+
+
+def interpolation_errors(thetas: Iterable[float], points: Iterable[int], samples: int = 2001) -> pd.DataFrame:
+    """Return the largest error of e^{i theta s}, |s| <= 1, interpolated from p Chebyshev points, and its bound.
+
+    In float64; pairs whose bound is above 1 or below 1e-14, where rounding rules, are left out.
+    """
+    place = np.linspace(-1, 1, samples)
+    angle = torch.arccos(torch.from_numpy(place))
+    rows = []
+    for theta in thetas:
+        for p in points:
+            bound = linear_time.interpolation_bound(theta, p)
+            if not 1e-14 <= bound <= 1:
+                continue
+            at = math.pi * (np.arange(p) + 0.5) / p
+            table = linear_time.interpolation_matrix(torch.from_numpy(at), angle).numpy()
+            error = np.abs(np.exp(1j * theta * np.cos(at)) @ table - np.exp(1j * theta * place)).max()
+            rows.append({"theta": theta, "points": p, "error": error, "bound": bound})
+    return pd.DataFrame(rows)
+
+
+def transform_errors(
+    lengths: Iterable[int], k: int, dtypes: Iterable[torch.dtype], *, channels: int = 8
+) -> pd.DataFrame:
+    """Return the largest error of the fast engine's coefficients as a share of the sequence's norm.
+
+    The reference is the FFT in float64 of the same rounded input.  Returns n, dtype, error, tolerance (of the plan).
+    """
+    rows = []
+    for n in lengths:
+        band = make_band(n, k)
+        for dtype in dtypes:
+            x = torch.randn(1, n, channels, dtype=torch.float64).to(dtype)
+            exact = ENGINES["fft"].transform(x.double(), band)
+            wrong = (ENGINES["fast"].transform(x, band).double() - exact).abs().amax(dim=1)
+            error = (wrong / x.double().norm(dim=1)).max().item()
+            name = str(dtype).removeprefix("torch.")
+            rows.append({"n": n, "dtype": name, "error": error, "tolerance": linear_time.TOLERANCE[dtype]})
     return pd.DataFrame(rows)

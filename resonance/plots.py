@@ -173,6 +173,7 @@ MODEL_STYLE = {
     "resonance, dense": ("s", "-"),
     "resonance, k = n/4": ("D", "--"),
     "Transformer layer": ("^", "-"),
+    "resonance, fast": ("v", "-"),
 }
 
 
@@ -189,7 +190,26 @@ def growth(results: pd.DataFrame) -> Figure:
         axes.set_xlabel("sequence length $n$ (samples)")
     left.set(ylabel="operations, forward", title="counted")
     right.set(ylabel="time, forward + backward (ms)", title="measured")
-    figure.legend(loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def interpolation_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
+    """Measured error of Chebyshev interpolation under its bound, and of the whole transform in each precision."""
+    figure, (left, right) = panels(2, 2.9)
+    for (theta, group), colour, marker in zip(errors.groupby("theta"), PALETTE, "osD^v", strict=False):
+        left.plot(group["points"], group["bound"], lw=1, color=colour)
+        label = rf"$\theta$ = {theta:g}"
+        left.plot(group["points"], group["error"], ls="", marker=marker, ms=3.5, color=colour, label=label)
+    left.set(yscale="log", xlabel="points a block $p$", ylabel="largest error", title="interpolation: bound (line)")
+    left.legend(loc="upper right")
+    for (name, group), colour, marker in zip(transforms.groupby("dtype", sort=False), PALETTE, "osD", strict=False):
+        right.plot(group["n"], group["error"], marker=marker, ms=3.5, lw=1.1, color=colour, label=name)
+        right.plot(group["n"], group["tolerance"], ls=":", lw=1, color=colour)
+    right.set(yscale="log", xlabel="sequence length $n$ (samples)", ylabel=r"largest error / $\Vert x\Vert$")
+    right.set(title="whole transform: tolerance (dotted)")
+    right.set_xscale("log", base=2)
+    right.legend(loc="center right")
     return figure
 
 

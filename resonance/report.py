@@ -34,7 +34,8 @@ FORECASTERS = {
 }
 GROWTHS = {
     "fft": "Resonance layer, FFT",
-    "dense": "Resonance layer, two products",
+    "dense": "Resonance layer, one product a transform",
+    "fast": "Resonance layer, linear-time engine",
     "proportional": "Resonance layer, $k = n/4$",
     "transformer": "Transformer layer",
 }
@@ -343,7 +344,9 @@ def readme_parts() -> dict[str, str]:
         ("ETTh1-96 test MSE, DLinear", "forecast.dlinear.mse", "08", 4),
         ("operations of a resonance layer, forward, n = 8192 (law: n log n)", "cost.fft.operations", "03", 0),
         ("operations of a Transformer layer, forward, n = 8192", "cost.transformer.operations", "03", 0),
-        ("time of that Transformer layer over that of the resonance layer", "cost.speedup.fft", "03", 1),
+        ("operations of a resonance layer by the linear-time engine, same n", "cost.fast.operations", "03", 0),
+        ("time of that Transformer layer over that of the resonance layer, FFT", "cost.speedup.fft", "03", 1),
+        ("the same, linear-time engine", "cost.speedup.fast", "03", 1),
         ("frequencies missed, polar SGD with one rate", "identification.polar_one_rate_sgd", "01", 3),
         ("frequencies missed, natural polar SGD", "identification.natural_polar_sgd", "01", 3),
         ("relative error of the corrected phase gradient", "gradients.corrected.phase_error", "01", None),

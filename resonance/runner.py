@@ -20,7 +20,6 @@ import platform
 import re
 import shutil
 import sys
-import threading
 import time
 from datetime import UTC, datetime
 from functools import cache
@@ -33,6 +32,7 @@ import yaml
 import resonance
 
 from .paths import ROOT, write_text, written_aside
+from .processes import end_with_parent
 
 NOTEBOOKS = ROOT / "notebooks"
 PACKAGES = ("torch", "numpy", "scipy", "pandas", "statsmodels", "matplotlib", "papermill")
@@ -344,18 +344,6 @@ def _surroundings(partial: Path, threads: int) -> dict:
     }
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent is gone: a job must not outlive a workflow that was killed."""
-    parent = os.getppid()
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 # --------------------------------------------------------------------------- the committed notebooks
 
 
@@ -394,7 +382,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.word == "run":
-            _end_with_parent()
+            end_with_parent()
             run(find_notebook(options.notebook), check_profile(options.profile), options.threads)
         elif options.word == "find":
             check_profile(options.profile)

@@ -1,0 +1,88 @@
+"""Seconds and bytes: steps timed in turn, what this machine's memory and products allow, peaks of a process.
+
+Two steps are compared by running them in turn in one process, so that both see the same machine; what is reported is
+the median of the turns.  A floor says how far a time is from what the machine can do: bytes that must move over the
+measured speed of a copy, products that must be done over the measured speed of a matrix product.
+"""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.benchmark import Timer
+
+Step = Callable[[], object]
+
+
+def pass_of(model: nn.Module, x: Tensor) -> Step:
+    """Return a step: one forward and backward pass of `model`, gradients for x and every parameter."""
+    x = x.detach().requires_grad_(True)
+    with torch.no_grad():
+        towards = torch.randn_like(model(x))
+
+    def step() -> None:
+        x.grad = None
+        model.zero_grad(set_to_none=True)
+        model(x).backward(towards)
+
+    return step
+
+
+def seconds_of(step: Step, device: str = "cpu", min_seconds: float = 0.1) -> float:
+    """Return the median seconds of one call of `step`; on CUDA from events on the stream, after a warm-up."""
+    if torch.device(device).type == "cpu":
+        timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
+        return timer.blocked_autorange(min_run_time=min_seconds).median
+    step()
+    seconds: list[float] = []
+    while sum(seconds) < min_seconds or len(seconds) < 3:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        step()
+        end.record()
+        torch.cuda.synchronize()
+        seconds.append(begin.elapsed_time(end) / 1e3)
+    return statistics.median(seconds)
+
+
+def alternated(
+    steps: dict[str, Step], *, device: str = "cpu", rounds: int = 3, min_seconds: float = 0.1
+) -> dict[str, float]:
+    """Return the seconds of each step: the median over rounds in which the steps take turns, after a warm-up."""
+    for step in steps.values():
+        step()
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(rounds):
+        for name, step in steps.items():
+            taken[name].append(seconds_of(step, device, min_seconds))
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def copy_step(elements: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Step:
+    """Return a step that copies a tensor of so many elements into another: 2 x elements x itemsize bytes moved."""
+    source = torch.randn(elements, device=device).to(dtype)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def product_step(size: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Step:
+    """Return a step that multiplies two matrices of size x size: 2 size^3 operations."""
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    c = torch.empty_like(a)
+    return lambda: torch.mm(a, b, out=c)
+
+
+def resident_bytes(*, peak: bool) -> int:
+    """Return the bytes of memory this process holds, or the most it held since it began."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux: this process alone, where ru_maxrss remembers the parent that forked it
+        fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        return int(fields["VmHWM" if peak else "VmRSS"].split()[0]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024)
