@@ -1,0 +1,38 @@
+"""What a model multiplies: its traced graph, searched for products of two tensors that both come from the input.
+
+Attention scores are such products (queries with keys), and so is every other comparison of one token with another; a
+mixing by weights is not, for one of its factors does not depend on the input.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.fx import Node
+from torch.fx.experimental.proxy_tensor import make_fx
+
+# Contractions: operators that sum products of their two factors over an axis; the places of those factors.
+CONTRACTIONS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "dot": (0, 1), "mv": (0, 1)}
+
+
+def token_products(model: nn.Module, x: Tensor) -> list[str]:
+    """Return the operators that multiply the input with itself across tokens, in the order of the graph.
+
+    Listed: fused attention, softmax, and every contraction both of whose factors depend on the input.
+    """
+    with torch.no_grad():
+        graph = make_fx(model.train(), pre_dispatch=False)(x).graph
+    nodes = list(graph.nodes)
+    from_input = {nodes[0]}
+    found = []
+    for node in nodes[1:]:
+        depends = [argument in from_input for argument in node.all_input_nodes]
+        if not any(depends):
+            continue
+        from_input.add(node)
+        name = str(node.target).removeprefix("aten.").split(".")[0]
+        factors = [node.args[i] for i in CONTRACTIONS.get(name, ())]
+        both = bool(factors) and all(isinstance(f, Node) and f in from_input for f in factors)
+        if both or "attention" in name or "softmax" in name:
+            found.append(name)
+    return found

@@ -1,0 +1,73 @@
+"""The benchmark's command line: every word on small cases, its refusals, its record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from resonance import benchmark
+
+
+@pytest.mark.parametrize("word", ["mixing", "layer"])
+def test_a_comparison_prints_a_row_for_each_peer_and_keeps_a_record(word, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    assert benchmark.main([word, "--lengths", "128", "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert record["word"] == word and {"device", "versions", "commit", "date"} <= set(record)
+    for row in record["rows"]:
+        assert row["ratio"] == pytest.approx(row["peer_seconds"] / row["seconds"], rel=1e-6)
+    printed = capsys.readouterr()
+    peers = {"mixing": {"torch.fft", "nn.Linear"}, "layer": {"Transformer layer", "FNet layer"}}[word]
+    assert {row["peer"] for row in record["rows"]} == peers
+    assert all(peer in printed.out for peer in peers) and "n=128" in printed.err
+
+
+def test_an_aim_stands_beside_its_ratio_and_is_judged_by_it():
+    models = {"BandMixing": torch.nn.Identity(), "nn.Linear": torch.nn.Linear(benchmark.DIM, benchmark.DIM)}
+    (row,) = benchmark.compare(["BandMixing"], models, 4096, "cpu")
+    assert row["aim"] == 1.5 and row["reached"] == (row["ratio"] >= 1.5)
+    (row,) = benchmark.compare(["BandMixing"], models, 100, "cpu")
+    assert row["aim"] is None and row["reached"] is None
+
+
+def test_engines_names_the_choice_and_its_distance():
+    table = benchmark.engines([16], "cpu")
+    assert set(table["k"]) == {8} and set(table["d"]) == {64, 256, 768} and (table["over_best"] >= 1).all()
+
+
+def test_whole_models_are_probed_and_the_peer_stops_where_it_must(monkeypatch):
+    def fake(model, task, n, **options):
+        outcome = "time" if model == "transformer" and n >= 4096 else "ran"
+        return {"model": model, "task": task, "n": n, "outcome": outcome}
+
+    monkeypatch.setattr(benchmark.probe, "measure", fake)
+    table = benchmark.context([8192, 2048, 4096], "cpu")
+    assert table[table["model"] == "transformer"]["outcome"].tolist()[:2] == ["ran", "time"]
+    assert table["outcome"].iloc[-1].startswith("not run")
+    assert "long context" not in set(benchmark.memory([1024], "cpu")["model"])
+    assert set(benchmark.training([1024], "cpu")["task"]) == {"train", "infer"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["speed"], "invalid choice"),
+        (["mixing", "--lengths", "12"], "at least"),
+        (["engines", "--lengths", "2"], "at least 16"),
+        (["mixing", "--lengths", "many"], "invalid int"),
+        (["mixing", "--json", "/nowhere/at/all.json"], "no folder"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main(arguments)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_missing_device_is_named(capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["mixing", "--device", "cuda"])
+    assert "no CUDA device" in capsys.readouterr().err
