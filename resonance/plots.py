@@ -233,6 +233,49 @@ def printed_fit(fits: pd.DataFrame) -> Figure:
     return figure
 
 
+# --------------------------------------------------------------------------- 05 and 06: speed and length
+
+
+def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
+    """How many times faster than each peer, against length; the aim set beforehand as a bar."""
+    figure, axes = panels(2, 2.9)
+    for axis, table, title in zip(axes, (mixing, layers), ("mixing alone", "whole layers"), strict=True):
+        cases = table.groupby(["model", "peer"], sort=False)
+        for ((model, peer), group), colour, marker in zip(cases, PALETTE, "osD^v<", strict=False):
+            label = (
+                f"against {peer}" if model == "BandMixing" else f"{model.replace('ResonanceLayer', 'layer')}: {peer}"
+            )
+            axis.plot(group["n"], group["ratio"], marker=marker, ms=4, lw=1.1, color=colour, label=label)
+            axis.plot(group["n"], group["aim"], ls="", marker="_", ms=11, mew=1.4, color=colour)
+        axis.axhline(1, color=GREY, lw=0.8)
+        axis.set(xlabel="sequence length $n$ (samples)", title=title)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log", base=2)
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.margins(x=0.12, y=0.1)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=6.5)
+    axes[0].set_ylabel("times faster (bar: aim)")
+    return figure
+
+
+def context(steps: pd.DataFrame) -> Figure:
+    """Seconds and peak memory of one training step against context length."""
+    figure, (left, right) = panels(2, 2.8)
+    ran = steps[(steps["outcome"] == "ran") & (steps["task"] == "train")]
+    for (model, group), colour, marker in zip(ran.groupby("model", sort=False), PALETTE, "osD", strict=False):
+        left.plot(group["n"], group["seconds"], marker=marker, ms=4, lw=1.1, color=colour, label=model)
+        right.plot(group["n"], group["peak"] / 1e9, marker=marker, ms=4, lw=1.1, color=colour, label=model)
+    for axes in (left, right):
+        axes.set_xlabel("context length $n$ (tokens)")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter("{x:g}")
+    left.set(ylabel="one training step (s)", title="time")
+    right.set(ylabel="peak of the process (GB)", title="memory")
+    left.legend(loc="upper left")
+    return figure
+
+
 # --------------------------------------------------------------------------- 08: forecasting
 
 
