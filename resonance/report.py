@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from .benchmark import AIMS
 from .ledger import VERDICTS, merge, read_ledger, read_provenance
 from .paths import ROOT, write_text, written_aside
 from .runner import RunError, check_profile, is_current
@@ -38,6 +39,20 @@ GROWTHS = {
     "fast": "Resonance layer, linear-time engine",
     "proportional": "Resonance layer, $k = n/4$",
     "transformer": "Transformer layer",
+}
+FLOORS = ("bytes", "products")
+PAIRS = {
+    "mixing.fft": ("BandMixing", "torch.fft"),
+    "mixing.linear": ("BandMixing", "nn.Linear"),
+    "layer.fnet": ("ResonanceLayer", "FNet layer"),
+    "layer.transformer": ("ResonanceLayer", "Transformer layer"),
+    "block.fnet": ("ResonanceLayer + feed-forward", "FNet layer"),
+    "block.transformer": ("ResonanceLayer + feed-forward", "Transformer layer"),
+}
+STEPS = {
+    "resonance.train": ("resonance", "training"),
+    "transformer.train": ("Transformer", "training"),
+    "resonance.stream": ("resonance", "streamed inference"),
 }
 METHODS = {
     "Cartesian": "cartesian",
@@ -196,6 +211,10 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
             {"Model": label, "Exponent of time in $n$": cell(f"cost.{key}.slope", 3)} for key, label in GROWTHS.items()
         ]
         tables["growth"] = to_latex(pd.DataFrame(rows), "@{}ll@{}")
+    if "efficiency.length" in by_key.index:
+        tables["speed"] = speed_table(by_key["value"])
+    if "context.longest" in by_key.index:
+        tables["context"] = context_table(by_key["value"])
     if "identification.cartesian_sgd" in by_key.index:
         rows = [
             {
@@ -207,6 +226,48 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         ]
         tables["identification"] = to_latex(pd.DataFrame(rows), "@{}lll@{}")
     return tables
+
+
+def speed_rows(value: pd.Series) -> list[tuple[str, str, int, float, float | None]]:
+    """Return (ours, peer, n, times faster, aim) of every comparison that was timed."""
+    rows = []
+    for pair, (ours, peer) in PAIRS.items():
+        for n in lengths_of(value, f"speed.{pair}."):
+            aim = AIMS.get((ours, peer), {}).get(n)
+            rows.append((ours, peer, n, value[f"speed.{pair}.{n}"], aim))
+    return rows
+
+
+def lengths_of(value: pd.Series, prefix: str, suffix: str = "") -> list[int]:
+    """Return the lengths n of the measures <prefix>n<suffix>, in order."""
+    found = (re.fullmatch(re.escape(prefix) + r"(\d+)" + re.escape(suffix), key) for key in value.index)
+    return sorted(int(match[1]) for match in found if match)
+
+
+def speed_table(value: pd.Series) -> str:
+    """How many times faster than each peer, with the aim, and the mixing's distance from its floors."""
+    rows = []
+    for ours, peer, n, ratio, aim in speed_rows(value):
+        floors = [value.get(f"speed.floor.{kind}.{n}") if peer == PAIRS["mixing.fft"][1] else None for kind in FLOORS]
+        rows.append(
+            {"Ours": ours, "Against": peer, "$n$": number(n, 7), "Times faster": number(ratio)}
+            | {"Aim": "--" if aim is None else number(aim)}
+            | {f"Over {kind}": "--" if x is None else number(x) for kind, x in zip(FLOORS, floors, strict=True)}
+        )
+    return to_latex(pd.DataFrame(rows), "@{}llrrrrr@{}")
+
+
+def context_table(value: pd.Series) -> str:
+    """Seconds and peak memory of each step that ran."""
+    rows = []
+    for key, (model, task) in STEPS.items():
+        for n in lengths_of(value, f"context.{key}.", ".seconds"):
+            seconds, peak = (value[f"context.{key}.{n}.{part}"] for part in ("seconds", "peak"))
+            rows.append(
+                {"Model": model, "Step": task, "$n$": number(n, 7)}
+                | {"Seconds": number(seconds), "Peak (GB)": number(peak)}
+            )
+    return to_latex(pd.DataFrame(rows), "@{}llrrr@{}")
 
 
 def published_table() -> str:
@@ -352,7 +413,21 @@ def readme_parts() -> dict[str, str]:
         ("relative error of the corrected phase gradient", "gradients.corrected.phase_error", "01", None),
     ):
         rows.append(f"| {label} | {_plain(value.loc[key], digits)} | `./run_all.sh full --only {command}` |")
-    return {"verdicts": verdicts, "results": "\n".join(rows)}
+    return {"verdicts": verdicts, "results": "\n".join(rows), "performance": performance(value["value"])}
+
+
+def performance(value: pd.Series) -> str:
+    """Return the README's tables of speed and of long contexts."""
+    rows = ["| ours | against | n | times faster | aim |", "|---|---|---|---|---|"]
+    for ours, peer, n, ratio, aim in speed_rows(value):
+        reached = "" if aim is None else f"{aim:g}" if ratio >= aim else f"{aim:g}, missed"
+        rows.append(f"| {ours} | {peer} | {n:,} | {ratio:.1f} | {reached} |")
+    rows += ["", "| model, one step | n | seconds | peak of the process (GB) |", "|---|---|---|---|"]
+    for key, (model, task) in STEPS.items():
+        for n in lengths_of(value, f"context.{key}.", ".seconds"):
+            seconds, peak = (value[f"context.{key}.{n}.{part}"] for part in ("seconds", "peak"))
+            rows.append(f"| {model}, {task} | {n:,} | {seconds:.2f} | {peak:.2f} |")
+    return "\n".join(rows)
 
 
 def _plain(row: pd.Series, digits: int | None) -> str:
