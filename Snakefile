@@ -80,6 +80,7 @@ rule pdf:
     input:
         report_sources,
         "resonance/report.py",
+        "resonance/tables.py",
         records(BY_RESULTS[False] + BY_RESULTS[True]),
         rules.ledger.output,
     output:

@@ -14,7 +14,8 @@ Read the files in this order:
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
     gradients, identification, complexity, graph, recall      what the notebooks measure
     timing, probe, benchmark                     seconds and bytes, against the best peers
-    statistics, ledger, plots, report, runner    how a run becomes verdicts, figures and a report
+    statistics, ledger, plots and plots_*        numbers, verdicts, figures
+    tables, report, readme, runner               how a run becomes a report
 
 Names load on first use, so that importing one part does not load, or depend on, the others.
 """

@@ -11,7 +11,6 @@ Every number of ours in the report is a macro: \\val{key} is a row of measures.c
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 import shutil
@@ -21,84 +20,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from .benchmark import AIMS
 from .ledger import VERDICTS, merge, read_ledger, read_provenance
-from .paths import ROOT, write_text, written_aside
-from .runner import RunError, check_profile, is_current
-
-PAPER = ROOT / "paper"
-FORECASTERS = {
-    "naive": "Seasonal naive",
-    "ridge": "Ridge, closed form",
-    "dlinear": "DLinear",
-    "resonance": "ResonanceTimeSeriesNet",
-}
-GROWTHS = {
-    "fft": "Resonance layer, FFT",
-    "dense": "Resonance layer, one product a transform",
-    "fast": "Resonance layer, linear-time engine",
-    "proportional": "Resonance layer, $k = n/4$",
-    "transformer": "Transformer layer",
-}
-FLOORS = ("bytes", "products")
-PAIRS = {
-    "mixing.fft": ("BandMixing", "torch.fft"),
-    "mixing.linear": ("BandMixing", "nn.Linear"),
-    "layer.fnet": ("ResonanceLayer", "FNet layer"),
-    "layer.transformer": ("ResonanceLayer", "Transformer layer"),
-    "block.fnet": ("ResonanceLayer + feed-forward", "FNet layer"),
-    "block.transformer": ("ResonanceLayer + feed-forward", "Transformer layer"),
-}
-STEPS = {
-    "resonance.train": ("resonance", "training"),
-    "transformer.train": ("Transformer", "training"),
-    "resonance.stream": ("resonance", "streamed inference"),
-}
-METHODS = {
-    "Cartesian": "cartesian",
-    "polar, one rate": "polar_one_rate",
-    "polar, printed ratio": "polar_printed_ratio",
-    "polar, phase rate $\\times 5$": "polar_phase_rate_x5",
-    "natural polar": "natural_polar",
-}
-
-
-# --------------------------------------------------------------------------- text for LaTeX
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    **{c: "\\" + c for c in "&%$#_{}"},
-}
-
-
-def escape(text: object) -> str:
-    """Return text that LaTeX prints as it is; "" for a missing value."""
-    if text is None or (isinstance(text, float) and math.isnan(text)):
-        return ""
-    return "".join(_SPECIAL.get(character, character) for character in str(text))
-
-
-def number(value: float, figures: int = 3) -> str:
-    """Return a siunitx number rounded to significant figures; "--" for a missing one."""
-    if pd.isna(value):
-        return "--"
-    if value == int(value) and abs(value) < 1e7:
-        return rf"\num{{{int(value)}}}"
-    return rf"\num[round-mode=figures,round-precision={figures}]{{{value:.12g}}}"
-
-
-def with_interval(row: pd.Series, figures: int = 4) -> str:
-    """Return a measure with its interval, "0.358 [0.357, 0.359]", or alone where it has none."""
-    text = number(row["value"], figures)
-    if pd.isna(row["ci_low"]):
-        return text
-    return f"{text} [{number(row['ci_low'], figures)}, {number(row['ci_high'], figures)}]"
-
+from .paths import PAPER, ROOT, write_text, written_aside
+from .readme import readme_parts, renew_readme
+from .runner import RunError, check_profile
+from .tables import escape, measure_tables, provenance_table, published_table, verdict_table, with_interval
 
 # --------------------------------------------------------------------------- macros
 
@@ -132,156 +58,6 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
     datasets = sorted({record["dataset"] for record in provenance if "stand-in" in record["dataset"]})
     define("fact", "standins", escape(", ".join(datasets)))
     return "\n".join(lines) + "\n"
-
-
-# --------------------------------------------------------------------------- tables
-
-
-def to_latex(table: pd.DataFrame, columns: str) -> str:
-    """Return a booktabs tabular of a table whose cells are LaTeX already."""
-    return table.style.hide(axis="index").to_latex(hrules=True, column_format=columns)
-
-
-def remark_on(claim: pd.Series) -> str:
-    """Return what stands beside a verdict: the condition, why it cannot be compared, or what is true."""
-    column = {"holds if": "condition", "not comparable": "rule"}.get(claim["verdict"], "corrected")
-    return "" if pd.isna(claim[column]) else str(claim[column]).removeprefix("not comparable: ")
-
-
-def verdict_table(claims: pd.DataFrame) -> str:
-    """Every claim, its verdict, and the condition or corrected statement."""
-    rows = []
-    for _, claim in claims.iterrows():
-        judged = claim["verdict"] != "not measured"
-        rows.append(
-            {
-                "Claim": rf"\texttt{{{escape(claim['id'])}}}",
-                "As printed": escape(claim["printed"]),
-                "Verdict": rf"\textbf{{{claim['verdict']}}}" if judged else claim["verdict"],
-                "Condition, or what is true": escape(remark_on(claim)),
-            }
-        )
-    body = to_latex(pd.DataFrame(rows), r"@{}l>{\RaggedRight}p{5.4cm}>{\RaggedRight}p{2.1cm}>{\RaggedRight}p{5.0cm}@{}")
-    # More than a page long: the same rows in a longtable, its head on each page.
-    body = body.replace(r"\midrule", r"\midrule\endhead", 1)
-    body = body.replace(
-        r"\toprule", r"\caption{Every printed claim, with its printed figures in brackets.}\\\toprule", 1
-    )
-    return body.replace(r"\begin{tabular}", r"\begin{longtable}").replace(r"\end{tabular}", r"\end{longtable}")
-
-
-def provenance_table(provenance: list[dict], profile: str) -> str:
-    """Which notebook ran on what, when, how long, and whether the code has changed since."""
-    rows = [
-        {
-            "Notebook": rf"\texttt{{{escape(record['notebook'])}}}",
-            "Data": escape(record["dataset"]) or "--",
-            "Time (s)": number(record["seconds"]),
-            "Threads": number(record["threads"]),
-            "Commit": rf"\texttt{{{escape(record['commit'])}}}",
-            "Code since": "same" if is_current(record["notebook"], profile) else "changed",
-        }
-        for record in provenance
-    ]
-    return to_latex(pd.DataFrame(rows), r"@{}l>{\RaggedRight}p{4.2cm}rrll@{}")
-
-
-def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
-    """Return the tables that consist of measures, by name; one for each notebook that has run."""
-    by_key = measures.set_index("key")
-
-    def cell(key: str, figures: int = 4) -> str:
-        return with_interval(by_key.loc[key], figures) if key in by_key.index else "--"
-
-    tables = {}
-    if "forecast.resonance.mse" in by_key.index:
-        rows = [
-            {
-                "Method": label,
-                "Parameters": cell(f"forecast.{key}.parameters"),
-                "Validation MSE": number(by_key.loc[f"forecast.{key}.validation_mse", "value"], 4),
-                "Test MSE [95\\% interval]": cell(f"forecast.{key}.mse"),
-                "Test MAE": number(by_key.loc[f"forecast.{key}.mae", "value"], 4),
-            }
-            for key, label in FORECASTERS.items()
-        ]
-        tables["forecasting"] = to_latex(pd.DataFrame(rows), "@{}lrrlr@{}")
-    if "cost.fft.slope" in by_key.index:
-        rows = [
-            {"Model": label, "Exponent of time in $n$": cell(f"cost.{key}.slope", 3)} for key, label in GROWTHS.items()
-        ]
-        tables["growth"] = to_latex(pd.DataFrame(rows), "@{}ll@{}")
-    if "efficiency.length" in by_key.index:
-        tables["speed"] = speed_table(by_key["value"])
-    if "context.longest" in by_key.index:
-        tables["context"] = context_table(by_key["value"])
-    if "identification.cartesian_sgd" in by_key.index:
-        rows = [
-            {
-                "Coordinates and rates": label,
-                "SGD": cell(f"identification.{key}_sgd", 2),
-                "Adam": cell(f"identification.{key}_adam", 2),
-            }
-            for label, key in METHODS.items()
-        ]
-        tables["identification"] = to_latex(pd.DataFrame(rows), "@{}lll@{}")
-    return tables
-
-
-def speed_rows(value: pd.Series) -> list[tuple[str, str, int, float, float | None]]:
-    """Return (ours, peer, n, times faster, aim) of every comparison that was timed."""
-    rows = []
-    for pair, (ours, peer) in PAIRS.items():
-        for n in lengths_of(value, f"speed.{pair}."):
-            aim = AIMS.get((ours, peer), {}).get(n)
-            rows.append((ours, peer, n, value[f"speed.{pair}.{n}"], aim))
-    return rows
-
-
-def lengths_of(value: pd.Series, prefix: str, suffix: str = "") -> list[int]:
-    """Return the lengths n of the measures <prefix>n<suffix>, in order."""
-    found = (re.fullmatch(re.escape(prefix) + r"(\d+)" + re.escape(suffix), key) for key in value.index)
-    return sorted(int(match[1]) for match in found if match)
-
-
-def speed_table(value: pd.Series) -> str:
-    """How many times faster than each peer, with the aim, and the mixing's distance from its floors."""
-    rows = []
-    for ours, peer, n, ratio, aim in speed_rows(value):
-        floors = [value.get(f"speed.floor.{kind}.{n}") if peer == PAIRS["mixing.fft"][1] else None for kind in FLOORS]
-        rows.append(
-            {"Ours": ours, "Against": peer, "$n$": number(n, 7), "Times faster": number(ratio)}
-            | {"Aim": "--" if aim is None else number(aim)}
-            | {f"Over {kind}": "--" if x is None else number(x) for kind, x in zip(FLOORS, floors, strict=True)}
-        )
-    return to_latex(pd.DataFrame(rows), "@{}llrrrrr@{}")
-
-
-def context_table(value: pd.Series) -> str:
-    """Seconds and peak memory of each step that ran."""
-    rows = []
-    for key, (model, task) in STEPS.items():
-        for n in lengths_of(value, f"context.{key}.", ".seconds"):
-            seconds, peak = (value[f"context.{key}.{n}.{part}"] for part in ("seconds", "peak"))
-            rows.append(
-                {"Model": model, "Step": task, "$n$": number(n, 7)}
-                | {"Seconds": number(seconds), "Peak (GB)": number(peak)}
-            )
-    return to_latex(pd.DataFrame(rows), "@{}llrrr@{}")
-
-
-def published_table() -> str:
-    """Published errors on ETTh1 at horizon 96, with where each was read."""
-    rows = [
-        {
-            "Method": rf"{row['method']}~\cite{{{row['key']}}}",
-            "MSE": rf"\printednum{{{row['mse']:.3f}}}",
-            "MAE": rf"\printednum{{{row['mae']:.3f}}}",
-            "Read from": escape(row["read_from"]),
-        }
-        for _, row in pd.read_csv(PAPER / "published.csv").iterrows()
-    ]
-    return to_latex(pd.DataFrame(rows), "@{}lrrl@{}")
 
 
 def generate(profile: str) -> Path:
@@ -365,7 +141,7 @@ def log_faults(log: str) -> list[str]:
     return faults
 
 
-# --------------------------------------------------------------------------- README and console
+# --------------------------------------------------------------------------- console
 
 
 def summary(profile: str) -> str:
@@ -382,70 +158,6 @@ def summary(profile: str) -> str:
     where = f"report: {pdf.relative_to(ROOT)}" if pdf.exists() else "report: not built"
     lines += [f"{len(claims)} claims: {total}", f"figures: figures/{profile}/", where]
     return "\n".join([f"Verdicts, profile {profile}:", *lines])
-
-
-def readme_parts() -> dict[str, str]:
-    """Return the generated parts of README.md, from the reference run."""
-    claims, measures = read_ledger("full")
-    judged = claims[claims["verdict"] != "not measured"].astype(object)
-    judged = judged.where(judged.notna(), "")
-    rows = ["| claim | as printed | verdict | condition, or what is true | notebook |", "|---|---|---|---|---|"]
-    for _, claim in judged.iterrows():
-        cells = [f"`{claim['id']}`", claim["printed"], f"**{claim['verdict']}**", remark_on(claim)]
-        cells.append(f"`{claim['notebook']}`")
-        rows.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
-    rest = len(claims) - len(judged)
-    verdicts = "\n".join([*rows, "", f"{rest} of {len(claims)} claims are not measured yet."])
-    value = measures.set_index("key")
-    rows = ["| result | value [95% interval] | command |", "|---|---|---|"]
-    for label, key, command, digits in (
-        ("ETTh1-96 test MSE, `ResonanceTimeSeriesNet`", "forecast.resonance.mse", "08", 4),
-        ("its real parameters", "forecast.resonance.parameters", "08", 0),
-        ("ETTh1-96 test MSE, closed-form ridge (control)", "forecast.ridge.mse", "08", 4),
-        ("ETTh1-96 test MSE, DLinear", "forecast.dlinear.mse", "08", 4),
-        ("operations of a resonance layer, forward, n = 8192 (law: n log n)", "cost.fft.operations", "03", 0),
-        ("operations of a Transformer layer, forward, n = 8192", "cost.transformer.operations", "03", 0),
-        ("operations of a resonance layer by the linear-time engine, same n", "cost.fast.operations", "03", 0),
-        ("time of that Transformer layer over that of the resonance layer, FFT", "cost.speedup.fft", "03", 1),
-        ("the same, linear-time engine", "cost.speedup.fast", "03", 1),
-        ("frequencies missed, polar SGD with one rate", "identification.polar_one_rate_sgd", "01", 3),
-        ("frequencies missed, natural polar SGD", "identification.natural_polar_sgd", "01", 3),
-        ("relative error of the corrected phase gradient", "gradients.corrected.phase_error", "01", None),
-    ):
-        rows.append(f"| {label} | {_plain(value.loc[key], digits)} | `./run_all.sh full --only {command}` |")
-    return {"verdicts": verdicts, "results": "\n".join(rows), "performance": performance(value["value"])}
-
-
-def performance(value: pd.Series) -> str:
-    """Return the README's tables of speed and of long contexts."""
-    rows = ["| ours | against | n | times faster | aim |", "|---|---|---|---|---|"]
-    for ours, peer, n, ratio, aim in speed_rows(value):
-        reached = "" if aim is None else f"{aim:g}" if ratio >= aim else f"{aim:g}, missed"
-        rows.append(f"| {ours} | {peer} | {n:,} | {ratio:.1f} | {reached} |")
-    rows += ["", "| model, one step | n | seconds | peak of the process (GB) |", "|---|---|---|---|"]
-    for key, (model, task) in STEPS.items():
-        for n in lengths_of(value, f"context.{key}.", ".seconds"):
-            seconds, peak = (value[f"context.{key}.{n}.{part}"] for part in ("seconds", "peak"))
-            rows.append(f"| {model}, {task} | {n:,} | {seconds:.2f} | {peak:.2f} |")
-    return "\n".join(rows)
-
-
-def _plain(row: pd.Series, digits: int | None) -> str:
-    def show(x: float) -> str:
-        return f"{x:.1e}" if digits is None else f"{x:,.{digits}f}"
-
-    interval = "" if pd.isna(row["ci_low"]) else f" [{show(row['ci_low'])}, {show(row['ci_high'])}]"
-    return show(row["value"]) + interval
-
-
-def renew_readme(text: str, parts: dict[str, str]) -> str:
-    """Return README text with each part between its markers <!-- name --> and <!-- /name --> replaced."""
-    for name, part in parts.items():
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-        text, found = re.subn(pattern, lambda m, part=part: m[1] + part + "\n" + m[2], text, flags=re.S)
-        if found != 1:
-            raise RunError(f"README.md: expected one pair of markers for {name!r}, found {found}")
-    return text
 
 
 def main(arguments: list[str] | None = None) -> int:

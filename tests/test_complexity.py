@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resonance import plots
+from resonance import plots_cost, plots_scoreboard
 from resonance.baselines import transformer_layer
 from resonance.complexity import LAWS, PRINTED_POINTS, count_operations, fit_laws, measure_growth, slope
 from resonance.layers import ResonanceLayer
@@ -87,7 +87,7 @@ def test_measure_growth_respects_limits_and_draws():
     table = measure_growth(models, [8, 16], dim=4, limits={"Transformer layer": 8}, rounds=1, min_run_time=0.001)
     assert table.groupby("model")["n"].max().to_dict() == {"Transformer layer": 8, "resonance, fft": 16}
     assert (table["seconds"] > 0).all()
-    assert plots.growth(table).axes
+    assert plots_cost.growth(table).axes
 
 
 def test_figures_are_byte_identical(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_figures_are_byte_identical(tmp_path, monkeypatch):
     experiment = Experiment("03_complexity")
     written = []
     for _ in range(2):
-        experiment.figure("fit", plots.printed_fit(fit_laws(PRINTED_POINTS["n"], PRINTED_POINTS["time"])))
+        experiment.figure("fit", plots_cost.printed_fit(fit_laws(PRINTED_POINTS["n"], PRINTED_POINTS["time"])))
         written.append([(tmp_path / f"03_fit.{suffix}").read_bytes() for suffix in ("pdf", "png")])
     assert written[0] == written[1]
 
@@ -107,5 +107,5 @@ def test_scoreboard_draws_every_verdict():
     from resonance.ledger import VERDICTS
 
     claims = pd.DataFrame({"id": list(VERDICTS), "printed": "x", "verdict": list(VERDICTS)})
-    shown = {text.get_text() for text in plots.scoreboard(claims).axes[0].texts}
+    shown = {text.get_text() for text in plots_scoreboard.scoreboard(claims).axes[0].texts}
     assert set(VERDICTS) <= shown

@@ -13,7 +13,9 @@ import pytest
 from resonance import report, runner
 from resonance.ledger import VERDICTS, printed_claims, read_ledger
 from resonance.paths import ROOT
-from resonance.report import escape, log_faults, number, readme_parts, renew_readme, with_interval
+from resonance.readme import readme_parts, renew_readme
+from resonance.report import log_faults
+from resonance.tables import escape, number, with_interval
 
 SECTIONS = sorted((ROOT / "paper" / "sections").glob("*.tex"))
 TEX = "\n".join(path.read_text() for path in [ROOT / "paper" / "report.tex", *SECTIONS])

@@ -1,0 +1,115 @@
+"""Figures of `03_complexity`, `05_efficiency` and `06_long_context`: each draws saved results (style: `plots`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from .complexity import LAWS, PRINTED_POINTS
+from .plots import GREY, PALETTE, panels
+
+LAW_LABELS = {"n": "$n$", "n log n": r"$n\,\log n$", "n^1.5": "$n^{1.5}$", "n^2": "$n^2$"}
+MODEL_STYLE = {
+    "resonance, fft": ("o", "-"),
+    "resonance, dense": ("s", "-"),
+    "resonance, k = n/4": ("D", "--"),
+    "Transformer layer": ("^", "-"),
+    "resonance, fast": ("v", "-"),
+}
+
+
+def growth(results: pd.DataFrame) -> Figure:
+    """Operations and time of each model against length, log-log."""
+    figure, (left, right) = panels(2, 3.0)
+    for (name, (marker, line)), colour in zip(MODEL_STYLE.items(), PALETTE, strict=False):
+        group = results[results["model"] == name]
+        left.plot(group["n"], group["operations"], marker=marker, ls=line, ms=3.5, lw=1.1, color=colour, label=name)
+        right.plot(group["n"], 1e3 * group["seconds"], marker=marker, ls=line, ms=3.5, lw=1.1, color=colour)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel("sequence length $n$ (samples)")
+    left.set(ylabel="operations, forward", title="counted")
+    right.set(ylabel="time, forward + backward (ms)", title="measured")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def interpolation_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
+    """Measured error of Chebyshev interpolation under its bound, and of the whole transform in each precision."""
+    figure, (left, right) = panels(2, 2.9)
+    for (theta, group), colour, marker in zip(errors.groupby("theta"), PALETTE, "osD^v", strict=False):
+        left.plot(group["points"], group["bound"], lw=1, color=colour)
+        label = rf"$\theta$ = {theta:g}"
+        left.plot(group["points"], group["error"], ls="", marker=marker, ms=3.5, color=colour, label=label)
+    left.set(yscale="log", xlabel="points a block $p$", ylabel="largest error", title="interpolation: bound (line)")
+    left.legend(loc="upper right")
+    for (name, group), colour, marker in zip(transforms.groupby("dtype", sort=False), PALETTE, "osD", strict=False):
+        right.plot(group["n"], group["error"], marker=marker, ms=3.5, lw=1.1, color=colour, label=name)
+        right.plot(group["n"], group["tolerance"], ls=":", lw=1, color=colour)
+    right.set(yscale="log", xlabel="sequence length $n$ (samples)", ylabel=r"largest error / $\Vert x\Vert$")
+    right.set(title="whole transform: tolerance (dotted)")
+    right.set_xscale("log", base=2)
+    right.legend(loc="center right")
+    return figure
+
+
+def printed_fit(fits: pd.DataFrame) -> Figure:
+    """The five printed timings with every growth law fitted to them: none is told apart."""
+    figure, (axes,) = panels(1, 2.6)
+    n = np.geomspace(56, 1200, 200)
+    for (_, fit), line, colour in zip(fits.iterrows(), ("-", "--", "-.", ":"), PALETTE, strict=False):
+        axes.plot(
+            n,
+            fit["plain_a"] * LAWS[fit["law"]](n) + fit["plain_c"],
+            ls=line,
+            lw=1.2,
+            color=colour,
+            label=f"{LAW_LABELS[fit['law']]}: $R^2$ = {fit['r2']:.4f}",
+        )
+    axes.plot(PRINTED_POINTS["n"], PRINTED_POINTS["time"], "ko", ms=4, label="printed")
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="sequence length $n$ (tokens)", ylabel="printed time (ms)", ylim=(0, 330))
+    axes.legend(loc="upper left")
+    return figure
+
+
+def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
+    """How many times faster than each peer, against length; the aim set beforehand as a bar."""
+    figure, axes = panels(2, 2.9)
+    for axis, table, title in zip(axes, (mixing, layers), ("mixing alone", "whole layers"), strict=True):
+        cases = table.groupby(["model", "peer"], sort=False)
+        for ((model, peer), group), colour, marker in zip(cases, PALETTE, "osD^v<", strict=False):
+            label = (
+                f"against {peer}" if model == "BandMixing" else f"{model.replace('ResonanceLayer', 'layer')}: {peer}"
+            )
+            axis.plot(group["n"], group["ratio"], marker=marker, ms=4, lw=1.1, color=colour, label=label)
+            axis.plot(group["n"], group["aim"], ls="", marker="_", ms=11, mew=1.4, color=colour)
+        axis.axhline(1, color=GREY, lw=0.8)
+        axis.set(xlabel="sequence length $n$ (samples)", title=title)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log", base=2)
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.margins(x=0.12, y=0.1)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=6.5)
+    axes[0].set_ylabel("times faster (bar: aim)")
+    return figure
+
+
+def context(steps: pd.DataFrame) -> Figure:
+    """Seconds and peak memory of one training step against context length."""
+    figure, (left, right) = panels(2, 2.8)
+    ran = steps[(steps["outcome"] == "ran") & (steps["task"] == "train")]
+    for (model, group), colour, marker in zip(ran.groupby("model", sort=False), PALETTE, "osD", strict=False):
+        left.plot(group["n"], group["seconds"], marker=marker, ms=4, lw=1.1, color=colour, label=model)
+        right.plot(group["n"], group["peak"] / 1e9, marker=marker, ms=4, lw=1.1, color=colour, label=model)
+    for axes in (left, right):
+        axes.set_xlabel("context length $n$ (tokens)")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_major_formatter("{x:g}")
+    left.set(ylabel="one training step (s)", title="time")
+    right.set(ylabel="peak of the process (GB)", title="memory")
+    left.legend(loc="upper left")
+    return figure

@@ -1,0 +1,75 @@
+"""The generated parts of README.md, from the ledger of the reference run."""
+
+from __future__ import annotations
+
+import re
+
+import pandas as pd
+
+from .ledger import read_ledger
+from .runner import RunError
+from .tables import STEPS, lengths_of, remark_on, speed_rows
+
+
+def readme_parts() -> dict[str, str]:
+    """Return the generated parts of README.md, from the reference run."""
+    claims, measures = read_ledger("full")
+    judged = claims[claims["verdict"] != "not measured"].astype(object)
+    judged = judged.where(judged.notna(), "")
+    rows = ["| claim | as printed | verdict | condition, or what is true | notebook |", "|---|---|---|---|---|"]
+    for _, claim in judged.iterrows():
+        cells = [f"`{claim['id']}`", claim["printed"], f"**{claim['verdict']}**", remark_on(claim)]
+        cells.append(f"`{claim['notebook']}`")
+        rows.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
+    rest = len(claims) - len(judged)
+    verdicts = "\n".join([*rows, "", f"{rest} of {len(claims)} claims are not measured yet."])
+    value = measures.set_index("key")
+    rows = ["| result | value [95% interval] | command |", "|---|---|---|"]
+    for label, key, command, digits in (
+        ("ETTh1-96 test MSE, `ResonanceTimeSeriesNet`", "forecast.resonance.mse", "08", 4),
+        ("its real parameters", "forecast.resonance.parameters", "08", 0),
+        ("ETTh1-96 test MSE, closed-form ridge (control)", "forecast.ridge.mse", "08", 4),
+        ("ETTh1-96 test MSE, DLinear", "forecast.dlinear.mse", "08", 4),
+        ("operations of a resonance layer, forward, n = 8192 (law: n log n)", "cost.fft.operations", "03", 0),
+        ("operations of a Transformer layer, forward, n = 8192", "cost.transformer.operations", "03", 0),
+        ("operations of a resonance layer by the linear-time engine, same n", "cost.fast.operations", "03", 0),
+        ("time of that Transformer layer over that of the resonance layer, FFT", "cost.speedup.fft", "03", 1),
+        ("the same, linear-time engine", "cost.speedup.fast", "03", 1),
+        ("frequencies missed, polar SGD with one rate", "identification.polar_one_rate_sgd", "01", 3),
+        ("frequencies missed, natural polar SGD", "identification.natural_polar_sgd", "01", 3),
+        ("relative error of the corrected phase gradient", "gradients.corrected.phase_error", "01", None),
+    ):
+        rows.append(f"| {label} | {_plain(value.loc[key], digits)} | `./run_all.sh full --only {command}` |")
+    return {"verdicts": verdicts, "results": "\n".join(rows), "performance": performance(value["value"])}
+
+
+def performance(value: pd.Series) -> str:
+    """Return the README's tables of speed and of long contexts."""
+    rows = ["| ours | against | n | times faster | aim |", "|---|---|---|---|---|"]
+    for ours, peer, n, ratio, aim in speed_rows(value):
+        reached = "" if aim is None else f"{aim:g}" if ratio >= aim else f"{aim:g}, missed"
+        rows.append(f"| {ours} | {peer} | {n:,} | {ratio:.1f} | {reached} |")
+    rows += ["", "| model, one step | n | seconds | peak of the process (GB) |", "|---|---|---|---|"]
+    for key, (model, task) in STEPS.items():
+        for n in lengths_of(value, f"context.{key}.", ".seconds"):
+            seconds, peak = (value[f"context.{key}.{n}.{part}"] for part in ("seconds", "peak"))
+            rows.append(f"| {model}, {task} | {n:,} | {seconds:.2f} | {peak:.2f} |")
+    return "\n".join(rows)
+
+
+def _plain(row: pd.Series, digits: int | None) -> str:
+    def show(x: float) -> str:
+        return f"{x:.1e}" if digits is None else f"{x:,.{digits}f}"
+
+    interval = "" if pd.isna(row["ci_low"]) else f" [{show(row['ci_low'])}, {show(row['ci_high'])}]"
+    return show(row["value"]) + interval
+
+
+def renew_readme(text: str, parts: dict[str, str]) -> str:
+    """Return README text with each part between its markers <!-- name --> and <!-- /name --> replaced."""
+    for name, part in parts.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        text, found = re.subn(pattern, lambda m, part=part: m[1] + part + "\n" + m[2], text, flags=re.S)
+        if found != 1:
+            raise RunError(f"README.md: expected one pair of markers for {name!r}, found {found}")
+    return text
