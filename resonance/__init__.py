@@ -3,6 +3,8 @@
 Read the files in this order:
 
     band            the kept frequencies of a grid
+    constants       tables that transforms multiply by, kept within a bound
+    dense           band transforms by one matrix product
     linear_time     band transforms in time linear in n
     spectral        analysis and synthesis, and the choice of engine
     polar           polar weights and interference

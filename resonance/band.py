@@ -7,6 +7,7 @@ import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,17 +94,13 @@ def make_band(n: int, frequencies: int | Iterable[int], grid: int | None = None)
     return Band(n, index_set(frequencies), next_power_of_two(max(n, 1)) if grid is None else operator.index(grid))
 
 
-def fourier_table(band: Band, double_time: Tensor, offset: Tensor | None = None) -> Tensor:
-    """Return N^(-1/2) (cos; -sin)(2 pi f t / N), (2k, points) in float64, at t = double_time / 2 + offset.
+def fourier_table(band: Band, time: np.ndarray) -> np.ndarray:
+    """Return N^(-1/2) (cos; -sin)(2 pi f t / N) at whole times t: (2k, times) in float64.
 
-    The angle of the whole part is reduced modulo N in integers before it meets a float: exact at any length.  The sine
-    rows of DC and Nyquist are zero: at the samples they are, and between them nothing may leak in.
+    The angle is reduced modulo N in integers before it meets a float: exact at any length.
     """
-    f = torch.as_tensor(list(band.frequencies), device="cpu")
-    angle = (f[:, None] * double_time % (2 * band.grid)).to(torch.float64) * (math.pi / band.grid)
-    if offset is not None:
-        angle = angle + f[:, None] * offset * (2.0 * math.pi / band.grid)
-    sine = -torch.sin(angle)
-    for place in band.real:
-        sine[place] = 0.0
-    return torch.cat([torch.cos(angle), sine]) / math.sqrt(band.grid)
+    turns = np.multiply.outer(np.array(band.frequencies), time) % band.grid
+    angle = turns * (2.0 * math.pi / band.grid)
+    sine = -np.sin(angle)
+    sine[band.real] = 0.0  # what rounding leaves at DC and Nyquist
+    return np.concatenate([np.cos(angle), sine]) / math.sqrt(band.grid)

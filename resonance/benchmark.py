@@ -69,31 +69,40 @@ def compare(ours: Iterable[str], models: dict[str, nn.Module], n: int, device: s
     return rows
 
 
-def mixing(lengths: Iterable[int], device: str) -> pd.DataFrame:
-    """BandMixing, forward and backward, against its peers and against two floors of this machine.
+def with_floors(table: pd.DataFrame, device: str) -> pd.DataFrame:
+    """Return a table of comparisons with two floors of this machine beside each row.
 
     bytes_floor: the four passes over (n, d) that no layer avoids, at the speed of a copy of that size.
-    products_floor: the operations of the four transforms at the rate of a square matrix product.
+    products_floor: the operations of the four transforms, and of a feed-forward where there is one, forward and
+    backward, at the rate of a square matrix product.
     """
-    product = 2 * 2048**3 / seconds_of(product_step(2048, device), device)
-    tables = []
+    rate = 2 * 2048**3 / seconds_of(product_step(2048, device), device)
+    for n in table["n"].unique():
+        band = make_band(int(n), FREQUENCIES)
+        transforms = 4 * 2 * DIM * make_plan(band, torch.float32).operations(band)
+        feed_forward = 3 * 2 * n * 8 * DIM**2
+        here = table["n"] == n
+        table.loc[here, "bytes_floor"] = 2 * seconds_of(copy_step(int(n) * DIM, device), device)  # a copy is two passes
+        table.loc[here, "products_floor"] = transforms / rate
+        table.loc[here & table["model"].str.contains("feed-forward"), "products_floor"] += feed_forward / rate
+    return table
+
+
+def mixing(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """BandMixing, forward and backward, against the same map by FFT and against one linear map, with floors."""
+    rows = []
     for n in lengths:
         models = {
             "BandMixing": BandMixing(DIM, FREQUENCIES),
             "torch.fft": BandMixing(DIM, FREQUENCIES, engine="fft"),
             "nn.Linear": nn.Linear(DIM, DIM),
         }
-        table = pd.DataFrame(compare(["BandMixing"], models, n, device))
-        band = make_band(n, FREQUENCIES)
-        operations = 4 * 2 * DIM * make_plan(band, torch.float32).operations(band)
-        table["bytes_floor"] = 2 * seconds_of(copy_step(n * DIM, device), device)  # a copy is two of the four passes
-        table["products_floor"] = operations / product
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+        rows += compare(["BandMixing"], models, n, device)
+    return with_floors(pd.DataFrame(rows), device)
 
 
 def layer(lengths: Iterable[int], device: str) -> pd.DataFrame:
-    """ResonanceLayer, alone and followed by a feed-forward, against a Transformer layer and an FNet layer."""
+    """ResonanceLayer, alone and with a feed-forward, against a Transformer layer and an FNet layer, with floors."""
     rows = []
     for n in lengths:
         resonance = ResonanceLayer(DIM, FREQUENCIES, dropout=0.0)
@@ -106,7 +115,7 @@ def layer(lengths: Iterable[int], device: str) -> pd.DataFrame:
             "Transformer layer": transformer_layer(DIM),
         }
         rows += compare(list(models)[:2], models, n, device)
-    return pd.DataFrame(rows)
+    return with_floors(pd.DataFrame(rows), device)
 
 
 def training(lengths: Iterable[int], device: str) -> pd.DataFrame:

@@ -156,23 +156,21 @@ def measure_growth(
 # --------------------------------------------------------------------------- the error of the fast engine
 
 
-def interpolation_errors(thetas: Iterable[float], points: Iterable[int], samples: int = 2001) -> pd.DataFrame:
-    """Return the largest error of e^{i theta s}, |s| <= 1, interpolated from p Chebyshev points, and its bound.
+def function_errors(thetas: Iterable[float], *, waves: int = 33, samples: int = 256) -> pd.DataFrame:
+    """Return what the best p functions of a block miss of its waves, and the bound on it.
 
-    In float64; pairs whose bound is above 1 or below 1e-14, where rounding rules, are left out.
+    For waves of a band that turn by up to 2 theta over the block.  Returns theta, functions (p), error (the largest
+    root mean square missed of any wave) and bound; pairs outside 1e-14 .. 1, where rounding or nothing rules, are left
+    out.
     """
-    place = np.linspace(-1, 1, samples)
-    angle = torch.arccos(torch.from_numpy(place))
+    place = (np.arange(samples) + 0.5) * (2 / samples) - 1
     rows = []
     for theta in thetas:
-        for p in points:
-            bound = linear_time.interpolation_bound(theta, p)
-            if not 1e-14 <= bound <= 1:
-                continue
-            at = math.pi * (np.arange(p) + 0.5) / p
-            table = linear_time.interpolation_matrix(torch.from_numpy(at), angle).numpy()
-            error = np.abs(np.exp(1j * theta * np.cos(at)) @ table - np.exp(1j * theta * place)).max()
-            rows.append({"theta": theta, "points": p, "error": error, "bound": bound})
+        angle = np.multiply.outer(place, np.linspace(0, theta, waves))
+        for p, error in enumerate(linear_time.misses(np.cos(angle), np.sin(angle))[1]):
+            bound = math.sqrt(waves) * linear_time.turn_bound(theta, p)
+            if error >= 1e-14 and bound <= 1:
+                rows.append({"theta": theta, "functions": p, "error": error, "bound": bound})
     return pd.DataFrame(rows)
 
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .band import index_set, next_power_of_two
-from .polar import Interference, PolarWeight
-from .spectral import analysis, check_engine, check_sequences, synthesis
+from .band import Band, index_set, make_band, next_power_of_two
+from .polar import Interference, PolarWeight, mixed, weighted
+from .spectral import check_engine, check_sequences, packed_analysis, packed_synthesis
 
 
 class BandMixing(nn.Module):
@@ -78,21 +78,27 @@ class BandMixing(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the mixed sequence; x and the result are (batch, n, dim)."""
-        return self.decode(*self.mix(*self.encode(x)), x.shape[1])
+        return self.decode(self.mix(self.encode(x)), x.shape[1])
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return A x, the kept band of x (batch, n, dim): (re, im), each (batch, k, dim)."""
-        grid = self.grid_of(check_sequences(x, self.dim).shape[1])
-        return analysis(x, self.frequencies, grid=grid, engine=self.engine)
+    # A spectrum is one real tensor here, (batch, 2k, dim): the real parts of the k frequencies, then the imaginary.
 
-    def decode(self, re: Tensor, im: Tensor, n: int) -> Tensor:
-        """Return S applied to a band (re, im) of (batch, k, dim): (batch, n, dim)."""
-        return synthesis(re, im, n, frequencies=self.frequencies, grid=self.grid_of(n), engine=self.engine)
+    def band_of(self, n: int) -> Band:
+        """Return the kept band of a sequence of n samples."""
+        return make_band(n, self.frequencies, self.grid_of(n))
 
-    def mix(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-        """Return M W applied to a spectrum; re and im are (batch, k, dim)."""
-        re, im = self.weight(re, im)
-        return (re, im) if self.interference is None else self.interference(re, im)
+    def encode(self, x: Tensor) -> Tensor:
+        """Return A x, the kept band (batch, 2k, dim) of x (batch, n, dim)."""
+        return packed_analysis(x, self.band_of(check_sequences(x, self.dim).shape[1]), self.engine)
+
+    def decode(self, spectrum: Tensor, n: int) -> Tensor:
+        """Return S applied to a band (batch, 2k, dim): (batch, n, dim)."""
+        return packed_synthesis(spectrum, self.band_of(n), self.engine)
+
+    def mix(self, spectrum: Tensor) -> Tensor:
+        """Return M W applied to a band (batch, 2k, dim)."""
+        if self.interference is None:
+            return weighted(spectrum, *self.weight.pair())
+        return mixed(spectrum, self.weight.pair(), self.interference.pair())
 
     def extra_repr(self) -> str:
         kept = self.num_frequencies if isinstance(self.frequencies, range) else list(self.frequencies)

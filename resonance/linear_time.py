@@ -1,66 +1,64 @@
-"""Band transforms in time linear in n: blocks, Chebyshev points, and one small dense transform (engine "fast").
+"""Band transforms in time linear in n: blocks, a few functions that hold the band, small products (engine "fast").
 
-Within a block of B samples, a wave of frequency f <= f_max turns by 2 theta at most, theta = pi f_max B / N.  So smooth
-a function is known from its values at p Chebyshev points of the block, whatever B is:
+Within a block of B samples a wave of frequency f <= f_max turns by 2 theta at most, theta = pi f_max B / N.  So little
+can be said by few numbers: all waves of the band lie, to within a tolerance, in the span of p orthonormal functions
+u_1 .. u_p of the block, p about 2 theta / pi and some ten more, whatever B is.  The best such functions are the left
+singular vectors of the block's waves (sampled prolate functions, for a band of lowest frequencies).  The analysis is
 
-    exp(-2 pi i f t / N)  ~  sum_q L_tq exp(-2 pi i f t_q / N),    L_tq = (2/p) sum'_j T_j(s_t) T_j(s_q)
+    V_bq = sum_s u_q(s) x_(bB+s)                 every block on its p functions            n p
+    Z_rq = sum_b exp(-2 pi i r b / m) V_bq       a short transform over the m = N / B blocks, r = f mod m
+    X_f  = sum_q gamma_fq Z_rq                   gamma_fq = N^(-1/2) sum_s u_q(s) exp(-2 pi i f s / N)
 
-with s in [-1, 1] the place in the block and the first term of sum' halved.  The analysis then is two small products,
-projection of every block on its p points and a Fourier table between the m p points and the k frequencies; its adjoint
-is the same two products backwards.  Operations a channel: 2 n p + 4 k m p, linear in n since m = n / B <= k / cycles.
+and its adjoint the same three products backwards.  Z_(m-r) is the conjugate of Z_r, and the sum over b falls into sums
+and differences of the two halves of the sequence for even and odd r: p m (m/2 + 1) in all.  Real products alone,
+linear in n: m depends on the band, not on n.
 
-Bound (report, theorem "linear-time resonance").  By Jacobi-Anger e^{i theta s} = J_0 + 2 sum_j i^j J_j(theta) T_j(s);
-interpolation keeps T_j for j < p and turns each later one into at most one other polynomial of size 1, so
+Bound (report, theorem "linear-time resonance").  What the p functions miss of a wave, rho_f = |e_f - U U' e_f| / |e_f|,
+is computed with them, and p is the least that keeps every rho_f under the dtype's tolerance.  Then coefficient f is
+wrong by at most rho_f |x|, and the adjoint of a spectrum Y by at most sum_f rho_f |Y_f|, in norm; rounding comes on
+top.  A priori, by Jacobi-Anger and Eckart-Young, rho <= sqrt(k) 4 sum_{j >= p} (theta / 2)^j / j!.
 
-    |error| <= 4 sum_{j >= p} |J_j(theta)| <= 4 sum_{j >= p} (theta / 2)^j / j!,
-
-for every frequency of the band.  Each coefficient is then wrong by at most that times ||x|| sqrt(n / N), each sample of
-the adjoint by that times N^(-1/2) sum |Y_f|.  p is the least number of points that keeps the bound under the dtype's
-tolerance.  Prior art: the partial Fourier transform (Park, Jang, Kang, KDD 2021: analysis alone, other polynomials),
-low-rank non-uniform FFTs (Ruiz-Antolin, Townsend 2018).
+Prior art: the partial Fourier transform (Park, Jang, Kang, KDD 2021: analysis alone, polynomials for the functions),
+low-rank non-uniform FFTs (Ruiz-Antolin, Townsend 2018), prolate functions (Slepian 1978).
 """
 
 from __future__ import annotations
 
 import math
-import threading
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from cachetools import LRUCache, cached
 from torch import Tensor
+from torch.nn import functional as F
 
-from .band import Band, fourier_table
+from . import dense
+from .band import Band
+from .constants import BUILDERS, constants
 
-# The error allowed to interpolation, as a share of the sequence's norm; rounding comes on top.
+# The error allowed to the p functions, as a share of the sequence's norm; rounding comes on top.
 TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 5e-4, torch.bfloat16: 4e-3}
+LONGEST_TURN = 32.0  # largest theta that is considered: beyond, more blocks are always cheaper
+# What one multiply-add of each product, one value V_bq for its way through the caches, and the calls (by 256 channels)
+# cost beside a multiply-add of a large square product: least squares over n = 2^11 .. 2^17, k = 8, 64, 256, d = 64,
+# 256, 768 on 2 cores.
+PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS, A_VALUE, CALLS = 1.0, 1.1, 1.9, 80.0, 2.0**14
 
 
-class Plan(NamedTuple):
-    """How a band transform is cut: `blocks` blocks of `size` samples, `points` Chebyshev points each."""
-
-    size: int  # B; the last block may be shorter
-    blocks: int  # m = ceil(n / B)
-    points: int  # p
-    bound: float  # of the interpolation error; 0 where every sample is its own point
-
-    def operations(self, band: Band) -> int:
-        """Return the multiply-adds of one transform of one channel."""
-        projection = band.n * self.points if self.size > 1 else 0
-        return projection + 2 * band.k * self.blocks * self.points
+# --------------------------------------------------------------------------- the functions of a block
 
 
-def interpolation_bound(theta: float, points: int) -> float:
-    """Return 4 sum_{j >= p} (theta / 2)^j / j!, which bounds the error of e^{i theta s} from p points, |s| <= 1."""
-    if theta == 0.0:
-        return 0.0  # a constant is its own interpolant
+def turn_bound(theta: float, rank: int) -> float:
+    """Return 4 sum_{j >= p} (theta / 2)^j / j!, which p Chebyshev points never exceed on e^{i theta s}, |s| <= 1."""
+    if theta / 2 == 0.0:
+        return 0.0 if rank else 4.0  # a constant is held by one function
     half = theta / 2
-    first = points * math.log(half) - math.lgamma(points + 1)
+    first = rank * math.log(half) - math.lgamma(rank + 1)
     if first > 0:
         return math.inf  # more than 4: says nothing
     term = math.exp(first)
-    total, j = 0.0, points
+    total, j = 0.0, rank
     while term > 1e-18 * total:
         total += term
         j += 1
@@ -68,176 +66,219 @@ def interpolation_bound(theta: float, points: int) -> float:
     return 4 * total
 
 
-def points_for(theta: float, tolerance: float) -> int:
-    """Return the least number of Chebyshev points whose bound at theta is within the tolerance."""
-    points = max(1, int(theta))  # fewer never suffice: (theta / 2)^p / p! is above 1
-    while interpolation_bound(theta, points) > tolerance:
-        points += 1
-    return points
+def misses(cosine: np.ndarray, sine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (U, rho): the best functions of waves given as (B, k) cosines and sines, and what the first p miss.
+
+    U (B, r) holds the left singular vectors; rho (r + 1,) the largest root mean square over a block that is missed of
+    any wave by the first 0, 1, .., r of them.
+    """
+    waves = np.concatenate([cosine, sine], axis=1)
+    u, s, vt = np.linalg.svd(waves, full_matrices=False)
+    energy = (s[:, None] * vt) ** 2
+    per_wave = energy[:, : cosine.shape[1]] + energy[:, cosine.shape[1] :]
+    tail = np.cumsum(per_wave[::-1], axis=0)[::-1]
+    return u, np.append(np.sqrt(tail.max(axis=1) / len(waves)), 0.0)
+
+
+@lru_cache(maxsize=4096)
+def turn_rank(theta: float, tolerance: float) -> int:
+    """Return how many functions hold every wave e^{i w s}, |w| <= theta, |s| <= 1, to the tolerance (as `misses`)."""
+    place = (np.arange(64 + 4 * math.ceil(theta)) + 0.5) / (32 + 2 * math.ceil(theta)) - 1
+    angle = place[:, None] * np.linspace(0, theta, 16 + math.ceil(theta))
+    return int((misses(np.cos(angle), np.sin(angle))[1] > tolerance).sum())
+
+
+@lru_cache(maxsize=16)
+def block_functions(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `misses` of the band's waves in a block of `size` samples, taken from the block's centre."""
+    double_place = 2 * np.arange(size) + 1 - size
+    turns = np.multiply.outer(double_place, np.array(band.frequencies)) % (2 * band.grid)  # exact, in whole numbers
+    angle = turns * (math.pi / band.grid)
+    return misses(np.cos(angle), np.sin(angle))
+
+
+# --------------------------------------------------------------------------- the plan
+
+
+class Plan(NamedTuple):
+    """How a band transform is cut: `blocks` blocks of `size` samples, `rank` functions each."""
+
+    size: int  # B, the last block may be shorter; 1: no plan pays, the transform is dense
+    blocks: int  # ceil(n / B)
+    rank: int  # p
+    bound: float  # rho, of the functions' error; 0 where the transform is dense
+    folded: bool  # whether the halves of the sequence are added and subtracted
+    residues: int  # how many frequencies the transform over the blocks has
+
+    def parts(self, band: Band) -> tuple[int, int, int]:
+        """Return the multiply-adds a channel of the three products."""
+        if self.size == 1:
+            return 0, 2 * band.k * band.n, 0
+        columns = band.grid // self.size // 2 if self.folded else self.blocks
+        return band.n * self.rank, 2 * self.residues * columns * self.rank, 4 * band.k * self.rank
+
+    def operations(self, band: Band) -> int:
+        """Return the multiply-adds of one transform of one channel."""
+        return sum(self.parts(band))
+
+    def cost(self, band: Band) -> float:
+        """Return the time of one transform of one channel, in multiply-adds of a large product."""
+        weights = (PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS)
+        products = sum(w * part for w, part in zip(weights, self.parts(band), strict=True))
+        return products + (A_VALUE * self.blocks * self.rank + CALLS if self.size > 1 else 0.0)
+
+
+def residues(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how far each frequency turns from block to block, in units of 1/N, and the sign that brings it there.
+
+    A turn and its opposite share one residue in 0 .. N/2: for size dividing N, those of f mod m and its negative.
+    """
+    turn = np.array(band.frequencies) * size % band.grid
+    return np.minimum(turn, band.grid - turn), np.where(2 * turn > band.grid, -1.0, 1.0)
+
+
+def _plan(band: Band, size: int, rank: int, bound: float) -> Plan:
+    blocks = -(-band.n // size)
+    whole = band.grid // size if band.grid % size == 0 else 0
+    folded = whole % 2 == 0 and 2 * blocks > whole > 0
+    return Plan(size, blocks, rank, bound, folded, len(np.unique(residues(band, size)[0])))
+
+
+def make_plan(band: Band, dtype: torch.dtype) -> Plan:
+    """Return the plan of the least cost; blocks that divide the grid share residues, others are asked as well."""
+    choose = _constant_plan if torch.compiler.is_dynamo_compiling() else _chosen_plan
+    return Plan(*choose(band.n, band.frequencies, band.grid, dtype))
 
 
 @lru_cache(maxsize=1024)
-def make_plan(band: Band, dtype: torch.dtype) -> Plan:
-    """Return the plan with the fewest multiply-adds; blocks that fill n exactly are preferred, they need no tail.
-
-    Samples as points (B = p = 1) are always among the choices: short sequences and wide bands then cost a dense
-    transform, and have no interpolation error.
-    """
-    best, least = Plan(1, band.n, 1, 0.0), float(2 * band.k * band.n)
-    counts = {d for a in range(1, math.isqrt(band.n) + 1) if band.n % a == 0 for d in (a, band.n // a)}
-    counts |= {round(2 ** (e / 4)) for e in range(4 * band.n.bit_length())}
-    for blocks in counts:
-        size = -(-band.n // blocks)
-        if size < 4:  # fewer samples than points: nothing to gain
-            continue
-        blocks = -(-band.n // size)
+def _chosen_plan(n: int, frequencies: range | tuple[int, ...], grid: int, dtype: torch.dtype) -> tuple:
+    band = Band(n, frequencies, grid)
+    tolerance = TOLERANCE[dtype]
+    best = Plan(1, band.n, 1, 0.0, False, band.k)
+    least, chosen = best.cost(band), 1
+    sizes = {band.grid // m for m in range(1, math.isqrt(band.grid) + 1) if band.grid % m == 0}
+    sizes |= {band.grid // size for size in sizes} | {-(-band.n // round(2 ** (e / 2))) for e in range(2, 40)}
+    for size in sorted(sizes):
         theta = math.pi * band.highest * size / band.grid
-        if theta > size:
+        if size < 4 or size > band.n or theta > LONGEST_TURN:
             continue
-        points = points_for(theta, TOLERANCE[dtype])
-        plan = Plan(size, blocks, points, interpolation_bound(theta, points))
-        cost = plan.operations(band) * (1.0 if band.n % size == 0 else 1.1)
-        if points < size and cost < least:
-            best, least = plan, cost
-    return best
+        rank = min(turn_rank(theta, tolerance), 2 * band.k)
+        cost = _plan(band, size, rank, tolerance).cost(band)
+        if rank < size and cost < least:
+            least, chosen = cost, size
+    if chosen == 1:
+        return tuple(best)
+    rho = block_functions(band, chosen)[1]
+    rank = int((rho > tolerance).sum())
+    return tuple(_plan(band, chosen, rank, float(rho[rank])))
+
+
+@torch.compiler.assume_constant_result
+def _constant_plan(*arguments) -> tuple:
+    return _chosen_plan(*arguments)
 
 
 # --------------------------------------------------------------------------- tables
 
-# Entries of one Fourier table that is kept (16 MiB in float32); a larger one is made again for every call, in slices.
-TABLE_LIMIT = 2**22
-_CACHE: LRUCache = LRUCache(maxsize=2**28, getsizeof=lambda pair: sum(t.numel() * t.element_size() for t in pair))
 
+def build_tables(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
+    """Return project (p, B), order (2k,), inverse, and for each half `over_blocks` (2R, m) and `mix` (R, 2g, 2p).
 
-class Tables(NamedTuple):
-    """The two matrices of a plan: `project` (p, B), L transposed, and `fourier` (2k, m p)."""
-
-    project: Tensor
-    fourier: Tensor
-
-
-def interpolation_matrix(at_point: Tensor, at_sample: Tensor) -> Tensor:
-    """Return L transposed, (p, B): L = (2/p) sum'_j cos(j a) cos(j b), the angles a at the points, b at the samples.
-
-    The sum has a closed form, sum'_{j < p} cos(j x) = sin((p - 1/2) x) / (2 sin(x / 2)), at x = a - b and x = a + b.
+    A half holds R residues, and at most g frequencies a residue; its output has a row for every one of R 2g places,
+    of which `order` picks the 2k that are frequencies.  Without folding there is one half.
     """
-    points = len(at_point)
-
-    def kernel(x: Tensor) -> Tensor:
-        half_sine = torch.sin(x / 2)
-        regular = half_sine.abs() > 1e-9
-        return torch.where(
-            regular, torch.sin((points - 0.5) * x) / (2 * half_sine.where(regular, torch.ones_like(x))), points - 0.5
-        )
-
-    a, b = at_point[:, None], at_sample
-    return (kernel(a - b) + kernel(a + b)) / points
-
-
-def build_tables(band: Band, plan: Plan, dtype: torch.dtype, device: torch.device, blocks: range) -> Tables:
-    """Return the tables of a plan, `fourier` for some of its blocks; made in float64, kept in `dtype`."""
-    at_point = math.pi * (torch.arange(plan.points, dtype=torch.float64, device="cpu") + 0.5) / plan.points
-    sample = (2 * torch.arange(plan.size, dtype=torch.float64, device="cpu") + 1 - plan.size) / plan.size
-    project = interpolation_matrix(at_point, torch.arccos(sample))
-    block = torch.arange(blocks.start, blocks.stop, device="cpu")
-    double_centre = 2 * plan.size * block + plan.size - 1
-    offset = (plan.size / 2 * torch.cos(at_point)).repeat(len(block)) if plan.size > 1 else None
-    fourier = fourier_table(band, double_centre.repeat_interleave(plan.points), offset)
-    return Tables(project.to(dtype=dtype, device=device), fourier.to(dtype=dtype, device=device))
-
-
-def plan_of(band: Band, dtype: torch.dtype, blocked: bool) -> Plan:
-    """Return the plan of the fast engine, or, not `blocked`, that of a dense transform: every sample a point."""
-    return make_plan(band, dtype) if blocked else Plan(1, band.n, 1, 0.0)
-
-
-@cached(_CACHE, lock=threading.RLock())
-def _kept_tables(n, frequencies, grid, blocked, dtype, device) -> tuple[Tensor, Tensor]:
-    band = Band(n, frequencies, grid)
-    plan = plan_of(band, dtype, blocked)
-    # What inference mode makes, training could not use.
-    with torch.inference_mode(False), torch.no_grad():
-        return tuple(build_tables(band, plan, dtype, device, range(plan.blocks)))
+    plan = make_plan(band, dtype)
+    u = block_functions(band, plan.size)[0][:, : plan.rank]
+    f = np.array(band.frequencies)
+    # From the first sample of a block, not from its centre: the three factors are then those of the equations.
+    angle = np.multiply.outer(f, np.arange(plan.size)) % band.grid * (2 * math.pi / band.grid)
+    re, im = np.cos(angle) @ u / math.sqrt(band.grid), -np.sin(angle) @ u / math.sqrt(band.grid)
+    residue, sign = residues(band, plan.size)
+    rows = np.concatenate([re, -sign[:, None] * im, im, sign[:, None] * re], axis=1).reshape(band.k, 2, 2 * plan.rank)
+    rows[band.real, 1] = 0.0  # a real coefficient has no imaginary part, not even a rounding error
+    turns = [residue // plan.size % 2 == parity for parity in (0, 1)] if plan.folded else [residue >= 0]
+    columns = band.grid // plan.size // 2 if plan.folded else plan.blocks
+    order, halves, start = np.zeros((band.k, 2), dtype=np.int64), [], 0
+    for members in (np.flatnonzero(turn) for turn in turns):
+        if len(members) == 0:
+            continue
+        kinds, place = np.unique(residue[members], return_inverse=True)
+        slot = np.array([(place[:i] == r).sum() for i, r in enumerate(place)])
+        mix = np.zeros((len(kinds), slot.max() + 1, 2, 2 * plan.rank))
+        mix[place, slot] = rows[members]
+        order[members] = start + 2 * (place * mix.shape[1] + slot)[:, None] + np.arange(2)
+        start += mix[..., 0].size
+        turned = np.multiply.outer(kinds, np.arange(columns)) % band.grid * (2 * math.pi / band.grid)
+        over_blocks = np.stack([np.cos(turned), -np.sin(turned)], axis=1).reshape(2 * len(kinds), columns)
+        halves += [over_blocks, mix.reshape(len(kinds), -1, 2 * plan.rank)]
+    order = order.T.flatten()  # real parts, then imaginary parts
+    inverse = np.zeros(start, dtype=np.int64)  # a place without a frequency reads any row: its mix is zero
+    inverse[order] = np.arange(2 * band.k)
+    return [u.T, order, inverse, *halves]
 
 
-@torch.compiler.assume_constant_result
-def _constant_tables(*arguments) -> tuple[Tensor, Tensor]:
-    return _kept_tables(*arguments)
-
-
-def tables(band: Band, blocked: bool, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (project, fourier) of the whole plan, from the cache where that is safe.
-
-    A compiled graph holds them as constants; an exported one makes them, so that it needs nothing beside itself.
-    """
-    arguments = (band.n, band.frequencies, band.grid, blocked, like.dtype, like.device)
-    if torch.compiler.is_dynamo_compiling():
-        return _constant_tables(*arguments)
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
-        plan = plan_of(band, like.dtype, blocked)
-        return build_tables(band, plan, like.dtype, like.device, range(plan.blocks))
-    return _kept_tables(*arguments)
-
-
-def _slices(band: Band, plan: Plan) -> list[range]:
-    """Cut the blocks of a plan into ranges whose Fourier tables stay within the limit."""
-    step = max(1, TABLE_LIMIT // (2 * band.k * plan.points))
-    return [range(start, min(start + step, plan.blocks)) for start in range(0, plan.blocks, step)]
+BUILDERS["fast"] = build_tables
 
 
 # --------------------------------------------------------------------------- the transform and its adjoint
 
 
-def _project(x: Tensor, table: Tensor) -> Tensor:
-    """Return each block of x, (batch, n, d), on its p points: (batch, m p, d); `table` is (p, B)."""
-    points, size = table.shape
-    if size == 1:
-        return x
+def _project(x: Tensor, functions: Tensor) -> Tensor:
+    """Return each block of x, (batch, n, d), on its p functions (p, B): (batch, blocks, p d)."""
+    rank, size = functions.shape
     batch, n, d = x.shape
     whole = n // size
     blocks = x[:, : whole * size].reshape(batch * whole, size, d)
-    values = torch.bmm(table.expand(batch * whole, points, size), blocks).view(batch, whole * points, d)
+    values = torch.bmm(functions.expand(batch * whole, rank, size), blocks).view(batch, whole, rank * d)
     if n % size:  # a block whose missing samples are zero
-        values = torch.cat([values, torch.matmul(table[:, : n % size], x[:, whole * size :])], dim=1)
+        last = torch.matmul(functions[:, : n % size], x[:, whole * size :])
+        values = torch.cat([values, last.reshape(batch, 1, rank * d)], dim=1)
     return values
 
 
-def _interpolate(values: Tensor, table: Tensor, n: int) -> Tensor:
-    """Return n samples from values at the points, (batch, m p, d): the transpose of `_project`."""
-    points, size = table.shape
-    if size == 1:
-        return values
-    batch, places, d = values.shape
-    blocks = batch * (places // points)
-    samples = torch.bmm(table.T.expand(blocks, size, points), values.reshape(blocks, points, d))
+def _expand(values: Tensor, functions: Tensor, n: int) -> Tensor:
+    """Return n samples from values (batch, blocks, p d): the transpose of `_project`."""
+    rank, size = functions.shape
+    batch, blocks, width = values.shape
+    values = values.reshape(batch * blocks, rank, width // rank)
+    samples = torch.bmm(functions.T.expand(batch * blocks, size, rank), values)
     # The last block is computed whole and cut: a view costs nothing where a copy would cost a pass.
-    return samples.view(batch, places // points * size, d)[:, :n]
+    return samples.view(batch, blocks * size, width // rank)[:, :n]
 
 
-def transform(x: Tensor, band: Band, blocked: bool) -> Tensor:
+def transform(x: Tensor, band: Band) -> Tensor:
     """Return the spectrum of x, (batch, n, d), as (batch, 2k, d): real parts, then imaginary parts."""
-    plan = plan_of(band, x.dtype, blocked)
-    if 2 * band.k * plan.blocks * plan.points <= TABLE_LIMIT:
-        project, fourier = tables(band, blocked, x)
-        return torch.matmul(fourier, _project(x, project))
-    project = build_tables(band, plan, x.dtype, x.device, range(1)).project
-    values = _project(x, project)
-    spectrum = x.new_zeros(x.shape[0], 2 * band.k, x.shape[2])
-    for blocks in _slices(band, plan):
-        fourier = build_tables(band, plan, x.dtype, x.device, blocks).fourier
-        part = values[:, blocks.start * plan.points : blocks.stop * plan.points]
-        spectrum = spectrum + torch.matmul(fourier, part)
-    return spectrum
+    plan = make_plan(band, x.dtype)
+    if plan.size == 1:
+        return dense.transform(x, band)
+    functions, order, _, *halves = constants("fast", band, x)
+    values = _project(x, functions)
+    parts = [values]
+    if plan.folded:
+        low, high = values.tensor_split([halves[0].shape[1]], dim=1)
+        high = F.pad(high, (0, 0, 0, low.shape[1] - high.shape[1])) if low.shape[1] > high.shape[1] else high
+        parts = [low + high, low - high][: len(halves) // 2]
+    spectra = []
+    for part, over_blocks, mix in zip(parts, halves[::2], halves[1::2], strict=True):
+        z = torch.matmul(over_blocks, part).view(x.shape[0], len(mix), 2 * plan.rank, x.shape[2])
+        spectra.append(torch.matmul(mix, z).flatten(1, 2))
+    return torch.cat(spectra, dim=1).index_select(1, order)
 
 
-def adjoint(spectrum: Tensor, band: Band, blocked: bool) -> Tensor:
+def adjoint(spectrum: Tensor, band: Band) -> Tensor:
     """Return the transpose of `transform` applied to a spectrum (batch, 2k, d): (batch, n, d)."""
-    plan = plan_of(band, spectrum.dtype, blocked)
-    if 2 * band.k * plan.blocks * plan.points <= TABLE_LIMIT:
-        project, fourier = tables(band, blocked, spectrum)
-        return _interpolate(torch.matmul(fourier.T, spectrum), project, band.n)
+    plan = make_plan(band, spectrum.dtype)
+    if plan.size == 1:
+        return dense.adjoint(spectrum, band)
+    functions, _, inverse, *halves = constants("fast", band, spectrum)
+    batch, _, d = spectrum.shape
+    rows = spectrum.index_select(1, inverse).split([mix.shape[0] * mix.shape[1] for mix in halves[1::2]], dim=1)
     parts = []
-    for blocks in _slices(band, plan):
-        project, fourier = build_tables(band, plan, spectrum.dtype, spectrum.device, blocks)
-        parts.append(torch.matmul(fourier.T, spectrum))
-    return _interpolate(torch.cat(parts, dim=1), project, band.n)
+    for part, over_blocks, mix in zip(rows, halves[::2], halves[1::2], strict=True):
+        z = torch.matmul(mix.mT, part.view(batch, mix.shape[0], mix.shape[1], d))
+        parts.append(torch.matmul(over_blocks.T, z.view(batch, len(over_blocks), plan.rank * d)))
+    values = parts[0]
+    if plan.folded:
+        low, high = (values, values) if len(parts) == 1 else (values + parts[1], values - parts[1])
+        values = torch.cat([low, high[:, : plan.blocks - low.shape[1]]], dim=1)
+    return _expand(values, functions, band.n)

@@ -25,24 +25,25 @@ from torch import Tensor, nn
 
 from .band import make_band
 from .layers import BandMixing
+from .polar import weighted
 from .spectral import check_sequences
 
-Band = tuple[Tensor, Tensor]
 QUIET = 1e-12  # mean square of a coefficient below which a frequency counts as silent
 SPAN = 2**14  # samples worked on at a time, rounded to whole chunks: their activations then stay in cache
 
+# A band is one real tensor, (batch, 2k, d), real parts before imaginary ones, as in `BandMixing`.
 
-def turned(band: Band, frequencies: Iterable[int], grid: int, samples: int) -> Band:
-    """Return a band (re, im), each (batch, k, d), times exp(-2 pi i f samples / N): that of a sequence moved later."""
+
+def turned(band: Tensor, frequencies: Iterable[int], grid: int, samples: int) -> Tensor:
+    """Return a band (batch, 2k, d) times exp(-2 pi i f samples / N): that of a sequence moved later."""
     angles = [2.0 * math.pi * (f * samples % grid) / grid for f in frequencies]  # exact: reduced as integers
     angle = torch.tensor(angles, dtype=torch.float64)[:, None]
-    cosine, sine = (part.to(band[0]) for part in (torch.cos(angle), torch.sin(angle)))
-    return band[0] * cosine + band[1] * sine, band[1] * cosine - band[0] * sine
+    return weighted(band, torch.cos(angle).to(band), -torch.sin(angle).to(band))
 
 
-def plus(a: Band | None, b: Band) -> Band:
+def plus(a: Tensor | None, b: Tensor) -> Tensor:
     """Return the sum of two bands; None is zero."""
-    return b if a is None else (a[0] + b[0], a[1] + b[1])
+    return b if a is None else a + b
 
 
 class BridgedLayer(nn.Module):
@@ -65,7 +66,7 @@ class BridgedLayer(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """Return the layer's output, by plain autograd and all at once: the definition that `Bridged` must equal."""
         u = self.norm(h)
-        bridge = self.bridge.decode(*self.mixed(self.bridge.encode(u)), h.shape[1])
+        bridge = self.bridge.decode(self.mixed(self.bridge.encode(u)), h.shape[1])
         return h + self.local_wave(self.local_bands(u), h.shape[1]) + bridge
 
     # What follows works on a span: whole chunks h[:, start : start + n] of a sequence, the last one perhaps cut short.
@@ -75,36 +76,35 @@ class BridgedLayer(nn.Module):
         parts = [u[:, :whole].reshape(-1, self.chunk_size, u.shape[2])] if whole else []
         return [*parts, u[:, whole:]] if whole < u.shape[1] else parts
 
-    def local_bands(self, u: Tensor) -> list[Band]:
+    def local_bands(self, u: Tensor) -> list[Tensor]:
         """Return the mixed bands of the chunks of u: those of the whole chunks, then that of a last short one."""
-        return [self.local.mix(*self.local.encode(chunk)) for chunk in self._chunks(u)]
+        return [self.local.mix(self.local.encode(chunk)) for chunk in self._chunks(u)]
 
-    def local_wave(self, bands: list[Band], n: int) -> Tensor:
+    def local_wave(self, bands: list[Tensor], n: int) -> Tensor:
         """Return what local mixing adds to a span of n samples."""
         whole = n // self.chunk_size * self.chunk_size
         lengths = [self.chunk_size] * bool(whole) + [n - whole] * (whole < n)
-        waves = [self.local.decode(*band, length) for band, length in zip(bands, lengths, strict=True)]
+        waves = [self.local.decode(band, length) for band, length in zip(bands, lengths, strict=True)]
         if whole:
             waves[0] = waves[0].reshape(-1, whole, waves[0].shape[2])
         return waves[0] if len(waves) == 1 else torch.cat(waves, dim=1)
 
-    def collect(self, u: Tensor, start: int) -> Band:
+    def collect(self, u: Tensor, start: int) -> Tensor:
         """Return what a span adds to the band of the whole sequence."""
         return turned(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)
 
-    def mixed(self, band: Band) -> Band:
+    def mixed(self, band: Tensor) -> Tensor:
         """Return the bridge's band after its norm, its weights and its interference, with the gain gamma."""
-        re, im = band
-        power = (re.square() + im.square()).mean(dim=2, keepdim=True)
-        scale = self.gain * torch.rsqrt(power + QUIET)
-        return self.bridge.mix(scale * re, scale * im)
+        pairs = band.unflatten(1, (2, -1))
+        power = pairs.square().sum(1, keepdim=True).mean(dim=3, keepdim=True)
+        return self.bridge.mix((pairs * (self.gain * torch.rsqrt(power + QUIET))).flatten(1, 2))
 
-    def branch(self, local: list[Band], bridge: Band, start: int, n: int) -> Tensor:
+    def branch(self, local: list[Tensor], bridge: Tensor, start: int, n: int) -> Tensor:
         """Return all that the layer adds to a span of n samples."""
-        wave = self.bridge.decode(*turned(bridge, self.bridge.frequencies, self.grid, -start), n)
+        wave = self.bridge.decode(turned(bridge, self.bridge.frequencies, self.grid, -start), n)
         return wave.add_(self.local_wave(local, n))
 
-    def apply(self, h: Tensor, bridge: Band, start: int) -> Tensor:
+    def apply(self, h: Tensor, bridge: Tensor, start: int) -> Tensor:
         """Return the layer's output on a span, the bridge's mixed band being known."""
         return h + self.branch(self.local_bands(self.norm(h)), bridge, start, h.shape[1])
 
@@ -164,7 +164,7 @@ class Bridged(torch.autograd.Function):
             h[:, span] -= layer.branch(bands, bridge, span.start, span.stop - span.start)
             asked = plus(asked, layer.collect(gradient[:, span], span.start))  # the adjoint of the bridge's synthesis
         weight = make_band(h.shape[1], layer.bridge.frequencies, layer.grid).multiplicity(h)[:, None]
-        asked = (asked[0] * weight, asked[1] * weight)
+        asked = asked * weight.repeat(2, 1)
 
         def differentiate(outputs, inputs, towards, owners):
             parameters = [p for module in owners for p in module.parameters() if p.requires_grad]
@@ -174,14 +174,14 @@ class Bridged(torch.autograd.Function):
             return parts[: len(inputs)]
 
         with torch.enable_grad():
-            leaves = [part.detach().requires_grad_(True) for part in collected]
-            asked = differentiate(layer.mixed(leaves), leaves, asked, [layer.bridge])
+            leaf = collected.detach().requires_grad_(True)
+            (asked,) = differentiate([layer.mixed(leaf)], [leaf], [asked], [layer.bridge])
         for span in spans(h.shape[1], layer.chunk_size):
             with torch.enable_grad():
                 part = h[:, span].detach().requires_grad_(True)
                 u = layer.norm(part)
-                outputs = [layer.local_wave(layer.local_bands(u), part.shape[1]), *layer.collect(u, span.start)]
-                towards = [gradient[:, span], *asked]
+                outputs = [layer.local_wave(layer.local_bands(u), part.shape[1]), layer.collect(u, span.start)]
+                towards = [gradient[:, span], asked]
                 (step,) = differentiate(outputs, [part], towards, [layer.norm, layer.local])
             gradient[:, span] += step
 
@@ -254,7 +254,7 @@ class LongContextResonanceNet(nn.Module):
         """
         if iter(chunks) is chunks:
             raise TypeError("expected chunks that can be read several times (a list, say), got a one-shot iterator")
-        bridges: list[Band] = []
+        bridges: list[Tensor] = []
         length = None
         for layer in self.layers:
             collected, end = None, 0
@@ -270,7 +270,7 @@ class LongContextResonanceNet(nn.Module):
         for _, h in self._read(chunks, bridges):
             yield self.output_projection(self.norm(h))
 
-    def _read(self, chunks: Iterable[Tensor], bridges: list[Band]) -> Iterator[tuple[int, Tensor]]:
+    def _read(self, chunks: Iterable[Tensor], bridges: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
         """Yield (start, activations) of each chunk after as many layers as have their bridge's band."""
         start, ended = 0, False
         for x in chunks:

@@ -36,14 +36,16 @@ def growth(results: pd.DataFrame) -> Figure:
     return figure
 
 
-def interpolation_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
-    """Measured error of Chebyshev interpolation under its bound, and of the whole transform in each precision."""
+def function_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
+    """What p functions miss of a block's waves under its bound, and the error of whole transforms by precision."""
     figure, (left, right) = panels(2, 2.9)
     for (theta, group), colour, marker in zip(errors.groupby("theta"), PALETTE, "osD^v", strict=False):
-        left.plot(group["points"], group["bound"], lw=1, color=colour)
+        left.plot(group["functions"], group["bound"], lw=1, color=colour)
         label = rf"$\theta$ = {theta:g}"
-        left.plot(group["points"], group["error"], ls="", marker=marker, ms=3.5, color=colour, label=label)
-    left.set(yscale="log", xlabel="points a block $p$", ylabel="largest error", title="interpolation: bound (line)")
+        left.plot(group["functions"], group["error"], ls="", marker=marker, ms=3.5, color=colour, label=label)
+    left.set(
+        yscale="log", xlabel="functions a block $p$", ylabel=r"largest miss $\rho$", title="functions: bound (line)"
+    )
     left.legend(loc="upper right")
     for (name, group), colour, marker in zip(transforms.groupby("dtype", sort=False), PALETTE, "osD", strict=False):
         right.plot(group["n"], group["error"], marker=marker, ms=3.5, lw=1.1, color=colour, label=name)

@@ -34,6 +34,72 @@ def complex_matmul(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[
     return a[0] @ b[0] - a[1] @ b[1], a[0] @ b[1] + a[1] @ b[0]
 
 
+def weighted(spectrum: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Return (a + i b) times a spectrum (batch, 2k, d), real parts before imaginary ones, in the same layout."""
+    re, im = spectrum.chunk(2, dim=1)
+    return torch.cat([torch.addcmul(re * a, im, b, value=-1), torch.addcmul(re * b, im, a)], dim=1)
+
+
+def real_form(re: Tensor, im: Tensor) -> Tensor:
+    """Return the real matrix of a complex one, (2k, 2k): [[re, -im], [im, re]]."""
+    return torch.cat([torch.cat([re, -im], dim=1), torch.cat([im, re], dim=1)])
+
+
+class _Mixed(torch.autograd.Function):
+    """M W y as one step, so that a layer's backward pass is a dozen operations and not thirty.
+
+    Inputs: y (batch, 2k, d), W = a + i b (k, d), M = re + i im (k, k).  The backward pass is made of differentiable
+    operations on the inputs: every higher derivative works.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(spectrum, a, b, re, im):
+        return real_form(re, im) @ weighted(spectrum, a, b)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        spectrum, a, b, re, im = ctx.saved_tensors
+        k = len(re)
+        inner = real_form(re, im).T @ gradient
+        matrix = (gradient @ weighted(spectrum, a, b).mT).sum(0)
+        (y_re, y_im), (g_re, g_im) = spectrum.chunk(2, dim=1), inner.chunk(2, dim=1)
+        return (
+            weighted(inner, a, -b),
+            torch.addcmul(g_re * y_re, g_im, y_im).sum(0),
+            torch.addcmul(g_im * y_re, g_re, y_im, value=-1).sum(0),
+            matrix[:k, :k] + matrix[k:, k:],
+            matrix[k:, :k] - matrix[:k, k:],
+        )
+
+    @staticmethod
+    def jvp(ctx, spectrum_t, a_t, b_t, re_t, im_t):
+        spectrum, a, b, re, im = ctx.saved_tensors
+        moved = weighted(spectrum_t, a, b) + weighted(spectrum, a_t, b_t)
+        return real_form(re, im) @ moved + real_form(re_t, im_t) @ weighted(spectrum, a, b)
+
+
+def mixed(spectrum: Tensor, weight: tuple[Tensor, Tensor], matrix: tuple[Tensor, Tensor]) -> Tensor:
+    """Return M W y for a spectrum (batch, 2k, d), real parts before imaginary ones, in the same layout.
+
+    weight: W (k, d), matrix: M (k, k), as (re, im) pairs.  Cost: 4 k^2 multiply-adds a channel, as one real product.
+    Under autocast the band keeps the precision of the weights: it is small, and its errors would reach every sample.
+    """
+    kind = spectrum.device.type
+    if torch.is_autocast_enabled(kind):
+        with torch.autocast(kind, enabled=False):
+            return mixed(spectrum.to(weight[0].dtype), weight, matrix)
+    if torch.compiler.is_compiling():  # a compiler derives the same gradients from the operations themselves
+        return real_form(*matrix) @ weighted(spectrum, *weight)
+    return _Mixed.apply(spectrum, *weight, *matrix)
+
+
 class PolarWeight(nn.Module):
     """Complex weights r e^{i phi} of any shape, as two real parameters `magnitude` and `phase`.
 
@@ -63,16 +129,11 @@ class PolarWeight(nn.Module):
         """Return the weights as (re, im) = (r cos phi, r sin phi)."""
         return self.magnitude * torch.cos(self.phase), self.magnitude * torch.sin(self.phase)
 
-    def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-        """Multiply a spectrum (re, im) by the weights, elementwise with broadcasting."""
-        return complex_product(self.pair(), (re, im))
-
 
 class Interference(nn.Module):
-    """A complex matrix M across frequencies, the same for every channel: Z_f = sum_g M_fg Y_g.
+    """A complex matrix M across frequencies, the same for every channel: Z_f = sum_g M_fg Y_g (see `mixed`).
 
-    (batch, k, d) -> (batch, k, d), as (re, im) pairs.  Near the identity at the start.
-    Parameters: 2 k^2 reals.  Cost: 4 k^2 multiply-adds a channel.
+    Near the identity at the start.  Parameters: 2 k^2 reals.
     """
 
     def __init__(self, num_frequencies: int):
@@ -82,10 +143,9 @@ class Interference(nn.Module):
         self.re = nn.Parameter(torch.eye(k) + noise * torch.randn(k, k))
         self.im = nn.Parameter(noise * torch.randn(k, k))
 
-    def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-        """Let the kept frequencies interfere: (M_re + i M_im)(re + i im), as one real product of 2k x 2k."""
-        real = torch.cat([torch.cat([self.re, -self.im], dim=1), torch.cat([self.im, self.re], dim=1)])
-        return (real @ torch.cat([re, im], dim=1)).chunk(2, dim=1)
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Return M as (re, im)."""
+        return self.re, self.im
 
 
 def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:

@@ -80,21 +80,20 @@ class SelectiveMixing(BandMixing):
         super().__init__(dim, num_frequencies, **options)
         self.selection = selection
 
-    def mix(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-        """Return P M W P applied to a spectrum, P the selection."""
-        mask, relaxed = self.selection(re, im)
+    def mix(self, spectrum: Tensor) -> Tensor:
+        """Return P M W P applied to a spectrum (batch, 2 candidates, dim), P the selection."""
+        mask, relaxed = self.selection(*spectrum.chunk(2, dim=1))
         if mask.shape != (self.num_frequencies,):
             raise ValueError(f"expected a selection of {self.num_frequencies} frequencies, got {tuple(mask.shape)}")
-        hard = self._masked(re, im, mask)
+        hard = self._masked(spectrum, mask)
         if relaxed is None or not torch.is_grad_enabled():
             return hard
-        soft = self._masked(re, im, relaxed)
-        return tuple(s + (h - s).detach() for h, s in zip(hard, soft, strict=True))
+        soft = self._masked(spectrum, relaxed)
+        return soft + (hard - soft).detach()
 
-    def _masked(self, re: Tensor, im: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        keep = mask.to(re.dtype)[:, None]
-        re, im = super().mix(re * keep, im * keep)
-        return re * keep, im * keep
+    def _masked(self, spectrum: Tensor, mask: Tensor) -> Tensor:
+        keep = mask.to(spectrum.dtype).repeat(2)[:, None]
+        return super().mix(spectrum * keep) * keep
 
     @torch.no_grad()
     def frozen(self, x: Tensor | None = None) -> BandMixing:

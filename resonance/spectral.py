@@ -13,22 +13,23 @@ Complex numbers travel as pairs of real tensors (re, im) of shape (batch, k, d):
 gradient all-reduce then work as for any other tensor.
 
 An engine is a way to compute these two maps, never another map: `"fft"` is the reference; `"dense"` one real matrix
-product; `"fast"` two, linear in n (`linear_time`).  A new engine is one more row of `ENGINES` and one more line in
-`choose_engine`.
+product; `"fast"` three small ones, linear in n (`linear_time`).  A new engine is one more row of `ENGINES` and one
+more line in `choose_engine`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from . import linear_time
+from . import dense, linear_time
 from .band import Band, make_band
+from .constants import BUILDERS, constants
 
 # --------------------------------------------------------------------------- engine "fft": the reference
 
@@ -71,21 +72,21 @@ class Engine(NamedTuple):
 
 ENGINES: dict[str, Engine] = {
     "fft": Engine(_fft_transform, _fft_adjoint),
-    "dense": Engine(*(partial(f, blocked=False) for f in (linear_time.transform, linear_time.adjoint))),
-    "fast": Engine(*(partial(f, blocked=True) for f in (linear_time.transform, linear_time.adjoint))),
+    "dense": Engine(dense.transform, dense.adjoint),
+    "fast": Engine(linear_time.transform, linear_time.adjoint),
 }
 
 
 def choose_engine(band: Band) -> str:
-    """Return the engine that `"auto"` stands for: "fast", unless an FFT needs clearly fewer operations.
+    """Return the engine that `"auto"` stands for: "fast", unless an FFT is clearly cheaper.
 
-    A multiply-add of "fast" counts 1, an FFT of one channel 16 N log2 N for its strides and passes, and 8192 for its
-    call.  From forward and backward passes of `BandMixing` on 2 cores, n = 64 .. 262144, k = 8, 64, 256, d = 64, 256,
-    768 (`python -m resonance.benchmark engines` repeats them): there it is at most 1.15 times slower than the best of
-    the three.  "fast" is "dense" where blocks do not pay, so "dense" is never named.
+    In multiply-adds of a large product a channel, "fast" costs what its plan says and an FFT 11 N log2 N for its
+    strides and passes, and 2^14 for its calls.  From forward and backward passes of `BandMixing` on 2 cores, n = 64 ..
+    262144, k = 8, 64, 256, d = 64, 256, 768 (`python -m resonance.benchmark engines` repeats them): there it is at most
+    1.15 times slower than the best of the three.  "fast" is "dense" where blocks do not pay, so "dense" is never named.
     """
-    operations = linear_time.make_plan(band, torch.float32).operations(band)
-    return "fast" if operations <= 16 * band.grid * math.log2(max(2, band.grid)) + 8192 else "fft"
+    cost = linear_time.make_plan(band, torch.float32).cost(band)
+    return "fast" if cost <= 11 * band.grid * math.log2(max(2, band.grid)) + 2**14 else "fft"
 
 
 def check_engine(name: str) -> str:
@@ -110,6 +111,15 @@ def check_sequences(x: Tensor, dim: int | None = None) -> Tensor:
 
 
 # --------------------------------------------------------------------------- gradients
+
+
+def _multiplicities(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
+    c = np.full(band.k, 2.0)
+    c[band.real] = 1.0
+    return [np.tile(c[:, None], (2, 1))]
+
+
+BUILDERS["multiplicity"] = _multiplicities
 
 
 class _Transform(torch.autograd.Function):
@@ -179,6 +189,16 @@ def _run(x: Tensor, band: Band, engine: str, adjoint: bool) -> Tensor:
 # --------------------------------------------------------------------------- the two maps
 
 
+def packed_analysis(x: Tensor, band: Band, engine: str) -> Tensor:
+    """Return A x, (batch, 2k, d), real parts before imaginary ones, for x of (batch, n, d)."""
+    return _apply(x, band, engine, adjoint=False)
+
+
+def packed_synthesis(spectrum: Tensor, band: Band, engine: str) -> Tensor:
+    """Return S applied to a spectrum (batch, 2k, d), real parts before imaginary ones: (batch, n, d)."""
+    return _apply(spectrum * constants("multiplicity", band, spectrum)[0], band, engine, adjoint=True)
+
+
 def analysis(
     x: Tensor, frequencies: int | Iterable[int], *, grid: int | None = None, engine: str = "auto"
 ) -> tuple[Tensor, Tensor]:
@@ -188,11 +208,9 @@ def analysis(
     `frequencies`: k, for the k lowest, or a sorted set of frequencies in cycles per grid.
     `grid` is N, by default the next power of two >= n.
     Raises ValueError for a shape that is not (batch, n, d), for frequencies above N//2, for an unknown engine.
-    Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + 4 k m p ("fast", see `linear_time`).
+    Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p ("fast", `linear_time`).
     """
-    band = make_band(check_sequences(x).shape[1], frequencies, grid)
-    spectrum = _apply(x, band, engine, adjoint=False)
-    return spectrum[:, : band.k], spectrum[:, band.k :]
+    return packed_analysis(x, make_band(check_sequences(x).shape[1], frequencies, grid), engine).chunk(2, dim=1)
 
 
 def synthesis(
@@ -217,5 +235,4 @@ def synthesis(
     band = make_band(n, k if frequencies is None else frequencies, grid)
     if band.k != k:
         raise ValueError(f"expected a spectrum of {band.k} frequencies, (batch, {band.k}, d), got {tuple(re.shape)}")
-    weight = band.multiplicity(re)[:, None]
-    return _apply(torch.cat([re * weight, im * weight], dim=1), band, engine, adjoint=True)
+    return packed_synthesis(torch.cat([re, im], dim=1), band, engine)

@@ -27,7 +27,14 @@ GROWTHS = {
     "proportional": "Resonance layer, $k = n/4$",
     "transformer": "Transformer layer",
 }
-FLOORS = ("bytes", "products")
+SPEED_KEYS = {"ResonanceLayer": "layer", "ResonanceLayer + feed-forward": "block", "BandMixing": "mixing"}
+SHORT = {
+    "BandMixing": "mixing",
+    "ResonanceLayer": "layer",
+    "ResonanceLayer + feed-forward": "layer, feed-forward",
+    "FNet layer": "FNet",
+    "Transformer layer": "Transformer",
+}
 PAIRS = {
     "mixing.fft": ("BandMixing", "torch.fft"),
     "mixing.linear": ("BandMixing", "nn.Linear"),
@@ -198,14 +205,14 @@ def lengths_of(value: pd.Series, prefix: str, suffix: str = "") -> list[int]:
 
 
 def speed_table(value: pd.Series) -> str:
-    """How many times faster than each peer, with the aim, and the mixing's distance from its floors."""
+    """How many times faster than each peer, with the aim, and how many times its two floors ours takes."""
     rows = []
     for ours, peer, n, ratio, aim in speed_rows(value):
-        floors = [value.get(f"speed.floor.{kind}.{n}") if peer == PAIRS["mixing.fft"][1] else None for kind in FLOORS]
+        floors = [value[f"floor.{SPEED_KEYS[ours]}.{kind}.{n}"] for kind in ("bytes", "products")]
         rows.append(
-            {"Ours": ours, "Against": peer, "$n$": number(n, 7), "Times faster": number(ratio)}
-            | {"Aim": "--" if aim is None else number(aim)}
-            | {f"Over {kind}": "--" if x is None else number(x) for kind, x in zip(FLOORS, floors, strict=True)}
+            {"Ours": SHORT[ours], "Against": SHORT.get(peer, peer), "$n$": number(n, 7)}
+            | {"Times faster": number(ratio), "Aim": "--" if aim is None else number(aim)}
+            | {"Bytes": number(floors[0], 2), "Products": number(floors[1], 2)}
         )
     return to_latex(pd.DataFrame(rows), "@{}llrrrrr@{}")
 

@@ -1,12 +1,15 @@
 """Seconds and bytes: steps timed in turn, what this machine's memory and products allow, peaks of a process.
 
 Two steps are compared by running them in turn in one process, so that both see the same machine; what is reported is
-the median of the turns.  A floor says how far a time is from what the machine can do: bytes that must move over the
-measured speed of a copy, products that must be done over the measured speed of a matrix product.
+the median of the turns.  The process keeps the memory that it frees, as a training run at a steady pace does: mapped
+anew, page by page, a large result can cost more than what computes it, on every side of a comparison.  A floor says
+how far a time is from what the machine can do: bytes that must move over the measured speed of a copy, products that
+must be done over the measured speed of a matrix product.
 """
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import statistics
 import sys
@@ -51,10 +54,20 @@ def seconds_of(step: Step, device: str = "cpu", min_seconds: float = 0.1) -> flo
     return statistics.median(seconds)
 
 
+def keep_freed_memory() -> None:
+    """Ask glibc, where the C library is glibc, to serve large tensors from memory that was freed before."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        mmap_max, trim_threshold = -4, -1  # malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD
+        library.mallopt(mmap_max, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
+
+
 def alternated(
     steps: dict[str, Step], *, device: str = "cpu", rounds: int = 3, min_seconds: float = 0.1
 ) -> dict[str, float]:
     """Return the seconds of each step: the median over rounds in which the steps take turns, after a warm-up."""
+    keep_freed_memory()
     for step in steps.values():
         step()
     taken: dict[str, list[float]] = {name: [] for name in steps}

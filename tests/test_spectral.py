@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resonance import linear_time
+from resonance import constants, dense, linear_time
 from resonance.band import index_set, make_band, next_power_of_two
-from resonance.linear_time import TOLERANCE as INTERPOLATION
-from resonance.linear_time import interpolation_bound, make_plan, points_for
+from resonance.linear_time import make_plan, misses, turn_bound, turn_rank
 from resonance.spectral import ENGINES, analysis, choose_engine, synthesis
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -137,35 +137,68 @@ def test_tables_made_in_inference_mode_serve_training():
     assert x.grad is not None
 
 
+def forget_plans():
+    for cache in (linear_time._chosen_plan, linear_time.block_functions):
+        cache.cache_clear()
+    constants._CACHE.clear()
+
+
 @settings(deadline=None, max_examples=60)
-@given(bands(), st.sampled_from([torch.float32, torch.float64]), st.integers(0, 2**20))
-def test_the_fast_engine_stays_within_its_bound(band, dtype, seed):
-    """Against a transform in float64, for the worst input: the one that its own error points at."""
-    plan = make_plan(band, dtype)
-    assert plan.bound <= INTERPOLATION[dtype] and plan.blocks == -(-band.n // plan.size)
-    x = torch.eye(band.n, dtype=torch.float64)[None]
-    exact = linear_time.build_tables(
-        band, linear_time.plan_of(band, dtype, False), dtype=x.dtype, device=x.device, blocks=range(band.n)
-    ).fourier
-    project, fourier = linear_time.build_tables(band, plan, x.dtype, x.device, range(plan.blocks))
-    ours = fourier @ linear_time._project(x, project)[0]
-    assert (ours - exact).abs().max() <= plan.bound / math.sqrt(band.grid) + 1e-13
-    assert torch.linalg.vector_norm(ours - exact, dim=1).max() <= plan.bound * math.sqrt(band.n / band.grid) + 1e-13
+@given(bands(), st.sampled_from([1e-2, 1e-4, 1e-6, 1e-10, 1e-14]))
+@example(make_band(2039, 64), 1e-6)  # folded, the last block cut short
+@example(make_band(1100, 64), 1e-6)  # folded, blocks missing at the end
+@example(make_band(1000, 64), 1e-6)
+@example(make_band(300, 100, 4096), 1e-6)  # not folded
+@example(make_band(2039, 9, 2039), 1e-6)  # a grid that no block divides
+@example(make_band(1024, [1, 5, 9, 13], 1024), 1e-4)  # one half has no frequency
+def test_the_fast_engine_stays_within_its_bound(band, tolerance):
+    """Against the dense transform, in float64, for the worst input and the worst spectrum."""
+    forget_plans()
+    with mock.patch.dict(linear_time.TOLERANCE, {torch.float64: tolerance}):
+        plan = make_plan(band, torch.float64)
+        ours = ENGINES["fast"].transform(torch.eye(band.n, dtype=torch.float64)[None], band)[0]
+        back = ENGINES["fast"].adjoint(torch.eye(2 * band.k, dtype=torch.float64)[None], band)[0]
+    forget_plans()
+    exact = dense.transform(torch.eye(band.n, dtype=torch.float64)[None], band)[0]
+    assert plan.bound <= tolerance and plan.blocks == -(-band.n // plan.size)
+    missed = (ours - exact).square().sum(1)
+    assert (missed[: band.k] + missed[band.k :]).sqrt().max() <= plan.bound + 1e-13
+    torch.testing.assert_close(back, ours.T, rtol=0, atol=1e-13)
+
+
+def test_short_plans_are_exercised():
+    """The examples above are what they are meant to be."""
+    plans = [make_plan(make_band(*args), torch.float32) for args in ((2039, 64), (1100, 64), (300, 100, 4096))]
+    assert [plan.folded for plan in plans] == [True, True, False] and all(plan.size > 1 for plan in plans)
+    assert 2039 % plans[0].size and plans[1].blocks < 2048 // plans[1].size
 
 
 @given(st.floats(0.01, 60.0), st.integers(1, 120))
-def test_the_bound_covers_the_tail_of_bessel_functions(theta, points):
+def test_the_bound_covers_the_tail_of_bessel_functions(theta, rank):
     from scipy.special import jv
 
-    tail = 4 * np.abs(jv(np.arange(points, points + 400), theta)).sum()
-    assert tail <= interpolation_bound(theta, points) * (1 + 1e-9) + 1e-15
+    tail = 4 * np.abs(jv(np.arange(rank, rank + 400), theta)).sum()
+    assert tail <= turn_bound(theta, rank) * (1 + 1e-9) + 1e-15
 
 
-def test_points_are_the_least_within_the_tolerance():
-    for theta in (0.0, 0.3, math.pi, 20.0):
-        points = points_for(theta, 1e-6)
-        assert interpolation_bound(theta, points) <= 1e-6
-        assert points == 1 or interpolation_bound(theta, points - 1) > 1e-6 or points <= theta / 2
+@settings(deadline=None, max_examples=30)
+@given(st.integers(4, 200), st.integers(1, 40), st.floats(0.0, 30.0))
+def test_what_the_functions_miss(size, k, theta):
+    place = (2 * np.arange(size) + 1 - size) / size
+    angle = np.multiply.outer(place, np.linspace(0, theta, k))
+    u, rho = misses(np.cos(angle), np.sin(angle))
+    np.testing.assert_allclose(u.T @ u, np.eye(u.shape[1]), atol=1e-13)
+    waves = np.exp(-1j * angle)
+    for p in range(0, len(rho), 3):
+        left = waves - u[:, :p] @ (u[:, :p].T @ waves)
+        assert rho[p] == pytest.approx(np.linalg.norm(left, axis=0).max() / math.sqrt(size), abs=1e-13)
+        assert rho[p] <= math.sqrt(k) * turn_bound(theta, p) * (1 + 1e-9) + 1e-13
+
+
+def test_few_functions_are_enough_and_their_number_grows_with_the_turn():
+    ranks = [turn_rank(theta, 1e-6) for theta in (0.0, 0.3, math.pi, 10.0, 30.0)]
+    assert ranks[0] == 1 and ranks == sorted(ranks) and ranks[-1] < 2 * 30 / math.pi + 14
+    assert turn_rank(math.pi, 1e-2) < turn_rank(math.pi, 1e-6) < turn_rank(math.pi, 1e-12)
 
 
 def test_operations_of_the_fast_engine_are_linear_in_n():
@@ -173,25 +206,34 @@ def test_operations_of_the_fast_engine_are_linear_in_n():
         make_plan(make_band(2**e, 64), torch.float32).operations(make_band(2**e, 64)) / 2**e for e in (12, 16, 20)
     ]
     assert per_sample[0] > per_sample[1] > per_sample[2] > 1
+    plan = make_plan(make_band(2**20, 64), torch.float32)
+    assert plan.rank <= 8 and plan.operations(make_band(2**20, 64)) < 8 * 2**20
+
+
+@given(bands())
+def test_operations_are_those_of_the_theorem(band):
+    plan = make_plan(band, torch.float32)
+    m = band.grid // plan.size
+    if plan.size > 1 and band.grid % plan.size == 0 and m % 2 == 0:
+        bound = 2 * band.n * plan.rank + plan.rank * m * (m + 2) + 8 * band.k * plan.rank
+        assert 2 * plan.operations(band) <= bound
 
 
 def test_tables_beyond_the_limit_are_made_in_slices(monkeypatch):
     torch.manual_seed(0)
     x, pair = torch.randn(2, 500, 3), torch.randn(2, 2, 40, 3)
-    for engine in ("dense", "fast"):
-        whole = [*analysis(x, 40, engine=engine), synthesis(*pair, 500, engine=engine)]
-        monkeypatch.setattr(linear_time, "TABLE_LIMIT", 3000)
-        sliced = [*analysis(x, 40, engine=engine), synthesis(*pair, 500, engine=engine)]
-        monkeypatch.undo()
-        for a, b in zip(whole, sliced, strict=True):
-            torch.testing.assert_close(a, b)
+    whole = [*analysis(x, 40, engine="dense"), synthesis(*pair, 500, engine="dense")]
+    monkeypatch.setattr(dense, "TABLE_LIMIT", 3000)
+    sliced = [*analysis(x, 40, engine="dense"), synthesis(*pair, 500, engine="dense")]
+    for a, b in zip(whole, sliced, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_the_cache_of_tables_is_bounded():
     for n in range(3000, 3040):
         analysis(torch.randn(1, n, 1), 300, engine="dense")
-    kept = sum(t.numel() * t.element_size() for pair in linear_time._CACHE.values() for t in pair)
-    assert 0 < kept <= linear_time._CACHE.maxsize
+    kept = sum(t.numel() * t.element_size() for tables in constants._CACHE.values() for t in tables)
+    assert 0 < kept <= constants._CACHE.maxsize
 
 
 def saved_for_backward(call) -> list[torch.Tensor]:
@@ -256,7 +298,8 @@ def test_autocast(engine, dtype):
         (4096, 64, "fast"),
         (2**18, 256, "fast"),
         (1024, 256, "fft"),
-        (4096, 256, "fft"),
+        (4096, 2049, "fft"),
+        (4096, 256, "fast"),
     ],
 )
 def test_auto_follows_its_rule(n, k, engine):
