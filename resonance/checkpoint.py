@@ -85,7 +85,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the state") -> None:
-    """Copy weights into a model, all or none of them.
+    """Copy weights into a model, once names and parameters are found to fit.
 
     Raises ValueError, naming what the model expects and what was found, where names, shapes or dtypes differ.
     """

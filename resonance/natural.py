@@ -25,7 +25,8 @@ class NaturalPolarTrainer(ResonanceTrainer):
     Gradient norms and clipping are then those of the complex weights.  Both coordinates are lengths, so
     learning_rate_phase is by default that of the magnitudes.  Below |r| = `floor` the arc counts as on the circle of
     that radius, so that no phase turns by more than s / floor.  With SGD it is `polar.natural_polar_gradients_`.
-    An optimiser sees phases as displacements from where they stand, never their own values.
+    An optimiser sees phases as displacements from where they stand, never their own values; one whose step is relative
+    to the size of a parameter (Adafactor) has then nothing to go by, and hardly turns them.
     Cost: a copy of the phases and four passes over them.
     """
 
