@@ -76,17 +76,18 @@ class ResonanceTrainer:
             if group["role"] == "phase":
                 group["weight_decay"] = 0.0
         self.optimizer = optimizer(groups)
-        self.settings = {role: list(named[role]) for role in self.roles} | self._settings(schedule is not None)
+        self.settings = {role: list(named[role]) for role in self.roles} | self._settings()
         self.schedule = None if schedule is None else schedule(self.optimizer)
+        self.settings["schedule"] = None if schedule is None else type(self.schedule).__name__
         self.health = PolarHealth(plain(model)) if monitor_stability else None
         self.steps = self.skipped = self.skipped_in_a_row = 0
         self.progress = Progress()
         self._fitting = False
 
-    def _settings(self, scheduled: bool) -> dict[str, Any]:
+    def _settings(self) -> dict[str, Any]:
         """Return what must be the same for a checkpoint to go on: the trainer, and each group's first settings."""
         settings = {"trainer": type(self).__name__, "optimizer": type(self.optimizer).__name__}
-        settings |= {"scheduled": scheduled, "gradient_clip": self.gradient_clip, "bfloat16": self.bfloat16}
+        settings |= {"gradient_clip": self.gradient_clip, "bfloat16": self.bfloat16}
         for group in self.optimizer.param_groups:
             for name, value in group.items():
                 value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value

@@ -211,7 +211,7 @@ def test_state_that_is_no_tensor_is_kept(tmp_path):
         ({"gradient_clip": None}, r"expected gradient_clip = None, found 1.0"),
         ({"bfloat16": True}, r"expected bfloat16 = True, found False"),
         ({"optimizer": torch.optim.SGD}, r"expected interference.\w+ = "),
-        ({"schedule": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}, r"expected scheduled = True, found False"),
+        ({"schedule": lambda o: torch.optim.lr_scheduler.StepLR(o, 5)}, r"expected schedule = StepLR, found None"),
         ({"hidden": 16}, r"of another model: expected input_projection.weight of .*\(16, 3\).*, found .*\(8, 3\)"),
     ],
 )

@@ -416,3 +416,34 @@ def test_options_without_what_they_work_on_are_refused(options, says):
 def test_an_epoch_without_a_batch_is_refused():
     with pytest.raises(ValueError, match="epoch 1 has no batch"):
         ResonanceTrainer(small_net()).fit(lambda epoch: [], 1)
+
+
+@pytest.mark.parametrize("own_generator", [True, False], ids=["own generator", "global source"])
+def test_a_shuffling_data_loader_goes_on_within_an_epoch(tmp_path, own_generator):
+    data = torch.utils.data.TensorDataset(torch.randn(12, 16, 3, generator=torch.Generator().manual_seed(1)))
+
+    def run(folder, stop=None):
+        torch.manual_seed(0)
+        model, generator = small_net(), torch.Generator().manual_seed(2) if own_generator else None
+        stack = lambda rows: torch.stack([row[0] for row in rows])  # noqa: E731
+        loader = torch.utils.data.DataLoader(data, 2, shuffle=True, generator=generator, collate_fn=stack)
+        trainer, losses = ResonanceTrainer(model, 1e-2, 1e-2), []
+
+        def loss_fn(y, target):
+            if trainer.steps == stop:
+                raise KeyboardInterrupt
+            losses.append(F.mse_loss(y, target))
+            return losses[-1]
+
+        trainer.loss_fn = loss_fn
+        own = [generator] if own_generator else []
+        try:
+            trainer.fit(lambda epoch: loader, 3, checkpoint=folder, checkpoint_every=3, generators=own)
+        except KeyboardInterrupt:
+            assert trainer.steps == stop
+        return [loss.item() for loss in losses]
+
+    whole = run(tmp_path / "whole")
+    assert len(set(whole)) == 18
+    assert run(tmp_path / "parts", stop=11)[:11] == whole[:11]
+    assert run(tmp_path / "parts") == whole[9:]
