@@ -212,6 +212,11 @@ class ResonanceTrainer:
         self.progress = Progress()
         resumed = checkpoint is not None and self.resume(checkpoint, generators)
         at = self.progress
+        fresh = at.epoch == at.batch == 0 and not at.history.validation
+        if not fresh and (validate is None) == bool(at.history.validation):
+            raise ValueError(
+                f"expected validate {'not ' * (validate is not None)}to be given, as in the run that {checkpoint} is of"
+            )
 
         def save() -> None:
             if checkpoint is not None:
@@ -221,7 +226,7 @@ class ResonanceTrainer:
         self._fitting = True
         try:
             with Scalars(log_folder, self.steps + resumed) as log:
-                if not resumed:
+                if fresh:
                     self._validate(validate, log)
                     save()
                 while at.epoch < epochs and not at.stalled(patience):

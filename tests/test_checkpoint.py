@@ -325,6 +325,24 @@ def test_an_epoch_that_became_shorter_is_refused(tmp_path):
         trainer_of().fit(lambda epoch: [X] * 3, 1, checkpoint=tmp_path)
 
 
+def test_a_run_is_validated_throughout_or_not_at_all(saved, tmp_path_factory):
+    with pytest.raises(ValueError, match="expected validate to be given"):
+        trainer_of().fit(lambda epoch: [X] * 3, 3, checkpoint=saved)
+    folder = tmp_path_factory.mktemp("plain")
+    trainer_of().fit(lambda epoch: [X] * 3, 1, checkpoint=folder)
+    with pytest.raises(ValueError, match="expected validate not to be given"):
+        trainer_of().fit(lambda epoch: [X] * 3, 3, lambda model: 0.0, checkpoint=folder)
+
+
+def test_fit_goes_on_from_a_loop_of_ones_own(tmp_path):
+    trainer = trainer_of()
+    trainer.train_step(X)
+    trainer.save(tmp_path)
+    trainer = trainer_of()
+    history = trainer.fit(lambda epoch: [X] * 3, 2, lambda model: model(X).sum().item(), checkpoint=tmp_path)
+    assert trainer.steps == 7 and len(history.validation) == 3 and len(history.train) == 2
+
+
 def test_weights_that_a_module_refuses_name_their_source():
     model = nn.BatchNorm1d(3)
     weights = model.state_dict() | {"running_mean": torch.zeros(4)}
