@@ -12,7 +12,8 @@ Read the files in this order:
     selection       which frequencies to keep: learned, or by energy
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
-    training        ResonanceTrainer
+    batches, randomness, health, checkpoint, progress    what training is made of
+    training        ResonanceTrainer; natural: the natural polar step, NaturalPolarTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
     gradients, identification, complexity, graph, recall      what the notebooks measure
     timing, probe, benchmark                     seconds and bytes, against the best peers
@@ -32,6 +33,7 @@ _HOME = {
     "Interference": "polar",
     "LearnedSelection": "selection",
     "LongContextResonanceNet": "long_context",
+    "NaturalPolarTrainer": "natural",
     "PolarWeight": "polar",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",

@@ -15,7 +15,7 @@ from resonance import runner
 from resonance.data import available
 from resonance.paths import ROOT
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 def pytest_collection_modifyitems(items):
