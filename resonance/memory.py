@@ -75,6 +75,7 @@ class HolographicMemory(nn.Module):
 
     # ----------------------------------------------------------------------- verbs
 
+    @torch.compiler.disable
     @torch.no_grad()
     def encode(self, pattern, key=None, *, overwrite: str | None = None):
         """Record a pattern (dim,) or a batch (m, dim), torch or numpy; return its key, or the list of their keys.
@@ -158,9 +159,9 @@ class HolographicMemory(nn.Module):
             known = torch.as_tensor(known, dtype=torch.bool, device=self.fringes.device)
             cue = torch.as_tensor(cue, device=self.fringes.device)
             shape = tuple(cue.shape)
-            if tuple(known.shape) not in (shape, (self.dim,)) or shape[-1:] != (self.dim,):
+            if shape[-1:] != (self.dim,) or tuple(known.shape) not in (shape, (self.dim,)):
                 raise ValueError(
-                    f"expected known of the cue's shape {shape} or ({self.dim},), got {tuple(known.shape)}"
+                    f"expected known of ({self.dim},) or the cue's shape, got {tuple(known.shape)} for a cue {shape}"
                 )
             cue = cue.masked_fill(~known, 0.0)
             everything = self._read(torch.arange(self.capacity, device=self.fringes.device))
