@@ -94,7 +94,7 @@ class HolographicMemory(nn.Module):
 
         Raises KeyError for a key that is not held, LookupError when the memory is empty.
         """
-        slots, single = self.index.find(key)
+        slots, single = self.index.find(self.index.last() if key is None else key)
         patterns = self._to_storage(self._read(slots))
         return patterns[0] if single else patterns
 
@@ -172,7 +172,7 @@ class HolographicMemory(nn.Module):
 
     @torch.no_grad()
     def set_hologram(self, hologram: Tensor) -> None:
-        """Put another intensity (dim, X) in the place of H, one with noise, erased or quantised; keys stay."""
+        """Put another intensity (dim, X) in the place of H, with noise, erased or quantised; keys and energies stay."""
         if hologram.shape != self.fringes.shape:
             raise ValueError(f"expected a hologram of {tuple(self.fringes.shape)}, got {tuple(hologram.shape)}")
         level = hologram.mean(dim=1)
