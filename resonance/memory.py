@@ -47,7 +47,9 @@ class HolographicMemory(nn.Module):
     phases are computed in float64 whatever the storage, products in float32 or float64.  Relative errors are those of
     patterns of one size: a faint pattern among loud ones reads as well as they do in absolute terms.
     Raises ValueError when `capacity` patterns do not fit the aperture: their twins would overlap.
-    Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).
+    Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).  A plain table of the
+    patterns is as small and faster (`python -m resonance.benchmark memory-recall`): the hologram is an orthogonal
+    transform of one, in which every pixel along the reference holds a little of every pattern.
     """
 
     def __init__(self, dim: int, capacity: int, *, complex_patterns: bool = False, aperture: int | None = None):
