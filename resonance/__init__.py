@@ -10,12 +10,14 @@ Read the files in this order:
     polar           polar weights and interference
     layers          BandMixing, ResonanceLayer
     selection       which frequencies to keep: learned, or by energy
+    keys, memory    HolographicMemory: patterns recorded as intensities, read back by reference
+    recollection    how a model reads its memory
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     batches, randomness, health, checkpoint, progress    what training is made of
     training        ResonanceTrainer; natural: the natural polar step, NaturalPolarTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
-    gradients, identification, complexity, graph, recall      what the notebooks measure
+    gradients, identification, complexity, graph, recall, facts      what the notebooks measure
     timing, probe, benchmark                     seconds and bytes, against the best peers
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
@@ -30,11 +32,13 @@ __version__ = "0.1.0"
 _HOME = {
     "BandMixing": "layers",
     "EnergySelection": "selection",
+    "HolographicMemory": "memory",
     "Interference": "polar",
     "LearnedSelection": "selection",
     "LongContextResonanceNet": "long_context",
     "NaturalPolarTrainer": "natural",
     "PolarWeight": "polar",
+    "Recollection": "recollection",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",
