@@ -93,7 +93,7 @@ def _bernoulli(m: int) -> Callable[[np.ndarray], np.ndarray]:
 SHAPES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "jump": (_bernoulli(1), -0.5),
     "kink": (_bernoulli(2), -1.5),
-    "jump in the second derivative": (_bernoulli(3), -2.5),
+    "second derivative jumps": (_bernoulli(3), -2.5),
     "smooth, ends differ": (np.exp, -0.5),
     "the same, mirrored": (lambda t: np.exp(1 - np.abs(2 * t - 1)), -1.5),
     "smooth and periodic": (lambda t: np.exp(np.cos(2 * np.pi * t)), -math.inf),
@@ -171,7 +171,8 @@ def filter_layer(transfer: Tensor, k: int) -> BandMixing:
 def filter_curves(n: int, ks: Iterable[int], orders: Iterable[float]) -> pd.DataFrame:
     """Return the error, in operator norm, of k-band layers for the filters H_f = (1 + f^2)^(-r/2) e^(i f).
 
-    Columns r, k, error, bound: `error` is the norm of the difference of the two real matrices, `bound` the theorem's max over f >= k of |H_f|.
+    Columns r, k, error, bound: `error` is the norm of the difference of the two real matrices, `bound` the theorem's
+    max over f >= k of |H_f|.
     """
     from .information import layer_matrix
 

@@ -77,10 +77,12 @@ def estimator(bias: pd.DataFrame, itself: pd.DataFrame) -> Figure:
     return figure
 
 
-def survival(curves: pd.DataFrame, chosen: pd.DataFrame, band: pd.DataFrame, cycles: float, dataset: str) -> Figure:
+def survival(
+    curves: pd.DataFrame, chosen: pd.DataFrame, band: pd.DataFrame, cycles: float, unit: str, dataset: str
+) -> Figure:
     """Bits about the next day against k for three choices of frequencies; which ones were chosen, beside their energy.
 
-    `cycles` turns cycles per grid into cycles per period of the series.
+    `cycles` turns cycles per grid into cycles per `unit`, the series' main period.
     """
     figure, (left, right) = panels(2, 3.0)
     lowest = curves[curves["order"] == "lowest"]
@@ -104,7 +106,7 @@ def survival(curves: pd.DataFrame, chosen: pd.DataFrame, band: pd.DataFrame, cyc
     kept = band[band["place"] > 0]
     right.plot(kept["frequency"] * cycles, kept["energy"], "D", ms=3.5, color=PALETTE[2], label="kept by information")
     right.set(
-        yscale="log", xlabel="frequency (cycles per period)", ylabel="share of the past's energy", title="what is kept"
+        yscale="log", xlabel=f"frequency (cycles per {unit})", ylabel="share of the past's energy", title="what is kept"
     )
     right.legend(loc="upper right")
     return figure
@@ -134,6 +136,6 @@ def approximation(shapes: pd.DataFrame, draws: pd.DataFrame) -> Figure:
         axis.set_xlabel("frequencies kept $k$")
     left.set(ylabel="error (root mean square)", title="shapes (lines: slope of theory)")
     right.set_title("random signals (lines: bound)")
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
     return figure

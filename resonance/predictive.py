@@ -176,7 +176,12 @@ def band_table(train: PastFuture, chosen: list[int]) -> pd.DataFrame:
 ORDERS = ("lowest", "most energy", "most information")
 
 
-def orders(train: PastFuture, ridge: float, steps: int) -> dict[str, list[int]]:
+def energy_k(train: PastFuture, share: float) -> int:
+    """Return the fewest lowest frequencies that hold `share` of the past's energy: the usual rule, for comparison."""
+    return int((band_energy(train).cumsum(0) < share - 1e-12).sum()) + 1
+
+
+def rank_frequencies(train: PastFuture, *, ridge: float, steps: int) -> dict[str, list[int]]:
     """Return the three orders in which frequencies may be kept."""
     count = int(train.frequency.max()) + 1
     found = (list(range(count)), energy_order(train), information_order(train, ridge, steps))
@@ -220,14 +225,16 @@ def survival_curves(
 
     Columns order, k, ridge, train (in sample), validation, test.  Where an order is shorter than k it has no row.
     """
+    ridges = tuple(ridges)
     rows = []
     for name, frequencies in order.items():
         for k in ks:
             if k > len(frequencies):
                 continue
             ridge, _ = best_ridge(splits, frequencies[:k], ridges)
-            held = (splits.train, splits.validation, splits.test)
-            bits = [mean_bits(splits.train, part, frequencies[:k], ridge) for part in held]
+            # In sample the smallest ridge: the usual estimate by canonical correlations, to be seen beside the rest.
+            cases = ((splits.train, min(ridges)), (splits.validation, ridge), (splits.test, ridge))
+            bits = [mean_bits(splits.train, part, frequencies[:k], r) for part, r in cases]
             rows.append(
                 {"order": name, "k": k, "ridge": ridge, "train": bits[0], "validation": bits[1], "test": bits[2]}
             )
@@ -266,6 +273,19 @@ def retained_share(
     kept, all_ = ((share * b)[drawn].sum(axis=1) for b in bits)
     low, high = np.quantile(kept / all_, [0.025, 0.975])
     return float(share @ bits[0] / (share @ bits[1])), float(low), float(high)
+
+
+def judge(
+    splits: Splits, cases: dict[str, list[int]], whole: list[int], ridges: Iterable[float], *, seed: int
+) -> pd.DataFrame:
+    """Return k, bits on the test, and the share retained with its interval for each set of frequencies named."""
+    ridges = tuple(ridges)
+    rows = []
+    for case, kept in cases.items():
+        share, low, high = retained_share(splits, kept, whole, ridges, seed=seed)
+        test = mean_bits(splits.train, splits.test, kept, best_ridge(splits, kept, ridges)[0])
+        rows.append({"case": case, "k": len(kept), "test": test, "retained": share, "low": low, "high": high})
+    return pd.DataFrame(rows)
 
 
 def other_channels(
