@@ -11,8 +11,9 @@ exactly when T(Y) is sufficient for X.  For Gaussian signals and a linear T,
 
     I(X; T Y) = 1/2 log2 [ det Q (K + N) Q' / det Q N Q' ],
 
-equal to I(X; Y) exactly when the rows of T span N^-1 K.  What counts is the rank of the *real* map on n samples: the
-inverse transform drops the imaginary part at DC and Nyquist, so a unitary matrix across frequencies can lose.
+equal to I(X; Y) exactly when the rows of T span the columns of N^-1 K.  What counts is the rank of the *real* map on
+n samples: the inverse transform drops the imaginary part at DC and Nyquist, so a unitary matrix across frequencies
+can lose.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def row_space(matrix: Tensor, tolerance: float | None = None) -> Tensor:
     _, values, rows = torch.linalg.svd(matrix.double(), full_matrices=False)
     if tolerance is None:
         tolerance = max(matrix.shape) * torch.finfo(torch.float64).eps
-    return rows[values > tolerance * values[0]] if values[0] > 0 else rows[:0]
+    return rows[values > tolerance * values[:1].sum()]  # none of an empty or zero matrix
 
 
 def transmitted_information(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:

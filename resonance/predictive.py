@@ -81,12 +81,13 @@ def _coordinates(past: Tensor, future: Tensor, band: Band) -> Tensor:
 # --------------------------------------------------------------------------- bits
 
 
-def predicted_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float) -> Tensor:
-    """Return the bits a window, (blocks, channels), that the kept frequencies tell of the future on held-out windows.
+def residual_moments(
+    train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float
+) -> tuple[Tensor, Tensor]:
+    """Return second moments of the future and of F - B A_S past on held-out windows.
 
-    The mean over blocks, weighted by `held.share`, is 1/2 log2 det Cov(F) / det Cov(F - B A_S past) exactly; a block's
-    own figure is its mean Gaussian log score under those two pooled covariances.
-    `ridge`: added to the diagonal of the past's covariance.  Raises ValueError for ridge <= 0.
+    Each is (blocks, channels, horizon, horizon).  B is fitted on `train`, `ridge` added to the diagonal of the past's
+    covariance.  Raises ValueError for ridge <= 0.
     """
     if not ridge > 0:
         raise ValueError(f"expected ridge > 0, got {ridge}")
@@ -98,8 +99,24 @@ def predicted_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[in
     blocks = held.blocks
     cross = blocks[..., p:, kept] @ b
     marginal = blocks[..., p:, p:]
-    residual = marginal - cross - cross.mT + b.mT @ blocks[..., kept[:, None], kept] @ b
+    return marginal, marginal - cross - cross.mT + b.mT @ blocks[..., kept[:, None], kept] @ b
+
+
+def predicted_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float) -> Tensor:
+    """Return the bits a window, (blocks, channels), that the kept frequencies tell of the future on held-out windows.
+
+    The mean over blocks, weighted by `held.share`, is 1/2 log2 det Cov(F) / det Cov(F - B A_S past) exactly; a block's
+    own figure is its mean Gaussian log score under those two pooled covariances.  Arguments as `residual_moments`.
+    """
+    marginal, residual = residual_moments(train, held, frequencies, ridge)
     return _score(residual, held.share) - _score(marginal, held.share)
+
+
+def unexplained(train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float) -> float:
+    """Return the squared error of the same forecast as a share of the future's variance, the mean over channels."""
+    parts = residual_moments(train, held, frequencies, ridge)
+    future, error = (torch.einsum("b,bcii->c", held.share, moments) for moments in parts)
+    return (error / future).mean().item()
 
 
 def mean_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float) -> float:
@@ -278,13 +295,15 @@ def retained_share(
 def judge(
     splits: Splits, cases: dict[str, list[int]], whole: list[int], ridges: Iterable[float], *, seed: int
 ) -> pd.DataFrame:
-    """Return k, bits on the test, and the share retained with its interval for each set of frequencies named."""
+    """Return k, bits on the test, the share retained with its interval, and the variance left unexplained, by case."""
     ridges = tuple(ridges)
     rows = []
     for case, kept in cases.items():
         share, low, high = retained_share(splits, kept, whole, ridges, seed=seed)
-        test = mean_bits(splits.train, splits.test, kept, best_ridge(splits, kept, ridges)[0])
-        rows.append({"case": case, "k": len(kept), "test": test, "retained": share, "low": low, "high": high})
+        ridge, _ = best_ridge(splits, kept, ridges)
+        test, left = (f(splits.train, splits.test, kept, ridge) for f in (mean_bits, unexplained))
+        row = {"case": case, "k": len(kept), "test": test, "retained": share, "low": low, "high": high}
+        rows.append({**row, "unexplained": left})
     return pd.DataFrame(rows)
 
 
