@@ -155,11 +155,14 @@ def retained_information(n: int, shares: Iterable[float], snrs_db: Iterable[floa
 def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
     """Return E|X - Q'Q X|^2 / (2 s^2 ln 2), the most bits that T can lose of any X with covariance K in white noise.
 
-    s^2 is the noise's power.  X need not be Gaussian (report, corollary "bits").
+    X need not be Gaussian (report, theorem "information").  Raises ValueError for noise that is not white, s^2 I.
     """
+    power = noise.double()[0, 0]
+    if not torch.allclose(noise.double(), power * torch.eye(len(noise), dtype=torch.float64)):
+        raise ValueError("expected white noise, s^2 I: the bound does not hold for another")
     q = row_space(matrix)
     outside = signal.double().trace() - (q @ signal.double() @ q.mT).trace()
-    return float(outside.clamp_min(0.0) / (2 * math.log(2) * noise.double()[0, 0]))
+    return float(outside.clamp_min(0.0) / (2 * math.log(2) * power))
 
 
 # --------------------------------------------------------------------------- traps
@@ -202,16 +205,17 @@ def _swap(n: int, frequency: int) -> BandMixing:
 def traps(n: int, snr_db: float, *, seed: int, signal: str = "AR(1), 0.9") -> pd.DataFrame:
     """Return what each map loses of a signal: columns map, rank (real, of n), lost (bits), bits of the whole.
 
-    Rounding the output to bfloat16 is modelled as white noise of its root mean square error, 2^-9 / sqrt(3) of the
-    output's largest standard deviation.
+    Rounding the output to bfloat16 (8 significant bits) is modelled as white noise of 2^-8 / sqrt(3) of the output's
+    largest standard deviation: the root mean square error of a number just above a power of two, the least favourable.
     """
     torch.manual_seed(seed)
     generic, half = layer_matrix(_layer(n), n), layer_matrix(_layer(n, n // 4), n)
     small = layer_matrix(_zero_weight(n, 3, 1e-3), n)
     maps = {
         "whole band, random weights": generic,
-        "lower half of the band": half,
-        "residual block around that half": torch.eye(n, dtype=torch.float64) + half,
+        "k = n/2 of both sides": half,
+        "k = n/2 of one side": layer_matrix(_layer(n, n // 2), n),
+        "residual block, k = n/2 of both": torch.eye(n, dtype=torch.float64) + half,
         "one zero weight": layer_matrix(_zero_weight(n, 3), n),
         "interference of half rank": layer_matrix(_half_rank(n), n),
         "unitary interference, DC swapped": layer_matrix(_swap(n, 5), n),
@@ -226,7 +230,7 @@ def traps(n: int, snr_db: float, *, seed: int, signal: str = "AR(1), 0.9") -> pd
     ]
     for name, m in (("whole band, rounded to bfloat16", generic), ("one weight of 1/1000, rounded", small)):
         out = m @ (covariance + noise) @ m.mT
-        rounding = torch.eye(n, dtype=torch.float64) * (2.0**-18 / 3) * out.diagonal().max()
+        rounding = torch.eye(n, dtype=torch.float64) * (2.0**-16 / 3) * out.diagonal().max()
         bits = gaussian_information(m @ covariance @ m.mT, m @ noise @ m.mT + rounding)
         rows.append({"map": name, "rank": len(row_space(m)), "lost": whole - bits})
     return pd.DataFrame(rows).assign(whole=whole)

@@ -53,8 +53,9 @@ SIGNALS = {"ar1": "AR(1), $0{.}9$", "one_over_f": "$1/f$", "white": "white", "ba
 SHARES = {"1": "$1$", "2": "$1/2$", "4": "$1/4$", "8": "$1/8$", "16": "$1/16$"}  # n/k: k/n
 TRAPS = {
     "generic": "whole band, random weights",
-    "half_band": "lower half of the band",
-    "residual": "residual block around that half",
+    "half_band": "$k=n/2$ counted on both sides",
+    "one_sided": "$k=n/2$ counted on one side",
+    "residual": "residual block, $k=n/2$ on both sides",
     "zero_weight": "one zero weight",
     "half_rank": "interference of half rank, random",
     "dc_swap": "unitary interference, DC swapped with $f=5$",
