@@ -18,6 +18,7 @@ Read the files in this order:
     training        ResonanceTrainer; natural: the natural polar step, NaturalPolarTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
     gradients, identification, complexity, graph, recall, facts      what the notebooks measure
+    information, predictive, approximation       what a band keeps of a signal, and of what a past tells
     timing, probe, benchmark                     seconds and bytes, against the best peers
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report

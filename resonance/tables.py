@@ -56,6 +56,42 @@ METHODS = {
     "natural polar": "natural_polar",
 }
 
+SIGNALS = {"ar1": "AR(1), $0{.}9$", "one_over_f": "$1/f$", "white": "white", "band": "band $\\abs f<n/8$"}
+SHARES = {"1": "$1$", "2": "$1/2$", "4": "$1/4$", "8": "$1/8$", "16": "$1/16$"}  # n/k: k/n
+TRAPS = {
+    "generic": "whole band, random weights",
+    "half_band": "$k=n/2$ counted on both sides",
+    "one_sided": "$k=n/2$ counted on one side",
+    "residual": "residual block, $k=n/2$ on both sides",
+    "zero_weight": "one zero weight",
+    "half_rank": "interference of half rank, random",
+    "dc_swap": "unitary interference, DC swapped with $f=5$",
+    "small_weight": "one weight of $1/1000$",
+    "generic_rounded": "whole band, output rounded to bfloat16",
+    "small_weight_rounded": "one weight of $1/1000$, output rounded",
+}
+KEPT = {
+    "lowest": "lowest, by the rule",
+    "energy": "most energy, by the rule",
+    "information": "most information, by the rule",
+    "lowest_same_k": "lowest, as many",
+    "energy_same_k": "most energy, as many",
+    "energy_rule": "lowest that hold 95\\% of the energy",
+    "whole": "whole band",
+}
+SLOPES = {
+    "jump": ("jump", "$-1/2$"),
+    "kink": ("kink", "$-3/2$"),
+    "second": ("jump in the second derivative", "$-5/2$"),
+    "ends": ("smooth, ends differ", "$-1/2$"),
+    "mirrored": ("the same, mirrored", "$-3/2$"),
+    "padded": ("smooth and periodic, zero-padded", "$-1/2$"),
+    "s05": ("random, $s=1/2$", "$-1/2$"),
+    "s10": ("random, $s=1$", "$-1$"),
+    "s20": ("random, $s=2$", "$-2$"),
+    "s30": ("random, $s=3$", "$-3$"),
+}
+
 
 # --------------------------------------------------------------------------- text for LaTeX
 
@@ -173,6 +209,8 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         tables["growth"] = to_latex(pd.DataFrame(rows), "@{}ll@{}")
     if "efficiency.length" in by_key.index:
         tables["speed"] = speed_table(by_key["value"])
+    if "information.n" in by_key.index:
+        tables |= information_tables(by_key)
     if "context.longest" in by_key.index:
         tables["context"] = context_table(by_key["value"])
     if "identification.cartesian_sgd" in by_key.index:
@@ -186,6 +224,44 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         ]
         tables["identification"] = to_latex(pd.DataFrame(rows), "@{}lll@{}")
     return tables
+
+
+def information_tables(by_key: pd.DataFrame) -> dict[str, str]:
+    """What each signal retains by k/n, what each map loses, what each choice of frequencies keeps, measured slopes."""
+    value = by_key["value"]
+    retained = [
+        {"Signal": label}
+        | {head: number(value[f"information.retained.{key}.{share}"]) for share, head in SHARES.items()}
+        for key, label in SIGNALS.items()
+    ]
+    lost = [
+        {"Map": label, "Real rank": number(value[f"information.rank.{key}"])}
+        # Below a billionth of a bit stands rounding.
+        | {"Bits lost": number(round(value[f"information.lost.{key}"], 9))}
+        for key, label in TRAPS.items()
+    ]
+    past = [
+        {"Frequencies kept": label, "$k$": number(value[f"information.past.{key}.k"])}
+        | {"Bits": number(value[f"information.past.{key}.bits"])}
+        | {"Share of the whole band's": _past_share(by_key.loc[f"information.past.{key}.retained"])}
+        | {"Variance left": number(value[f"information.past.{key}.unexplained"])}
+        for key, label in KEPT.items()
+    ]
+    slopes = [
+        {"Signal": label, "Theory": theory, "Measured": with_interval(by_key.loc[f"approximation.slope.{key}"], 3)}
+        for key, (label, theory) in SLOPES.items()
+    ]
+    return {
+        "retained": to_latex(pd.DataFrame(retained), "@{}lrrrrr@{}"),
+        "traps": to_latex(pd.DataFrame(lost), "@{}lrr@{}"),
+        "past": to_latex(pd.DataFrame(past), "@{}lrrlr@{}"),
+        "slopes": to_latex(pd.DataFrame(slopes), "@{}lll@{}"),
+    }
+
+
+def _past_share(row: pd.Series) -> str:
+    """The whole band's share of itself is 1, whatever the bootstrap."""
+    return with_interval(row, 3) if row["ci_low"] < row["ci_high"] else number(row["value"])
 
 
 def speed_rows(value: pd.Series) -> list[tuple[str, str, int, float, float | None]]:
