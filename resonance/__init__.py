@@ -8,6 +8,7 @@ Read the files in this order:
     polar           polar weights and interference
     layers          BandMixing, ResonanceLayer
     selection       which frequencies to keep: learned, or by energy
+    memory          HolographicMemory: patterns recorded as intensities, read back by reference
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     training        ResonanceTrainer
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOME = {
     "BandMixing": "layers",
     "EnergySelection": "selection",
+    "HolographicMemory": "memory",
     "Interference": "polar",
     "LearnedSelection": "selection",
     "LongContextResonanceNet": "long_context",

@@ -1,0 +1,367 @@
+"""The holographic memory: patterns on plane-wave references, recorded as intensities in one real hologram.
+
+    glossary   code           report
+               aperture       X, pixels along the reference
+               hologram       H[y, x] = sum_i |P_i[y] + R_i[x]|^2
+               background     the part of H that is constant in x, sum_i |P_i[y]|^2 + |R_i|^2
+               fringes        the rest, sum_i 2 Re(P_i[y] conj(R_i[x]))
+               carrier        f of the reference R_f[x] = e^{2 pi i f x / X}
+
+Readout is (1/X) sum_x H[y, x] R_f[x].  The background is a DC term and vanishes for f != 0; the fringes of f give
+P_f[y]; their twin, conj(P_f[y]), falls on carrier X - f, which therefore must stay dark.
+
+Capacity (report, theorem "capacity").  Complex: of each pair {f, X - f} one carrier, neither DC nor its own twin X/2:
+(X - 1)//2, that is X/2 - 1 for even X.  Real: the same carriers in two quadratures, P and iP', and for even X the
+carrier X/2, whose twin is the pattern itself: X - 1 for every X.  No linear readout does better, for a row of H has X
+reals, and one of them is taken by the background.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .spectral import analysis, synthesis
+
+LAST_KEY = 2**63 - 2  # one below the largest int64: the next key must have room
+
+
+def capacity_of(aperture: int, *, complex_patterns: bool = False) -> int:
+    """Return how many patterns a hologram of so many pixels along the reference holds: (X-1)//2 complex, X-1 real."""
+    return (aperture - 1) // 2 if complex_patterns else aperture - 1
+
+
+class HolographicMemory(nn.Module):
+    """Record patterns as intensities in one real hologram, each on a carrier of its own; read them back exactly.
+
+        H[y, x] = sum_i |P_i[y] + R_i[x]|^2,    P_i[y] = (1/X) sum_x H[y, x] R_i[x]
+
+    A pattern has `dim` entries; real ones take turns on the two quadratures of a carrier.  `aperture`, X, is by default
+    the smallest that carries `capacity` patterns; the source's square table has aperture = dim.
+    Keys are whole numbers from 0 up, the next free one unless given.
+
+    State: `fringes` (dim, X) and `background` (dim,), whose sum is H: kept apart, a float32 sum of many exposures
+    rounds like the fringes, the root of the number of patterns times smaller than H.  `energy` (capacity,), |P_i|^2;
+    which carrier holds which key, and since when, as int64 buffers.  All of it is in the state dict and follows device
+    and dtype; phases are computed in float64 whatever the storage, products in float32 or float64.
+    Raises ValueError when `capacity` patterns do not fit the aperture: their twins would overlap.
+    Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).
+    """
+
+    def __init__(self, dim: int, capacity: int, *, complex_patterns: bool = False, aperture: int | None = None):
+        super().__init__()
+        if dim < 1 or capacity < 1:
+            raise ValueError(f"expected dim >= 1 and capacity >= 1, got {dim} and {capacity}")
+        aperture = capacity * (2 if complex_patterns else 1) + 1 if aperture is None else aperture
+        most = capacity_of(aperture, complex_patterns=complex_patterns)
+        if capacity > most:
+            kind = "complex" if complex_patterns else "real"
+            raise ValueError(
+                f"an aperture of {aperture} pixels carries at most {most} {kind} patterns, got capacity={capacity}: "
+                "beyond, the twin of one falls on the carrier of another"
+            )
+        self.dim, self.capacity, self.aperture, self.complex_patterns = dim, capacity, aperture, complex_patterns
+        self.parts = 2 if complex_patterns else 1  # quadratures a pattern takes
+        self.register_buffer("fringes", torch.zeros(dim, aperture))
+        self.register_buffer("background", torch.zeros(dim))
+        self.register_buffer("energy", torch.zeros(capacity))
+        self.register_buffer("slot_key", torch.zeros(capacity, dtype=torch.int64))
+        self.register_buffer("slot_age", torch.zeros(capacity, dtype=torch.int64))  # the number of its write; 0 is free
+        self.register_buffer("counters", torch.zeros(2, dtype=torch.int64))  # writes so far, next key
+
+    # ----------------------------------------------------------------------- verbs
+
+    @torch.no_grad()
+    def encode(self, pattern, key=None, *, overwrite: str | None = None):
+        """Record a pattern (dim,) or a batch (m, dim), torch or numpy; return its key, or the list of their keys.
+
+        With overwrite="oldest" a full memory forgets its oldest patterns; a batch then equals its patterns in turn.
+        Raises ValueError for a wrong shape, entries that are not finite, keys in use; TypeError for a complex pattern
+        in a real memory; RuntimeError, naming the capacity, when the memory is full.
+        """
+        if overwrite not in (None, "oldest"):
+            raise ValueError(f"expected overwrite=None or 'oldest', got {overwrite!r}")
+        patterns, single = self._patterns(pattern, "pattern")
+        held = self._held()
+        keys = self._new_keys(key, len(patterns), single, held)
+        given = keys
+        if len(held) + len(keys) > self.capacity:
+            if overwrite is None:
+                raise RuntimeError(
+                    f"the memory is full: it holds {len(held)} of capacity {self.capacity} patterns and was given "
+                    f"{len(keys)} more; forget some, or encode(..., overwrite='oldest')"
+                )
+            patterns, keys = patterns[-self.capacity :], keys[-self.capacity :]
+            for old in list(held)[: len(held) + len(keys) - self.capacity]:
+                del held[old]
+        taken = set(held.values())
+        slots = [slot for slot in range(self.capacity) if slot not in taken][: len(keys)]
+        where = torch.tensor(slots, device=self.fringes.device)
+        self._record(where, patterns)
+        writes = self.counters[0] + len(given)
+        last = torch.arange(1 - len(keys), 1, device=where.device)
+        self.slot_key[where] = torch.tensor(keys, device=where.device)
+        self.slot_age[where] = writes + last
+        self.counters[0] = writes
+        self.counters[1] = max(int(self.counters[1]), max(given) + 1)
+        return given[0] if single else given
+
+    @torch.no_grad()
+    def reconstruct(self, key=None) -> Tensor:
+        """Return the pattern (dim,) of a key, by default the last written, or (m, dim) for a sequence of m keys.
+
+        Raises KeyError for a key that is not held, LookupError when the memory is empty.
+        """
+        if key is None:
+            key = self._last()
+        slots, single = self._slots(key)
+        patterns = self._to_storage(self._read(slots))
+        return patterns[0] if single else patterns
+
+    @torch.no_grad()
+    def forget(self, key) -> None:
+        """Erase the pattern of a key, or of each of a sequence: its carrier falls dark, the others stay as they are.
+
+        Raises KeyError for a key that is not held; nothing is then forgotten.
+        """
+        slots, _ = self._slots(key)
+        if len(set(slots.tolist())) == len(self):
+            self.clear()
+            return
+        self._record(slots, None)
+        self.slot_age[slots] = 0
+
+    @torch.no_grad()
+    def clear(self) -> None:
+        """Forget everything; keys go on where they were."""
+        for buffer in (self.background, self.energy, self.slot_age):
+            buffer.zero_()
+        self.fringes = torch.zeros_like(self.fringes)
+
+    @torch.no_grad()
+    def recall(self, cue, *, known=None):
+        """Return (key, pattern) of the stored pattern nearest to a noisy or partial cue, in Euclidean distance.
+
+        cue: (dim,), or (m, dim) for a list of keys and patterns (m, dim).  known: booleans of the cue's shape or of
+        (dim,); where false, the cue says nothing, whatever stands there.  The cue illuminates the hologram and every
+        carrier answers with its inner product: O(dim X + X log X) a cue; a partial cue also needs the energies over
+        what is known, and reads every pattern once.
+        Raises LookupError when the memory is empty; ValueError and TypeError for a bad cue, as `encode`.
+        """
+        if len(self) == 0:
+            raise LookupError("the memory is empty: there is nothing to recall")
+        energy = self.energy.to(self._dtype())
+        if known is not None:
+            known = torch.as_tensor(known, dtype=torch.bool, device=self.fringes.device)
+            cue = torch.as_tensor(cue, device=self.fringes.device)
+            if known.shape not in (cue.shape, (self.dim,)):
+                raise ValueError(f"expected known of shape {tuple(cue.shape)} or ({self.dim},), got {tuple(known.shape)}")
+            cue = cue.masked_fill(~known, 0.0)
+            everything = self._read(torch.arange(self.capacity, device=self.fringes.device))
+            energy = known.to(energy.dtype) @ everything.abs().square().T
+        cues, single = self._patterns(cue, "cue")
+        distance = energy - 2.0 * self.correlate(cues)
+        nearest = distance.masked_fill(self.slot_age == 0, math.inf).argmin(dim=-1)
+        keys, patterns = self.slot_key[nearest].tolist(), self._to_storage(self._read(nearest))
+        return (keys[0], patterns[0]) if single else (keys, patterns)
+
+    def keys(self) -> list[int]:
+        """Return the keys held, oldest first."""
+        return list(self._held())
+
+    def __len__(self) -> int:
+        return int((self.slot_age > 0).sum())
+
+    def __contains__(self, key) -> bool:
+        return key in self._held()
+
+    def capacity_bits(self, snr: float) -> float:
+        """Return what the hologram can hold in bits, (X dim / 2) log2(1 + SNR) with SNR a ratio of powers."""
+        if not snr >= 0:
+            raise ValueError(f"expected snr >= 0, a ratio of powers, got {snr}")
+        return 0.5 * self.aperture * self.dim * math.log2(1.0 + snr)
+
+    # ----------------------------------------------------------------------- the recording itself
+
+    @property
+    def hologram(self) -> Tensor:
+        """The recorded intensity H, (dim, X): no entry is negative but by rounding."""
+        return self.background[:, None] + self.fringes
+
+    @torch.no_grad()
+    def set_hologram(self, hologram: Tensor) -> None:
+        """Put another intensity (dim, X) in the place of H, one with noise, erased or quantised; keys stay."""
+        if hologram.shape != self.fringes.shape:
+            raise ValueError(f"expected a hologram of {tuple(self.fringes.shape)}, got {tuple(hologram.shape)}")
+        level = hologram.mean(dim=1)
+        self.background.copy_(level)
+        self.fringes = (hologram - level[:, None]).to(self.fringes)
+
+    # ----------------------------------------------------------------------- differentiable reading
+
+    def correlate(self, cue: Tensor) -> Tensor:
+        """Return the inner products Re <P_i, cue> of cues (..., dim) with every carrier's pattern: (..., capacity).
+
+        The cue illuminates the hologram and the far field is looked at on the carriers; free ones are dark.
+        Linear in the cue, and differentiable.  Cost: dim X multiply-adds and one transform of X a cue.
+        """
+        with torch.autocast(self.fringes.device.type, enabled=False):
+            parts = self._split(cue).to(self._dtype())  # (parts, ..., dim)
+            field = parts @ self.fringes.to(parts.dtype)
+            row = field.reshape(-1, self.aperture, 1)
+            re, im = analysis(row, self.aperture // 2 + 1, grid=self.aperture)
+            both = torch.cat([re, -im], dim=-1)[:, 1:].flatten(1)[:, : self.parts * self.capacity]
+            both = both * (self._gain(both) / math.sqrt(self.aperture))
+            both = both.reshape(*field.shape[:-1], self.capacity, self.parts)
+            return sum(both[part, ..., part] for part in range(self.parts))
+
+    def superpose(self, weights: Tensor) -> Tensor:
+        """Return sum_i a_i P_i for weights a (..., capacity) of the carriers: (..., dim).
+
+        The hologram is illuminated by the weighted sum of its references.  Linear in the weights, differentiable.
+        Cost: as `correlate`.
+        """
+        with torch.autocast(self.fringes.device.type, enabled=False):
+            weights = weights.to(self._dtype())
+            beams = []
+            for part in range(self.parts):
+                both = weights.new_zeros(*weights.shape[:-1], self.capacity, self.parts)
+                both[..., part] = weights
+                both = both.flatten(-2)
+                beams.append(self._beam(both * self._gain(both)))
+            parts = torch.stack(beams) @ self.fringes.to(weights.dtype).T
+            return parts[0] if self.parts == 1 else torch.complex(parts[0], parts[1])
+
+    def _beam(self, weights: Tensor) -> Tensor:
+        """Return (1/X) sum_q a_q T_q[x] over quadratures q, (..., X), T the cosines and sines of `_references`."""
+        x, bins = self.aperture, self.aperture // 2
+        room = weights.new_zeros(*weights.shape[:-1], 2 * bins - weights.shape[-1])
+        re, minus_im = torch.cat([weights, room], dim=-1).reshape(-1, bins, 2, 1).unbind(2)
+        count = torch.full((bins, 1), 0.5 * math.sqrt(x), dtype=weights.dtype, device=weights.device)
+        if x % 2 == 0:
+            count[-1] = math.sqrt(x)  # Nyquist stands in the spectrum once
+        band = range(1, bins + 1)
+        beam = synthesis(re * count, -minus_im * count, x, frequencies=band, grid=x)
+        return beam.reshape(*weights.shape[:-1], x) / x
+
+    # ----------------------------------------------------------------------- parts
+
+    def _dtype(self) -> torch.dtype:
+        return torch.float64 if self.fringes.dtype == torch.float64 else torch.float32
+
+    def _split(self, patterns: Tensor) -> Tensor:
+        """Return the quadratures (parts, ..., dim) of patterns."""
+        if self.parts == 1:
+            return patterns[None]
+        return torch.stack([patterns.real, patterns.imag if patterns.is_complex() else torch.zeros_like(patterns)])
+
+    def _to_storage(self, patterns: Tensor) -> Tensor:
+        return patterns if patterns.is_complex() else patterns.to(self.fringes.dtype)
+
+    def _gain(self, like: Tensor) -> Tensor:
+        """Return 1 for each quadrature, 1/2 for carrier X/2, where pattern and twin add up."""
+        q = torch.arange(like.shape[-1], device=like.device)
+        return torch.where(q // 2 + 1 == self.aperture / 2, 0.5, 1.0).to(like.dtype)
+
+    def _references(self, slots: Tensor) -> Tensor:
+        """Return the quadratures T of references, (slots * parts, X): cos, then sin, of 2 pi f x / X."""
+        q = (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()
+        x = torch.arange(self.aperture, device=slots.device)
+        turn = torch.linspace(0.0, 2.0 * math.pi, self.aperture + 1, dtype=torch.float64)[:-1].to(slots.device)
+        waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(self._dtype())
+        # The angle is reduced modulo a turn in integers: exact at any aperture.
+        return waves[(q // 2 + 1)[:, None] * x % self.aperture + (q % 2 * self.aperture)[:, None]]
+
+    def _read(self, slots: Tensor) -> Tensor:
+        """Return the patterns (m, dim) on the carriers of slots."""
+        waves = self._references(slots)
+        q = (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()
+        gain = torch.where(q // 2 + 1 == self.aperture / 2, 0.5, 1.0).to(waves.dtype) / self.aperture
+        with torch.autocast(self.fringes.device.type, enabled=False):
+            read = gain[:, None] * (waves @ self.fringes.to(waves.dtype).T)
+        return read if self.parts == 1 else torch.complex(read[0::2], read[1::2])
+
+    def _record(self, slots: Tensor, patterns: Tensor | None) -> None:
+        """Expose the hologram to patterns (m, dim) on the carriers of slots; None leaves the carriers dark.
+
+        What a carrier held before, its pattern or the rounding of others' exposures, is taken out in the same step.
+        """
+        change = 0.0 if patterns is None else patterns
+        level = 0.0 if patterns is None else (patterns.abs().square() + 1.0).sum(dim=0)
+        if len(self):
+            before = self._read(slots)
+            held = (self.slot_age[slots] > 0)[:, None]
+            level = level - (held * (before.abs().square() + 1.0)).sum(dim=0)
+            change = change - before
+        change = self._split(change).transpose(0, 1).reshape(-1, self.dim)
+        with torch.autocast(self.fringes.device.type, enabled=False):
+            new = torch.addmm(self.fringes.to(change.dtype), change.T, self._references(slots), alpha=2.0)
+        # A new tensor, not a change in place: a reading made before may still wait for its gradient.
+        self.fringes = new.to(self.fringes.dtype)
+        self.background += level.to(self.background.dtype)
+        self.energy[slots] = 0.0 if patterns is None else patterns.abs().square().sum(dim=1).to(self.energy.dtype)
+
+    def _patterns(self, pattern, name: str) -> tuple[Tensor, bool]:
+        """Return patterns as (m, dim) in the dtype of products, and whether one alone was given."""
+        pattern = torch.as_tensor(pattern, device=self.fringes.device).detach()
+        if pattern.dim() not in (1, 2) or pattern.shape[-1] != self.dim or len(pattern) == 0:
+            raise ValueError(f"expected a {name} ({self.dim},) or a batch (m, {self.dim}), got {tuple(pattern.shape)}")
+        if pattern.is_complex() and not self.complex_patterns:
+            raise TypeError(f"expected a real {name}, got {pattern.dtype}: set complex_patterns=True for complex ones")
+        if not torch.isfinite(pattern).all():
+            raise ValueError(f"expected a finite {name}, got NaN or infinity")
+        dtype = self._dtype()
+        dtype = dtype.to_complex() if self.complex_patterns else dtype
+        return pattern.to(dtype).reshape(-1, self.dim), pattern.dim() == 1
+
+    def _held(self) -> dict[int, int]:
+        """Return the slot of each key held, oldest first."""
+        ages, keys = self.slot_age.tolist(), self.slot_key.tolist()
+        return {keys[slot]: slot for slot in sorted(range(self.capacity), key=ages.__getitem__) if ages[slot]}
+
+    def _last(self) -> int:
+        if len(self) == 0:
+            raise LookupError("the memory is empty: there is nothing to reconstruct")
+        return int(self.slot_key[self.slot_age.argmax()])
+
+    def _slots(self, key) -> tuple[Tensor, bool]:
+        keys, single = _as_keys(key)
+        held = self._held()
+        missing = [k for k in keys if k not in held]
+        if missing:
+            raise KeyError(f"no pattern has key {missing[0]}; {len(held)} are held, see keys()")
+        return torch.tensor([held[k] for k in keys], dtype=torch.int64, device=self.fringes.device), single
+
+    def _new_keys(self, key, count: int, single: bool, held: dict[int, int]) -> list[int]:
+        if key is None:
+            first = int(self.counters[1])
+            keys = list(range(first, first + count))
+        else:
+            keys, alone = _as_keys(key)
+            if alone != single or len(keys) != count:
+                raise ValueError(f"expected {'one key' if single else f'{count} keys, one a pattern'}, got {key!r}")
+        if min(keys) < 0 or max(keys) > LAST_KEY:
+            raise ValueError(f"keys are whole numbers in 0..{LAST_KEY}, got {min(keys)}..{max(keys)}")
+        twice = [k for k in keys if k in held]
+        if twice or len(set(keys)) < count:
+            raise ValueError(f"key {twice[0]} is in use: forget it first" if twice else f"a key stands twice in {keys}")
+        return keys
+
+    def extra_repr(self) -> str:
+        kind = "complex" if self.complex_patterns else "real"
+        return f"dim={self.dim}, capacity={self.capacity} {kind} patterns, aperture={self.aperture}"
+
+
+def _as_keys(key) -> tuple[list[int], bool]:
+    """Return keys as a list of ints, and whether one alone was given."""
+    if isinstance(key, Tensor | np.ndarray):
+        key = key.tolist()
+    single = not isinstance(key, Sequence) or isinstance(key, str)
+    keys = [key] if single else list(key)
+    if not keys or any(isinstance(k, bool) or not isinstance(k, int | np.integer) for k in keys):
+        raise TypeError(f"keys are whole numbers, one or a non-empty sequence, got {key!r}")
+    return [int(k) for k in keys], single
