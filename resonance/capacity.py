@@ -32,6 +32,7 @@ from .holography import (
     random_phasors,
     stored_reals,
 )
+from .memory import HolographicMemory, capacity_of
 
 PRINTED = pd.DataFrame(
     {"dim": [512, 1024, 2048], "n": [250, 500, 1000], "error": [0.042, 0.038, 0.051], "bits": [4096, 16384, 65536]}
@@ -59,18 +60,12 @@ def relative_error(read: Pair | Tensor, patterns: Pair | Tensor) -> float:
 # --------------------------------------------------------------------------- the printed table
 
 
-def exact_limit(dim: int) -> int:
-    """Return the most complex patterns that one real hologram of `dim` pixels a row can hold: floor((D - 1)/2)."""
-    return (dim - 1) // 2
-
-
 def scheme_errors(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.float32) -> pd.DataFrame:
     """Store n random patterns of `dim` entries by every scheme and read them back: a row each.
 
-    Columns scheme, dim, n, dtype, seed, error, theory (0 where reading is exact but for rounding), reals stored.
+    Columns scheme, dim, n, dtype, seed, error, theory (0 where reading is exact but for rounding), reals that the
+    hologram keeps, numbers that the patterns hold (a complex entry counts as two).
     """
-    from .memory import HolographicMemory
-
     generator = generator_of(seed)
     patterns = gaussian_patterns(n, dim, generator, dtype)
     random = random_phasors(n, dim, generator, dtype)
@@ -87,13 +82,14 @@ def scheme_errors(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.flo
     rows = []
     for scheme, (medium, stored, theory) in media.items():
         hologram = medium.record(stored)
-        error = relative_error(medium.read(hologram), stored)
-        rows.append({"scheme": scheme, "error": error, "theory": theory, "reals": stored_reals(hologram)})
+        sizes = {"reals": stored_reals(hologram), "numbers": stored_reals(stored)}
+        rows.append(
+            {"scheme": scheme, "error": relative_error(medium.read(hologram), stored), "theory": theory, **sizes}
+        )
     memory = HolographicMemory(dim, n).to(dtype)
-    real = patterns[0]
-    keys = memory.encode(real)
-    error = relative_error(memory.reconstruct(keys), real)
-    rows.append({"scheme": "HolographicMemory, real", "error": error, "theory": 0.0, "reals": hologram_of(memory).numel()})
+    error = relative_error(memory.reconstruct(memory.encode(patterns[0])), patterns[0])
+    sizes = {"reals": memory.hologram.numel(), "numbers": n * dim}
+    rows.append({"scheme": "HolographicMemory, real", "error": error, "theory": 0.0, **sizes})
     return pd.DataFrame(rows).assign(dim=dim, n=n, dtype=str(dtype).removeprefix("torch."), seed=seed)
 
 
@@ -158,18 +154,20 @@ def illuminated_points(dim: int, *, seed: int) -> pd.DataFrame:
 # --------------------------------------------------------------------------- the limit
 
 
-def load_error(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+def load_error(dim: int, n: int, *, seed: int, snr: float = math.inf, dtype=torch.float64) -> dict[str, float]:
     """Return the error of n complex patterns on carriers 1 .. n of `dim` pixels, n < dim, and what theory expects.
 
-    Past the limit carrier f and its twin D - f overlap: 2n - D + 1 of the n readings carry another pattern's twin (or,
-    at D/2, their own) of their own size, so e = sqrt((2n - D + 1)/n).
+    e^2 = (2n - D + 1)_+ / n + 2n / (D snr): past the limit carrier f and its twin D - f overlap, and 2n - D + 1 of the
+    n readings carry another pattern's twin (at D/2 their own) of their own size.
     """
     generator = generator_of(seed)
     patterns = gaussian_patterns(n, dim, generator, dtype)
     medium = IntensityHologram(plane_waves(range(1, n + 1), dim, dtype))
-    error = relative_error(medium.read(medium.record(patterns)), patterns)
-    theory = math.sqrt(max(0, 2 * n - dim + 1) / n)
-    return {"dim": dim, "n": n, "load": n / exact_limit(dim), "error": error, "theory": theory, "seed": seed}
+    noise = torch.randn(dim, dim, generator=generator, dtype=dtype) * math.sqrt(2 * n / snr)
+    error = relative_error(medium.read(medium.record(patterns) + noise), patterns)
+    theory = math.sqrt(max(0, 2 * n - dim + 1) / n + 2 * n / (dim * snr))
+    load = n / capacity_of(dim, complex_patterns=True)
+    return {"dim": dim, "n": n, "load": load, "snr": snr, "error": error, "theory": theory, "seed": seed}
 
 
 def real_error(dim: int, *, nyquist: bool, seed: int) -> tuple[int, float]:
@@ -237,7 +235,7 @@ def noise_error(dim: int, n: int, snr: float, *, seed: int) -> dict[str, float]:
     read = medium.read(medium.record(patterns) + noise)
     return {
         **{"dim": dim, "n": n, "snr": snr, "seed": seed, "error": relative_error(read, patterns)},
-        **{"law": math.sqrt(2 * n / (dim * snr)), "bits": information_bits(read, patterns)},
+        **{"law": math.sqrt(2 * n / (dim * snr)), "shared": information_bits(read, patterns)},
         **{"capacity": shannon_bits(dim, snr)},
     }
 
@@ -264,8 +262,3 @@ def quantised_error(dim: int, n: int, bits: int, *, seed: int) -> dict[str, floa
         **{"dim": dim, "n": n, "bits": bits, "seed": seed, "error": error},
         **{"law": step / math.sqrt(12 * dim), "needed": needed},
     }
-
-
-def hologram_of(memory: torch.nn.Module) -> Tensor:
-    """Return the largest buffer of a memory: its hologram."""
-    return max(memory.buffers(), key=Tensor.numel)

@@ -159,7 +159,9 @@ class HolographicMemory(nn.Module):
             known = torch.as_tensor(known, dtype=torch.bool, device=self.fringes.device)
             cue = torch.as_tensor(cue, device=self.fringes.device)
             if known.shape not in (cue.shape, (self.dim,)):
-                raise ValueError(f"expected known of shape {tuple(cue.shape)} or ({self.dim},), got {tuple(known.shape)}")
+                raise ValueError(
+                    f"expected known of shape {tuple(cue.shape)} or ({self.dim},), got {tuple(known.shape)}"
+                )
             cue = cue.masked_fill(~known, 0.0)
             everything = self._read(torch.arange(self.capacity, device=self.fringes.device))
             energy = known.to(energy.dtype) @ everything.abs().square().T
