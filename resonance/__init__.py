@@ -9,11 +9,12 @@ Read the files in this order:
     layers          BandMixing, ResonanceLayer
     selection       which frequencies to keep: learned, or by energy
     memory          HolographicMemory: patterns recorded as intensities, read back by reference
+    recollection    how a model reads its memory
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     training        ResonanceTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
-    gradients, identification, complexity, graph, recall      what the notebooks measure
+    gradients, identification, complexity, graph, recall, facts      what the notebooks measure
     timing, probe, benchmark                     seconds and bytes, against the best peers
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
@@ -33,6 +34,7 @@ _HOME = {
     "LearnedSelection": "selection",
     "LongContextResonanceNet": "long_context",
     "PolarWeight": "polar",
+    "Recollection": "recollection",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",

@@ -154,20 +154,26 @@ def illuminated_points(dim: int, *, seed: int) -> pd.DataFrame:
 # --------------------------------------------------------------------------- the limit
 
 
-def load_error(dim: int, n: int, *, seed: int, snr: float = math.inf, dtype=torch.float64) -> dict[str, float]:
-    """Return the error of n complex patterns on carriers 1 .. n of `dim` pixels, n < dim, and what theory expects.
+def carrier_error(dim: int, n: int, *, snr: float = math.inf, seed: int, dtype=torch.float64) -> dict[str, float]:
+    """Read n complex patterns from carriers 1 .. n of D x D pixels, n < D, through white Gaussian noise at `snr`.
 
-    e^2 = (2n - D + 1)_+ / n + 2n / (D snr): past the limit carrier f and its twin D - f overlap, and 2n - D + 1 of the
-    n readings carry another pattern's twin (at D/2 their own) of their own size.
+    Returns the error beside its theory, e^2 = (2n - D + 1)_+ / n + 2n / (D snr): past the limit carrier f and its twin
+    D - f overlap, and 2n - D + 1 of the n readings carry another pattern's twin (at D/2 their own) of their own size.
+    With noise, `shared` and `capacity` are the bits read and the bits that the pixels could tell.
     """
     generator = generator_of(seed)
     patterns = gaussian_patterns(n, dim, generator, dtype)
     medium = IntensityHologram(plane_waves(range(1, n + 1), dim, dtype))
     noise = torch.randn(dim, dim, generator=generator, dtype=dtype) * math.sqrt(2 * n / snr)
-    error = relative_error(medium.read(medium.record(patterns) + noise), patterns)
-    theory = math.sqrt(max(0, 2 * n - dim + 1) / n + 2 * n / (dim * snr))
-    load = n / capacity_of(dim, complex_patterns=True)
-    return {"dim": dim, "n": n, "load": load, "snr": snr, "error": error, "theory": theory, "seed": seed}
+    read = medium.read(medium.record(patterns) + noise)
+    finite = math.isfinite(snr)
+    return {
+        **{"dim": dim, "n": n, "load": n / capacity_of(dim, complex_patterns=True), "snr": snr, "seed": seed},
+        **{"error": relative_error(read, patterns)},
+        **{"theory": math.sqrt(max(0, 2 * n - dim + 1) / n + 2 * n / (dim * snr))},
+        **{"shared": information_bits(read, patterns) if finite else math.nan},
+        **{"capacity": shannon_bits(dim, snr) if finite else math.nan},
+    }
 
 
 def real_error(dim: int, *, nyquist: bool, seed: int) -> tuple[int, float]:
@@ -224,20 +230,6 @@ def information_bits(read: Pair, patterns: Pair) -> float:
     a, b = torch.complex(*read).flatten(), torch.complex(*patterns).flatten()
     rho2 = (torch.vdot(a, b).abs() / (a.norm() * b.norm())).item() ** 2
     return -a.numel() * math.log2(1 - rho2)
-
-
-def noise_error(dim: int, n: int, snr: float, *, seed: int) -> dict[str, float]:
-    """Read n complex patterns from a hologram with white Gaussian noise at `snr`: error, its law, and information."""
-    generator = generator_of(seed)
-    patterns = gaussian_patterns(n, dim, generator, torch.float64)
-    medium = IntensityHologram(plane_waves(range(1, n + 1), dim, torch.float64))
-    noise = torch.randn(dim, dim, generator=generator, dtype=torch.float64) * math.sqrt(2 * n / snr)
-    read = medium.read(medium.record(patterns) + noise)
-    return {
-        **{"dim": dim, "n": n, "snr": snr, "seed": seed, "error": relative_error(read, patterns)},
-        **{"law": math.sqrt(2 * n / (dim * snr)), "shared": information_bits(read, patterns)},
-        **{"capacity": shannon_bits(dim, snr)},
-    }
 
 
 def quantise(x: Tensor, bits: int) -> Tensor:

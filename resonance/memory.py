@@ -75,6 +75,7 @@ class HolographicMemory(nn.Module):
 
     # ----------------------------------------------------------------------- verbs
 
+    @torch.compiler.disable
     @torch.no_grad()
     def encode(self, pattern, key=None, *, overwrite: str | None = None):
         """Record a pattern (dim,) or a batch (m, dim), torch or numpy; return its key, or the list of their keys.
@@ -128,9 +129,9 @@ class HolographicMemory(nn.Module):
 
         Raises KeyError for a key that is not held; nothing is then forgotten.
         """
-        slots, _ = self._slots(key)
-        if len(set(slots.tolist())) == len(self):
-            self.clear()
+        slots = self._slots(key)[0].unique()
+        if len(slots) == len(self):
+            self.clear()  # to the last bit
             return
         self._record(slots, None)
         self.slot_age[slots] = 0
@@ -138,9 +139,8 @@ class HolographicMemory(nn.Module):
     @torch.no_grad()
     def clear(self) -> None:
         """Forget everything; keys go on where they were."""
-        for buffer in (self.background, self.energy, self.slot_age):
+        for buffer in (self.fringes, self.background, self.energy, self.slot_age):
             buffer.zero_()
-        self.fringes = torch.zeros_like(self.fringes)
 
     @torch.no_grad()
     def recall(self, cue, *, known=None):
@@ -158,9 +158,10 @@ class HolographicMemory(nn.Module):
         if known is not None:
             known = torch.as_tensor(known, dtype=torch.bool, device=self.fringes.device)
             cue = torch.as_tensor(cue, device=self.fringes.device)
-            if known.shape not in (cue.shape, (self.dim,)):
+            shape = tuple(cue.shape)
+            if shape[-1:] != (self.dim,) or tuple(known.shape) not in (shape, (self.dim,)):
                 raise ValueError(
-                    f"expected known of shape {tuple(cue.shape)} or ({self.dim},), got {tuple(known.shape)}"
+                    f"expected known of ({self.dim},) or the cue's shape, got {tuple(known.shape)} for a cue {shape}"
                 )
             cue = cue.masked_fill(~known, 0.0)
             everything = self._read(torch.arange(self.capacity, device=self.fringes.device))
@@ -201,7 +202,7 @@ class HolographicMemory(nn.Module):
             raise ValueError(f"expected a hologram of {tuple(self.fringes.shape)}, got {tuple(hologram.shape)}")
         level = hologram.mean(dim=1)
         self.background.copy_(level)
-        self.fringes = (hologram - level[:, None]).to(self.fringes)
+        self.fringes.copy_(hologram - level[:, None])
 
     # ----------------------------------------------------------------------- differentiable reading
 
@@ -212,100 +213,104 @@ class HolographicMemory(nn.Module):
         Linear in the cue, and differentiable.  Cost: dim X multiply-adds and one transform of X a cue.
         """
         with torch.autocast(self.fringes.device.type, enabled=False):
-            parts = self._split(cue).to(self._dtype())  # (parts, ..., dim)
-            field = parts @ self.fringes.to(parts.dtype)
-            row = field.reshape(-1, self.aperture, 1)
-            re, im = analysis(row, self.aperture // 2 + 1, grid=self.aperture)
-            both = torch.cat([re, -im], dim=-1)[:, 1:].flatten(1)[:, : self.parts * self.capacity]
-            both = both * (self._gain(both) / math.sqrt(self.aperture))
-            both = both.reshape(*field.shape[:-1], self.capacity, self.parts)
-            return sum(both[part, ..., part] for part in range(self.parts))
+            field = self._split(cue).to(self._dtype()) @ self._fringes(cue)  # (parts, ..., X)
+            re, im = analysis(field.reshape(-1, self.aperture, 1), self.aperture // 2 + 1, grid=self.aperture)
+            quadratures = torch.cat([re, -im], dim=-1)[:, 1:].flatten(1) / math.sqrt(self.aperture)
+            carriers = quadratures[:, : self.parts * self.capacity] * self._gain
+            carriers = carriers.reshape(*field.shape[:-1], self.capacity, self.parts)
+            return sum(carriers[part, ..., part] for part in range(self.parts))
 
     def superpose(self, weights: Tensor) -> Tensor:
-        """Return sum_i a_i P_i for weights a (..., capacity) of the carriers: (..., dim).
+        """Return sum_i a_i P_i for real weights a (..., capacity) of the carriers: (..., dim).
 
         The hologram is illuminated by the weighted sum of its references.  Linear in the weights, differentiable.
         Cost: as `correlate`.
         """
         with torch.autocast(self.fringes.device.type, enabled=False):
-            weights = weights.to(self._dtype())
-            beams = []
-            for part in range(self.parts):
-                both = weights.new_zeros(*weights.shape[:-1], self.capacity, self.parts)
-                both[..., part] = weights
-                both = both.flatten(-2)
-                beams.append(self._beam(both * self._gain(both)))
-            parts = torch.stack(beams) @ self.fringes.to(weights.dtype).T
-            return parts[0] if self.parts == 1 else torch.complex(parts[0], parts[1])
+            alone = torch.eye(self.parts, dtype=self._dtype(), device=weights.device)
+            weights = weights.to(self._dtype())[..., None]
+            beams = torch.stack([self._beam((weights * part).flatten(-2)) for part in alone])
+            parts = beams @ self._fringes(weights).T
+            return torch.complex(parts[0], parts[1]) if self.complex_patterns else parts[0]
 
     def _beam(self, weights: Tensor) -> Tensor:
-        """Return (1/X) sum_q a_q T_q[x] over quadratures q, (..., X), T the cosines and sines of `_references`."""
+        """Return (1/X) sum_q a_q g_q T_q[x] over quadratures q, (..., X), T as in `_references`, g as in `_gain`."""
         x, bins = self.aperture, self.aperture // 2
-        room = weights.new_zeros(*weights.shape[:-1], 2 * bins - weights.shape[-1])
-        re, minus_im = torch.cat([weights, room], dim=-1).reshape(-1, bins, 2, 1).unbind(2)
-        count = torch.full((bins, 1), 0.5 * math.sqrt(x), dtype=weights.dtype, device=weights.device)
-        if x % 2 == 0:
-            count[-1] = math.sqrt(x)  # Nyquist stands in the spectrum once
-        band = range(1, bins + 1)
-        beam = synthesis(re * count, -minus_im * count, x, frequencies=band, grid=x)
-        return beam.reshape(*weights.shape[:-1], x) / x
+        dark = weights.new_zeros(*weights.shape[:-1], 2 * bins - weights.shape[-1])
+        re, minus_im = torch.cat([weights, dark], dim=-1).reshape(-1, bins, 2, 1).unbind(2)
+        beam = synthesis(re, -minus_im, x, frequencies=range(1, bins + 1), grid=x)
+        return beam.reshape(*weights.shape[:-1], x) / math.sqrt(4 * x)
+
+    def _fringes(self, light: Tensor) -> Tensor:
+        """Return the fringes in the dtype of products; a copy where a gradient will need them after later writes."""
+        fringes = self.fringes.to(self._dtype())
+        return fringes.clone() if light.requires_grad and fringes is self.fringes else fringes
 
     # ----------------------------------------------------------------------- parts
 
     def _dtype(self) -> torch.dtype:
         return torch.float64 if self.fringes.dtype == torch.float64 else torch.float32
 
+    @property
+    def _gain(self) -> Tensor:
+        """1 for each quadrature; 1/2 on carrier X/2, where a pattern and its twin add up."""
+        gain = torch.ones(self.parts * self.capacity, dtype=self._dtype(), device=self.fringes.device)
+        if len(gain) + 1 == self.aperture and self.aperture % 2 == 0:
+            gain[-1] = 0.5
+        return gain
+
     def _split(self, patterns: Tensor) -> Tensor:
         """Return the quadratures (parts, ..., dim) of patterns."""
-        if self.parts == 1:
+        if not self.complex_patterns:
             return patterns[None]
         return torch.stack([patterns.real, patterns.imag if patterns.is_complex() else torch.zeros_like(patterns)])
 
     def _to_storage(self, patterns: Tensor) -> Tensor:
         return patterns if patterns.is_complex() else patterns.to(self.fringes.dtype)
 
-    def _gain(self, like: Tensor) -> Tensor:
-        """Return 1 for each quadrature, 1/2 for carrier X/2, where pattern and twin add up."""
-        q = torch.arange(like.shape[-1], device=like.device)
-        return torch.where(q // 2 + 1 == self.aperture / 2, 0.5, 1.0).to(like.dtype)
+    def _quadratures(self, slots: Tensor) -> Tensor:
+        """Return the places (slots * parts,) of the quadratures: 2 (f - 1) and 2 (f - 1) + 1 belong to carrier f."""
+        return (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()
 
-    def _references(self, slots: Tensor) -> Tensor:
-        """Return the quadratures T of references, (slots * parts, X): cos, then sin, of 2 pi f x / X."""
-        q = (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()
-        x = torch.arange(self.aperture, device=slots.device)
-        turn = torch.linspace(0.0, 2.0 * math.pi, self.aperture + 1, dtype=torch.float64)[:-1].to(slots.device)
-        waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(self._dtype())
+    def _references(self, quadratures: Tensor) -> Tensor:
+        """Return the waves T (quadratures, X): cos, then sin, of 2 pi f x / X."""
+        device = quadratures.device
+        turn = 2.0 * math.pi / self.aperture * torch.arange(self.aperture, dtype=torch.float64)
+        waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(device, self._dtype())
         # The angle is reduced modulo a turn in integers: exact at any aperture.
-        return waves[(q // 2 + 1)[:, None] * x % self.aperture + (q % 2 * self.aperture)[:, None]]
+        angle = (quadratures // 2 + 1)[:, None] * torch.arange(self.aperture, device=device) % self.aperture
+        return waves[angle + (quadratures % 2 * self.aperture)[:, None]]
 
     def _read(self, slots: Tensor) -> Tensor:
         """Return the patterns (m, dim) on the carriers of slots."""
-        waves = self._references(slots)
-        q = (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()
-        gain = torch.where(q // 2 + 1 == self.aperture / 2, 0.5, 1.0).to(waves.dtype) / self.aperture
+        quadratures = self._quadratures(slots)
+        waves = self._references(quadratures)
         with torch.autocast(self.fringes.device.type, enabled=False):
-            read = gain[:, None] * (waves @ self.fringes.to(waves.dtype).T)
-        return read if self.parts == 1 else torch.complex(read[0::2], read[1::2])
+            read = waves @ self.fringes.to(waves.dtype).T * (self._gain[quadratures, None] / self.aperture)
+        return torch.complex(read[0::2], read[1::2]) if self.complex_patterns else read
 
     def _record(self, slots: Tensor, patterns: Tensor | None) -> None:
         """Expose the hologram to patterns (m, dim) on the carriers of slots; None leaves the carriers dark.
 
         What a carrier held before, its pattern or the rounding of others' exposures, is taken out in the same step.
         """
-        change = 0.0 if patterns is None else patterns
-        level = 0.0 if patterns is None else (patterns.abs().square() + 1.0).sum(dim=0)
+        patterns = torch.zeros((), device=slots.device) if patterns is None else patterns
+        power, change = patterns.abs().square(), patterns
+        level = (power + 1.0).sum(dim=0) if patterns.dim() else power
         if len(self):
             before = self._read(slots)
-            held = (self.slot_age[slots] > 0)[:, None]
-            level = level - (held * (before.abs().square() + 1.0)).sum(dim=0)
+            lit = (self.slot_age[slots] > 0)[:, None]
+            level = level - (lit * (before.abs().square() + 1.0)).sum(dim=0)
             change = change - before
         change = self._split(change).transpose(0, 1).reshape(-1, self.dim)
+        waves = self._references(self._quadratures(slots))
         with torch.autocast(self.fringes.device.type, enabled=False):
-            new = torch.addmm(self.fringes.to(change.dtype), change.T, self._references(slots), alpha=2.0)
-        # A new tensor, not a change in place: a reading made before may still wait for its gradient.
-        self.fringes = new.to(self.fringes.dtype)
+            if self.fringes.dtype == waves.dtype:
+                self.fringes.addmm_(change.T, waves, alpha=2.0)
+            else:
+                self.fringes.copy_(torch.addmm(self.fringes.to(waves.dtype), change.T, waves, alpha=2.0))
         self.background += level.to(self.background.dtype)
-        self.energy[slots] = 0.0 if patterns is None else patterns.abs().square().sum(dim=1).to(self.energy.dtype)
+        self.energy[slots] = power.sum(dim=-1).to(self.energy.dtype)
 
     def _patterns(self, pattern, name: str) -> tuple[Tensor, bool]:
         """Return patterns as (m, dim) in the dtype of products, and whether one alone was given."""

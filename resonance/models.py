@@ -1,6 +1,6 @@
 """The models of the family, from the layers: sequence to sequence, and forecasting.
 
-ResonanceNet             projection -> resonance layers -> projection
+ResonanceNet             projection -> resonance layers -> what the memory recalls, if asked -> projection
 ResonanceTimeSeriesNet   the past's kept band -> polar weights and a low-rank interference -> the future's band
 """
 
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .layers import ResonanceLayer, length_mask
+from .memory import HolographicMemory
 from .polar import PolarWeight, complex_matmul
+from .recollection import Recollection
 from .spectral import analysis, check_sequences, synthesis
 
 
@@ -19,10 +22,19 @@ class ResonanceNet(nn.Module):
 
     (batch, n, input_dim) -> (batch, n, output_dim); output_dim is input_dim unless given.  Every n that gives a band
     of at least num_frequencies is accepted; `window` fixes the grid, as in `BandMixing`.
-    Raises ValueError for a wrong shape or a band too short, NotImplementedError where the holographic memory is
-    asked for: this version has none, and `holographic_capacity` is only checked and kept.
-    Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections.  No attention, no
-    product of two tokens, no key-value cache.
+
+    `holographic_memory` holds `holographic_capacity` real patterns of input_dim (0: there is none).  The summary of a
+    sequence is the mean of its tokens, s.  With use_memory each summary is a cue: what the memory recalls of it, r (see
+    `Recollection`), enters after the layers as one more token would, h + gate * (W_in r) at every position, with a gate
+    for each hidden channel that starts at 0.  With store_to_memory each summary is written, as a constant without
+    gradient; when the memory is full the oldest patterns give way.  With both, all of a batch is read before any of it
+    is written.  Reading compares a summary with stored patterns, never a token with a token; without the two arguments
+    the memory is neither read nor changed.
+    The memory is state that outlives a call, in the state dict.  `lengths` bound the mean as they bound the layers.
+
+    Raises ValueError for a wrong shape, a band too short, a memory asked for where there is none.
+    Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections; hidden + 2 for reading
+    a memory.  No attention between tokens, no product of two tokens, no key-value cache.
     """
 
     def __init__(
@@ -49,6 +61,11 @@ class ResonanceNet(nn.Module):
             ResonanceLayer(hidden_dim, num_frequencies, engine=engine, dropout=dropout, window=window)
             for _ in range(num_layers)
         )
+        self.holographic_memory = None
+        if holographic_capacity > 0:
+            self.holographic_memory = HolographicMemory(input_dim, holographic_capacity)
+            self.recollection = Recollection()
+            self.memory_gate = nn.Parameter(torch.zeros(hidden_dim))
         self.norm = nn.LayerNorm(hidden_dim)
         self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
 
@@ -61,18 +78,35 @@ class ResonanceNet(nn.Module):
         store_to_memory: bool = False,
     ) -> Tensor:
         """Return (batch, n, output_dim) for x of (batch, n, input_dim); `lengths` as in `ResonanceLayer`."""
-        if use_memory or store_to_memory:
-            raise NotImplementedError(
-                "the holographic memory is not part of this version: call the model with use_memory=False and "
-                "store_to_memory=False"
-            )
+        if (use_memory or store_to_memory) and self.holographic_memory is None:
+            raise ValueError("this model has no memory (holographic_capacity=0): it can neither use nor store")
         check_sequences(x, self.input_dim)
         if lengths is not None:
             x = x.masked_fill(~length_mask(x, lengths), 0.0)
         h = self.input_projection(x)
         for layer in self.layers:
             h = layer(h, lengths)
+        if use_memory or store_to_memory:
+            summary = self.summary(x, lengths)
+        if use_memory:
+            h = h + self.recall(summary)[:, None]
+        if store_to_memory:
+            self.holographic_memory.encode(summary, overwrite="oldest")
         return self.output_projection(self.norm(h))
+
+    def summary(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what a sequence is stored as, and asked for by: the mean of its tokens, (batch, input_dim).
+
+        Beyond `lengths` x must be 0.
+        """
+        if lengths is None:
+            return x.mean(dim=1)
+        return x.sum(dim=1) / torch.as_tensor(lengths, device=x.device, dtype=x.dtype)[:, None]
+
+    def recall(self, cue: Tensor) -> Tensor:
+        """Return what the memory adds to every position, gate * (W_in r), (batch, hidden_dim), for cues."""
+        recalled = self.recollection(self.holographic_memory, cue)
+        return self.memory_gate * F.linear(recalled, self.input_projection.weight)
 
 
 class ResonanceTimeSeriesNet(nn.Module):

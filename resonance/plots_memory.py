@@ -91,7 +91,7 @@ def noise(noises: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
     figure, (left, right) = panels(2, 2.8)
     cases = noises.groupby(["dim", "n"])
     for ((dim, n), group), colour, marker in zip(cases, PALETTE, "osD^v<>p", strict=False):
-        left.plot(group.groupby("snr")["law"].mean(), color=colour, lw=1)
+        left.plot(group.groupby("snr")["theory"].mean(), color=colour, lw=1)
         _line(left, group, "snr", "error", marker=marker, colour=colour, label=f"$D$ = {dim}, $N$ = {n}")
     left.set(xscale="log", yscale="log", xlabel="SNR of the fringes", ylabel="relative error")
     left.set(title=r"noise: $\sqrt{2N/(D\,\mathrm{SNR})}$ (lines)")
@@ -119,7 +119,7 @@ def capacity(information: pd.DataFrame, noises: pd.DataFrame) -> Figure:
     left.set_xscale("log", base=2)
     left.legend(loc="upper left", fontsize=6.5)
     one = noises[noises["dim"] == noises["dim"].max()]
-    one = one.assign(share=one["shared"] / one["capacity"], load=one["n"] / ((one["dim"] - 1) // 2))
+    one = one.assign(share=one["shared"] / one["capacity"])
     x = np.linspace(0.02, 1, 100)
     for (snr, group), colour, marker in zip(one.groupby("snr"), PALETTE, "osD^v", strict=False):
         right.plot(x, x * np.log2(1 + snr / x) / np.log2(1 + snr), color=colour, lw=1)

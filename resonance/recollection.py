@@ -1,0 +1,43 @@
+"""How a model reads its holographic memory: a cue lights it, the answer is sharpened, and lights it again."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .memory import HolographicMemory
+
+
+class Recollection(nn.Module):
+    """Read from a memory what a cue c reminds of: r = sum_i a_i P_i, in two passes of light.
+
+        a = softmax over (tau; cos(c, P_1), ..., cos(c, P_N)), each times beta; tau's share recalls nothing
+
+    The first pass illuminates the hologram with the cue and finds its inner products on the carriers, the second with
+    the references weighted by a.  This is a step of a modern Hopfield network (Ramsauer et al. 2021), an attention of
+    the cue over stored patterns; no token is compared with another.  An empty memory recalls exactly 0, and so, nearly,
+    does a cue whose cosine with every pattern stays below tau.
+    cue: (batch, dim) -> (batch, dim), differentiable in the cue, in beta (kept as its logarithm) and in tau.
+    Parameters: 2.  Cost: as `HolographicMemory.correlate` and `superpose`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(16.0)))  # log beta
+        self.threshold = nn.Parameter(torch.tensor(0.5))  # tau: below the cosine of a pattern with one half of it
+
+    def forward(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
+        """Return what is recalled, (batch, dim), for cues (batch, dim)."""
+        return memory.superpose(self.weights(memory, cue)).to(cue.dtype)
+
+    def weights(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
+        """Return a, (batch, capacity): not negative, 0 on free carriers, at most 1 in sum."""
+        free = memory.slot_age == 0
+        inner = memory.correlate(cue)
+        size = cue.to(inner.dtype).norm(dim=-1, keepdim=True) * memory.energy.to(inner.dtype).sqrt()
+        cosine = (inner / size.clamp_min(torch.finfo(inner.dtype).tiny)).masked_fill(free, -math.inf)
+        silent = self.threshold.to(inner.dtype).expand(len(cosine), 1)
+        return F.softmax(self.log_sharpness.to(inner.dtype).exp() * torch.cat([silent, cosine], dim=1), dim=1)[:, 1:]
