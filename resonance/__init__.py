@@ -8,7 +8,7 @@ Read the files in this order:
     polar           polar weights and interference
     layers          BandMixing, ResonanceLayer
     selection       which frequencies to keep: learned, or by energy
-    memory          HolographicMemory: patterns recorded as intensities, read back by reference
+    keys, memory    HolographicMemory: patterns recorded as intensities, read back by reference
     recollection    how a model reads its memory
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming

@@ -42,8 +42,8 @@ class Facts(NamedTuple):
     value: Tensor  # (facts,) in 0 .. VALUES - 1
 
 
-def draw_facts(count: int, generator: torch.Generator, *, noise: float = 0.1) -> Facts:
-    """Draw facts; `noise` is the size of the noise in a question over that of its key."""
+def draw_facts(count: int, generator: torch.Generator, *, noise: float = 0.5) -> Facts:
+    """Draw facts; `noise` is the norm of the noise in a question's mean over that of its key."""
     if count < 1:
         raise ValueError(f"expected at least one fact, got {count}")
     key = F.normalize(torch.randn(count, KEY_DIM, generator=generator), dim=1)
@@ -53,7 +53,7 @@ def draw_facts(count: int, generator: torch.Generator, *, noise: float = 0.1) ->
     told = torch.zeros(count, TOKENS, KEY_DIM + VALUES)
     told[fact, first, :KEY_DIM] = key
     told[fact, half + second, KEY_DIM:] = F.one_hot(value, VALUES).float()
-    asked = noise * (TOKENS / (KEY_DIM + VALUES)) ** 0.5 * torch.randn(told.shape, generator=generator)
+    asked = noise * (told[0].numel()) ** -0.5 * torch.randn(told.shape, generator=generator)
     asked[fact, third, :KEY_DIM] += key
     return Facts(told, asked, value)
 

@@ -19,15 +19,12 @@ reals, and one of them is taken by the background.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .keys import KeyIndex
 from .spectral import analysis, synthesis
-
-LAST_KEY = 2**63 - 2  # one below the largest int64: the next key must have room
 
 
 def capacity_of(aperture: int, *, complex_patterns: bool = False) -> int:
@@ -46,8 +43,9 @@ class HolographicMemory(nn.Module):
 
     State: `fringes` (dim, X) and `background` (dim,), whose sum is H: kept apart, a float32 sum of many exposures
     rounds like the fringes, the root of the number of patterns times smaller than H.  `energy` (capacity,), |P_i|^2;
-    which carrier holds which key, and since when, as int64 buffers.  All of it is in the state dict and follows device
-    and dtype; phases are computed in float64 whatever the storage, products in float32 or float64.
+    `index`, which carrier holds which key and since when.  All of it is in the state dict and follows device and dtype;
+    phases are computed in float64 whatever the storage, products in float32 or float64.  Relative errors are those of
+    patterns of one size: a faint pattern among loud ones reads as well as they do in absolute terms.
     Raises ValueError when `capacity` patterns do not fit the aperture: their twins would overlap.
     Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).
     """
@@ -69,9 +67,7 @@ class HolographicMemory(nn.Module):
         self.register_buffer("fringes", torch.zeros(dim, aperture))
         self.register_buffer("background", torch.zeros(dim))
         self.register_buffer("energy", torch.zeros(capacity))
-        self.register_buffer("slot_key", torch.zeros(capacity, dtype=torch.int64))
-        self.register_buffer("slot_age", torch.zeros(capacity, dtype=torch.int64))  # the number of its write; 0 is free
-        self.register_buffer("counters", torch.zeros(2, dtype=torch.int64))  # writes so far, next key
+        self.index = KeyIndex(capacity)
 
     # ----------------------------------------------------------------------- verbs
 
@@ -84,32 +80,13 @@ class HolographicMemory(nn.Module):
         Raises ValueError for a wrong shape, entries that are not finite, keys in use; TypeError for a complex pattern
         in a real memory; RuntimeError, naming the capacity, when the memory is full.
         """
-        if overwrite not in (None, "oldest"):
-            raise ValueError(f"expected overwrite=None or 'oldest', got {overwrite!r}")
         patterns, single = self._patterns(pattern, "pattern")
-        held = self._held()
-        keys = self._new_keys(key, len(patterns), single, held)
-        given = keys
-        if len(held) + len(keys) > self.capacity:
-            if overwrite is None:
-                raise RuntimeError(
-                    f"the memory is full: it holds {len(held)} of capacity {self.capacity} patterns and was given "
-                    f"{len(keys)} more; forget some, or encode(..., overwrite='oldest')"
-                )
-            patterns, keys = patterns[-self.capacity :], keys[-self.capacity :]
-            for old in list(held)[: len(held) + len(keys) - self.capacity]:
-                del held[old]
-        taken = set(held.values())
-        slots = [slot for slot in range(self.capacity) if slot not in taken][: len(keys)]
-        where = torch.tensor(slots, device=self.fringes.device)
-        self._record(where, patterns)
-        writes = self.counters[0] + len(given)
-        last = torch.arange(1 - len(keys), 1, device=where.device)
-        self.slot_key[where] = torch.tensor(keys, device=where.device)
-        self.slot_age[where] = writes + last
-        self.counters[0] = writes
-        self.counters[1] = max(int(self.counters[1]), max(given) + 1)
-        return given[0] if single else given
+        keys = self.index.choose(key, len(patterns), single)
+        room = len(keys) if overwrite is None else min(len(keys), self.capacity)
+        slots = self.index.room(room, overwrite)
+        self._record(slots, patterns[-len(slots) :])
+        self.index.assign(slots, keys)
+        return keys[0] if single else keys
 
     @torch.no_grad()
     def reconstruct(self, key=None) -> Tensor:
@@ -117,9 +94,7 @@ class HolographicMemory(nn.Module):
 
         Raises KeyError for a key that is not held, LookupError when the memory is empty.
         """
-        if key is None:
-            key = self._last()
-        slots, single = self._slots(key)
+        slots, single = self.index.find(key)
         patterns = self._to_storage(self._read(slots))
         return patterns[0] if single else patterns
 
@@ -129,17 +104,17 @@ class HolographicMemory(nn.Module):
 
         Raises KeyError for a key that is not held; nothing is then forgotten.
         """
-        slots = self._slots(key)[0].unique()
+        slots = self.index.find(key)[0].unique()
         if len(slots) == len(self):
             self.clear()  # to the last bit
             return
         self._record(slots, None)
-        self.slot_age[slots] = 0
+        self.index.age[slots] = 0
 
     @torch.no_grad()
     def clear(self) -> None:
         """Forget everything; keys go on where they were."""
-        for buffer in (self.fringes, self.background, self.energy, self.slot_age):
+        for buffer in (self.fringes, self.background, self.energy, self.index.age):
             buffer.zero_()
 
     @torch.no_grad()
@@ -154,7 +129,7 @@ class HolographicMemory(nn.Module):
         """
         if len(self) == 0:
             raise LookupError("the memory is empty: there is nothing to recall")
-        energy = self.energy.to(self._dtype())
+        energy = self.energy.to(self.dtype)
         if known is not None:
             known = torch.as_tensor(known, dtype=torch.bool, device=self.fringes.device)
             cue = torch.as_tensor(cue, device=self.fringes.device)
@@ -168,19 +143,19 @@ class HolographicMemory(nn.Module):
             energy = known.to(energy.dtype) @ everything.abs().square().T
         cues, single = self._patterns(cue, "cue")
         distance = energy - 2.0 * self.correlate(cues)
-        nearest = distance.masked_fill(self.slot_age == 0, math.inf).argmin(dim=-1)
-        keys, patterns = self.slot_key[nearest].tolist(), self._to_storage(self._read(nearest))
+        nearest = distance.masked_fill(self.index.age == 0, math.inf).argmin(dim=-1)
+        keys, patterns = self.index.key[nearest].tolist(), self._to_storage(self._read(nearest))
         return (keys[0], patterns[0]) if single else (keys, patterns)
 
     def keys(self) -> list[int]:
         """Return the keys held, oldest first."""
-        return list(self._held())
+        return list(self.index.held())
 
     def __len__(self) -> int:
-        return int((self.slot_age > 0).sum())
+        return len(self.index)
 
     def __contains__(self, key) -> bool:
-        return key in self._held()
+        return key in self.index.held()
 
     def capacity_bits(self, snr: float) -> float:
         """Return what the hologram can hold in bits, (X dim / 2) log2(1 + SNR) with SNR a ratio of powers."""
@@ -212,8 +187,10 @@ class HolographicMemory(nn.Module):
         The cue illuminates the hologram and the far field is looked at on the carriers; free ones are dark.
         Linear in the cue, and differentiable.  Cost: dim X multiply-adds and one transform of X a cue.
         """
+        if cue.shape[-1:] != (self.dim,):
+            raise ValueError(f"expected cues (..., {self.dim}), got {tuple(cue.shape)}")
         with torch.autocast(self.fringes.device.type, enabled=False):
-            field = self._split(cue).to(self._dtype()) @ self._fringes(cue)  # (parts, ..., X)
+            field = self._split(cue).to(self.dtype) @ self._fringes(cue)  # (parts, ..., X)
             re, im = analysis(field.reshape(-1, self.aperture, 1), self.aperture // 2 + 1, grid=self.aperture)
             quadratures = torch.cat([re, -im], dim=-1)[:, 1:].flatten(1) / math.sqrt(self.aperture)
             carriers = quadratures[:, : self.parts * self.capacity] * self._gain
@@ -226,9 +203,11 @@ class HolographicMemory(nn.Module):
         The hologram is illuminated by the weighted sum of its references.  Linear in the weights, differentiable.
         Cost: as `correlate`.
         """
+        if weights.shape[-1:] != (self.capacity,):
+            raise ValueError(f"expected weights (..., {self.capacity}), one a carrier, got {tuple(weights.shape)}")
         with torch.autocast(self.fringes.device.type, enabled=False):
-            alone = torch.eye(self.parts, dtype=self._dtype(), device=weights.device)
-            weights = weights.to(self._dtype())[..., None]
+            alone = torch.eye(self.parts, dtype=self.dtype, device=weights.device)
+            weights = weights.to(self.dtype)[..., None]
             beams = torch.stack([self._beam((weights * part).flatten(-2)) for part in alone])
             parts = beams @ self._fringes(weights).T
             return torch.complex(parts[0], parts[1]) if self.complex_patterns else parts[0]
@@ -243,18 +222,20 @@ class HolographicMemory(nn.Module):
 
     def _fringes(self, light: Tensor) -> Tensor:
         """Return the fringes in the dtype of products; a copy where a gradient will need them after later writes."""
-        fringes = self.fringes.to(self._dtype())
+        fringes = self.fringes.to(self.dtype)
         return fringes.clone() if light.requires_grad and fringes is self.fringes else fringes
 
     # ----------------------------------------------------------------------- parts
 
-    def _dtype(self) -> torch.dtype:
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of products: float64 where the storage is, else float32."""
         return torch.float64 if self.fringes.dtype == torch.float64 else torch.float32
 
     @property
     def _gain(self) -> Tensor:
         """1 for each quadrature; 1/2 on carrier X/2, where a pattern and its twin add up."""
-        gain = torch.ones(self.parts * self.capacity, dtype=self._dtype(), device=self.fringes.device)
+        gain = torch.ones(self.parts * self.capacity, dtype=self.dtype, device=self.fringes.device)
         if len(gain) + 1 == self.aperture and self.aperture % 2 == 0:
             gain[-1] = 0.5
         return gain
@@ -276,7 +257,7 @@ class HolographicMemory(nn.Module):
         """Return the waves T (quadratures, X): cos, then sin, of 2 pi f x / X."""
         device = quadratures.device
         turn = 2.0 * math.pi / self.aperture * torch.arange(self.aperture, dtype=torch.float64)
-        waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(device, self._dtype())
+        waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(device, self.dtype)
         # The angle is reduced modulo a turn in integers: exact at any aperture.
         angle = (quadratures // 2 + 1)[:, None] * torch.arange(self.aperture, device=device) % self.aperture
         return waves[angle + (quadratures % 2 * self.aperture)[:, None]]
@@ -299,7 +280,7 @@ class HolographicMemory(nn.Module):
         level = (power + 1.0).sum(dim=0) if patterns.dim() else power
         if len(self):
             before = self._read(slots)
-            lit = (self.slot_age[slots] > 0)[:, None]
+            lit = (self.index.age[slots] > 0)[:, None]
             level = level - (lit * (before.abs().square() + 1.0)).sum(dim=0)
             change = change - before
         change = self._split(change).transpose(0, 1).reshape(-1, self.dim)
@@ -319,56 +300,11 @@ class HolographicMemory(nn.Module):
             raise ValueError(f"expected a {name} ({self.dim},) or a batch (m, {self.dim}), got {tuple(pattern.shape)}")
         if pattern.is_complex() and not self.complex_patterns:
             raise TypeError(f"expected a real {name}, got {pattern.dtype}: set complex_patterns=True for complex ones")
-        if not torch.isfinite(pattern).all():
-            raise ValueError(f"expected a finite {name}, got NaN or infinity")
-        dtype = self._dtype()
-        dtype = dtype.to_complex() if self.complex_patterns else dtype
-        return pattern.to(dtype).reshape(-1, self.dim), pattern.dim() == 1
-
-    def _held(self) -> dict[int, int]:
-        """Return the slot of each key held, oldest first."""
-        ages, keys = self.slot_age.tolist(), self.slot_key.tolist()
-        return {keys[slot]: slot for slot in sorted(range(self.capacity), key=ages.__getitem__) if ages[slot]}
-
-    def _last(self) -> int:
-        if len(self) == 0:
-            raise LookupError("the memory is empty: there is nothing to reconstruct")
-        return int(self.slot_key[self.slot_age.argmax()])
-
-    def _slots(self, key) -> tuple[Tensor, bool]:
-        keys, single = _as_keys(key)
-        held = self._held()
-        missing = [k for k in keys if k not in held]
-        if missing:
-            raise KeyError(f"no pattern has key {missing[0]}; {len(held)} are held, see keys()")
-        return torch.tensor([held[k] for k in keys], dtype=torch.int64, device=self.fringes.device), single
-
-    def _new_keys(self, key, count: int, single: bool, held: dict[int, int]) -> list[int]:
-        if key is None:
-            first = int(self.counters[1])
-            keys = list(range(first, first + count))
-        else:
-            keys, alone = _as_keys(key)
-            if alone != single or len(keys) != count:
-                raise ValueError(f"expected {'one key' if single else f'{count} keys, one a pattern'}, got {key!r}")
-        if min(keys) < 0 or max(keys) > LAST_KEY:
-            raise ValueError(f"keys are whole numbers in 0..{LAST_KEY}, got {min(keys)}..{max(keys)}")
-        twice = [k for k in keys if k in held]
-        if twice or len(set(keys)) < count:
-            raise ValueError(f"key {twice[0]} is in use: forget it first" if twice else f"a key stands twice in {keys}")
-        return keys
+        patterns = pattern.to(self.dtype.to_complex() if self.complex_patterns else self.dtype).reshape(-1, self.dim)
+        if not torch.isfinite(patterns).all():
+            raise ValueError(f"expected a finite {name}, got NaN, infinity or what overflows {patterns.dtype}")
+        return patterns, pattern.dim() == 1
 
     def extra_repr(self) -> str:
         kind = "complex" if self.complex_patterns else "real"
         return f"dim={self.dim}, capacity={self.capacity} {kind} patterns, aperture={self.aperture}"
-
-
-def _as_keys(key) -> tuple[list[int], bool]:
-    """Return keys as a list of ints, and whether one alone was given."""
-    if isinstance(key, Tensor | np.ndarray):
-        key = key.tolist()
-    single = not isinstance(key, Sequence) or isinstance(key, str)
-    keys = [key] if single else list(key)
-    if not keys or any(isinstance(k, bool) or not isinstance(k, int | np.integer) for k in keys):
-        raise TypeError(f"keys are whole numbers, one or a non-empty sequence, got {key!r}")
-    return [int(k) for k in keys], single

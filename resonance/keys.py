@@ -1,0 +1,105 @@
+"""Which slot of a memory holds which key, and since when: whole numbers, in buffers that are saved with the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+LAST_KEY = 2**63 - 2  # one below the largest int64: the next key must have room
+
+
+class KeyIndex(nn.Module):
+    """Keys of the patterns in `capacity` slots, oldest first; keys are whole numbers in 0 .. LAST_KEY.
+
+    State, all int64: `key` and `age` (capacity,), age the number of the write, 0 in a free slot; `counters` (2,),
+    writes so far and the next key.
+    """
+
+    def __init__(self, capacity: int):
+        super().__init__()
+        self.capacity = capacity
+        self.register_buffer("key", torch.zeros(capacity, dtype=torch.int64))
+        self.register_buffer("age", torch.zeros(capacity, dtype=torch.int64))
+        self.register_buffer("counters", torch.zeros(2, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        return int((self.age > 0).sum())
+
+    def held(self) -> dict[int, int]:
+        """Return the slot of each key held, oldest first."""
+        ages, keys = self.age.tolist(), self.key.tolist()
+        return {keys[slot]: slot for slot in sorted(range(self.capacity), key=ages.__getitem__) if ages[slot]}
+
+    def find(self, key=None) -> tuple[Tensor, bool]:
+        """Return the slots (m,) of a key or of a sequence of m, and whether one alone was given; None is the last.
+
+        Raises KeyError for a key that is not held, LookupError for the last of none.
+        """
+        if key is None:
+            if len(self) == 0:
+                raise LookupError("the memory is empty: there is nothing to reconstruct")
+            return self.age.argmax()[None], True
+        keys, single = as_keys(key)
+        held = self.held()
+        missing = [k for k in keys if k not in held]
+        if missing:
+            raise KeyError(f"no pattern has key {missing[0]}; {len(held)} are held, see keys()")
+        return torch.tensor([held[k] for k in keys], dtype=torch.int64, device=self.key.device), single
+
+    def choose(self, key, count: int, single: bool) -> list[int]:
+        """Return the keys of `count` new patterns: those given, or the next free ones.
+
+        Raises ValueError for keys out of range, in use or given twice, and when there is not one a pattern.
+        """
+        held = self.held()
+        if key is None:
+            first = int(self.counters[1])
+            keys = list(range(first, first + count))
+        else:
+            keys, alone = as_keys(key)
+            if alone != single or len(keys) != count:
+                raise ValueError(f"expected {'one key' if single else f'{count} keys, one a pattern'}, got {key!r}")
+        if min(keys) < 0 or max(keys) > LAST_KEY:
+            raise ValueError(f"keys are whole numbers in 0..{LAST_KEY}, got {min(keys)}..{max(keys)}")
+        twice = [k for k in keys if k in held]
+        if twice or len(set(keys)) < count:
+            raise ValueError(f"key {twice[0]} is in use: forget it first" if twice else f"a key stands twice in {keys}")
+        return keys
+
+    def room(self, count: int, overwrite: str | None) -> Tensor:
+        """Return slots for `count` <= capacity new patterns: free ones, then with overwrite="oldest" the oldest.
+
+        Raises RuntimeError, naming the capacity, when there is no room; ValueError for another word.
+        """
+        if overwrite not in (None, "oldest"):
+            raise ValueError(f"expected overwrite=None or 'oldest', got {overwrite!r}")
+        in_turn = self.age.argsort(stable=True)  # free slots have age 0
+        free = self.capacity - len(self)
+        if count > free and overwrite is None:
+            raise RuntimeError(
+                f"the memory is full: it holds {self.capacity - free} of capacity {self.capacity} patterns and was "
+                f"given {count} more; forget some, or encode(..., overwrite='oldest')"
+            )
+        return in_turn[:count]
+
+    def assign(self, slots: Tensor, keys: list[int]) -> None:
+        """Let slots hold the last of these keys, written in this order; the rest had no room."""
+        order = torch.arange(len(keys) - len(slots), len(keys), device=slots.device)
+        self.key[slots] = torch.tensor(keys[-len(slots) :], device=slots.device)
+        self.age[slots] = self.counters[0] + 1 + order
+        self.counters[0] += len(keys)
+        self.counters[1] = max(int(self.counters[1]), max(keys) + 1)
+
+
+def as_keys(key) -> tuple[list[int], bool]:
+    """Return keys as a list of ints, and whether one alone was given; raise TypeError for what is no key."""
+    if isinstance(key, Tensor | np.ndarray):
+        key = key.tolist()
+    single = not isinstance(key, Sequence) or isinstance(key, str)
+    keys = [key] if single else list(key)
+    if any(isinstance(k, bool) or not isinstance(k, int | np.integer) for k in keys):
+        raise TypeError(f"keys are whole numbers, one or a sequence, got {key!r}")
+    return [int(k) for k in keys], single
