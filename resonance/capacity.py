@@ -37,6 +37,16 @@ from .memory import HolographicMemory, capacity_of
 PRINTED = pd.DataFrame(
     {"dim": [512, 1024, 2048], "n": [250, 500, 1000], "error": [0.042, 0.038, 0.051], "bits": [4096, 16384, 65536]}
 )
+SCHEMES = {  # of storing patterns, and the key of each in the ledger
+    "one FHRR trace": "fhrr",
+    "random references, matched": "matched",
+    "random references, pseudo-inverse": "pseudoinverse",
+    "DFT references": "dft",
+    "DCT references, real": "dct",
+    "four frames, DFT references": "frames",
+    "intensity, carriers": "intensity",
+    "HolographicMemory, real": "memory",
+}
 
 
 def generator_of(seed: int) -> torch.Generator:
@@ -215,6 +225,15 @@ def lookalikes(references: Pair, *, seed: int) -> tuple[Tensor, Tensor]:
         t = 0.3 / v.square().sum()
         p, q = t * v, (-1 / v.square().sum() - t) * v
     return torch.complex(p[:n], p[n:]), torch.complex(q[:n], q[n:])
+
+
+def lookalikes_error(dim: int, n: int, *, seed: int) -> dict[str, float]:
+    """Return how far `lookalikes` on carriers 1 .. n of `dim` pixels are apart, and their holograms: relative norms."""
+    references = plane_waves(range(1, n + 1), dim, torch.float64)
+    p, q = lookalikes(references, seed=seed)
+    medium = IntensityHologram(references)
+    h, g = (medium.record((x.real[:, None], x.imag[:, None])) for x in (p, q))
+    return {"patterns": ((p - q).norm() / p.norm()).item(), "holograms": ((h - g).norm() / h.norm()).item()}
 
 
 # --------------------------------------------------------------------------- noise and quantisation

@@ -10,6 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from .capacity import PRINTED
 from .plots import GREY, PALETTE, WIDTH, panels, student_interval, use_style
+from .statistics import mean_interval
 
 BAND = {"alpha": 0.18, "lw": 0}
 
@@ -31,8 +32,8 @@ def illumination(points: pd.DataFrame) -> Figure:
     for axes, column, colour in ((left, "printed", PALETTE[3]), (right, "carrier", PALETTE[2])):
         axes.plot(points["pattern"], points[column], "o", ms=3, color=colour, alpha=0.6, mew=0)
         limit = 1.1 * points["pattern"].abs().max()
-        axes.plot([-limit, limit], [-limit, limit], color=GREY, lw=0.9, ls="--", zorder=0)
-        axes.annotate("exact", (limit, limit), ha="right", va="top", xytext=(-14, 0), textcoords="offset points")
+        axes.plot([-limit, limit], [-limit, limit], color=GREY, lw=0.9, ls="--", label="exact")
+        axes.legend(loc="upper left")
         axes.set(xlabel=r"pattern, $\mathrm{Re}\,P$")
     left.set(ylabel="reading", title=r"printed: $HR$, pixel by pixel")
     right.set(title=r"a carrier: $\frac{1}{D}\sum_x H\,e^{2\pi i f x/D}$")
@@ -64,7 +65,7 @@ def printed_table(schemes: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
         )
     axes.set(xscale="log", yscale="log", xlim=(0.01, 400), ylim=(1e-7, 100))
     axes.set(xlabel="bits stored for each real number of the patterns", ylabel="relative error")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="32-bit reals unless said")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="32-bit reals unless said", title_fontsize=7.5)
     return figure
 
 
@@ -72,7 +73,7 @@ def limit(loads: pd.DataFrame) -> Figure:
     """Error against load, patterns over (D-1)/2, at several noise levels; lines are theory, twins overlap past 1."""
     figure, (axes,) = panels(1, 2.8)
     for (snr, group), colour, marker in zip(loads.groupby("snr", sort=False), PALETTE, "osD^", strict=False):
-        label = "no noise" if np.isinf(snr) else f"SNR {snr:g}"
+        label = "no noise" if np.isinf(snr) else f"SNR $10^{{{np.log10(snr):g}}}$"
         theory = group.groupby("load")["theory"].mean()
         axes.plot(theory.where(theory > 0), color=colour, lw=1)
         _line(axes, group, "load", "error", marker=marker, colour=colour, label=label)
@@ -164,4 +165,22 @@ def album(pixels: pd.DataFrame, errors: pd.DataFrame) -> Figure:
         axis.imshow(pixels[row["panel"]].to_numpy().reshape(size, size), cmap="gray", vmin=0, vmax=255)
         error = f"error {row['error']:.2g}" if row["error"] > 0 else "the original"
         axis.set_title(f"{row['panel']}\n{error}", fontsize=7)
+    return figure
+
+
+def facts(answers: pd.DataFrame) -> Figure:
+    """Share of facts answered rightly under each condition: every seed, and the mean with its Student interval."""
+    figure, (axes,) = panels(1, 2.2)
+    order = list(dict.fromkeys(answers["condition"]))
+    for row, condition in enumerate(order):
+        group = answers[answers["condition"] == condition].assign(row=row)
+        colour = PALETTE[0] if condition in ("with memory", "reloaded") else PALETTE[7]
+        axes.plot(group["accuracy"], group["row"], "o", ms=3.5, color=colour, alpha=0.6, mew=0)
+        mean, low, high = mean_interval(group["accuracy"])
+        axes.plot([low, high], [row, row], color="k", lw=1.2)
+        axes.plot(mean, row, "|", color="k", ms=9)
+    axes.axvline(answers["chance"].iloc[0], color=GREY, lw=0.9, ls="--")
+    axes.annotate("chance", (answers["chance"].iloc[0], -0.45), xytext=(4, 0), textcoords="offset points", color=GREY)
+    axes.set_yticks(range(len(order)), order)
+    axes.set(xlabel="share of facts answered rightly", xlim=(-0.02, 1.05), ylim=(len(order) - 0.5, -0.7))
     return figure

@@ -11,6 +11,7 @@ import re
 import pandas as pd
 
 from .benchmark import AIMS
+from .capacity import PRINTED, SCHEMES
 from .paths import PAPER
 from .runner import is_current
 
@@ -168,6 +169,8 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         tables["speed"] = speed_table(by_key["value"])
     if "context.longest" in by_key.index:
         tables["context"] = context_table(by_key["value"])
+    if "capacity.fhrr.512.error" in by_key.index:
+        tables["capacity"] = capacity_table(by_key["value"])
     if "identification.cartesian_sgd" in by_key.index:
         rows = [
             {
@@ -221,6 +224,25 @@ def context_table(value: pd.Series) -> str:
                 | {"Seconds": number(seconds), "Peak (GB)": number(peak)}
             )
     return to_latex(pd.DataFrame(rows), "@{}llrrr@{}")
+
+
+def capacity_table(value: pd.Series) -> str:
+    """Error and stored reals of every scheme at the printed dimensions, under the printed errors and their bounds."""
+    dims = PRINTED["dim"].tolist()
+    parts = {
+        "Printed": [rf"\printednum{{{error}}}" for error in PRINTED["error"]],
+        "Least error in the printed bits": [number(value[f"capacity.printed.{dim}.best"]) for dim in dims],
+        "Least error in one complex64 trace": [number(value[f"capacity.printed.{dim}.trace"]) for dim in dims],
+    }
+    rows = [
+        {"Scheme": name, **dict(zip(map(str, dims), cells, strict=True)), "Reals": "--"}
+        for name, cells in parts.items()
+    ]
+    for name, key in SCHEMES.items():
+        errors = {str(dim): number(value[f"capacity.{key}.{dim}.error"], 2) for dim in dims}
+        rows.append({"Scheme": escape(name), **errors, "Reals": number(value[f"capacity.{key}.{dims[-1]}.reals"], 8)})
+    heads = {str(dim): rf"$D={dim}$, $N={n}$" for dim, n in zip(dims, PRINTED["n"], strict=True)}
+    return to_latex(pd.DataFrame(rows).rename(columns={**heads, "Reals": f"Reals, $D={dims[-1]}$"}), "@{}lrrrr@{}")
 
 
 def published_table() -> str:
