@@ -16,14 +16,14 @@ BAND = {"alpha": 0.18, "lw": 0}
 
 
 def _line(
-    axes, group: pd.DataFrame, x: str, y: str, *, marker: str, colour, label: str, ls: str = "", **options
+    axes, group: pd.DataFrame, x: str, y: str, *, marker: str, colour, label: str, ms: float = 4, **options
 ) -> None:
     """Draw the mean over seeds of y against x with its Student interval as a bar."""
     means = group.groupby(x)[y]
     low, high = np.array([student_interval(values) for _, values in means]).T
     mean = means.mean()
     bars = np.nan_to_num(np.vstack([mean - low, high - mean]))
-    axes.errorbar(mean.index, mean, bars, marker=marker, ms=4, ls=ls, lw=1.1, color=colour, label=label, **options)
+    axes.errorbar(mean.index, mean, bars, marker=marker, ms=ms, ls="", lw=1.1, color=colour, label=label, **options)
 
 
 def illumination(points: pd.DataFrame) -> Figure:
@@ -90,13 +90,19 @@ def limit(loads: pd.DataFrame) -> Figure:
 def noise(noises: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
     """Error against noise and against bits a pixel; lines are the laws."""
     figure, (left, right) = panels(2, 2.8)
-    cases = noises.groupby(["dim", "n"])
-    for ((dim, n), group), colour, marker in zip(cases, PALETTE, "osD^v<>p", strict=False):
-        left.plot(group.groupby("snr")["theory"].mean(), color=colour, lw=1)
-        _line(left, group, "snr", "error", marker=marker, colour=colour, label=f"$D$ = {dim}, $N$ = {n}")
+    loads = noises.assign(load=noises["load"].round(1))
+    largest = loads["dim"].max()
+    for (load, cases), colour in zip(loads.groupby("load"), PALETTE, strict=False):
+        for dim, group in cases.groupby("dim"):
+            left.plot(group.groupby("snr")["theory"].mean(), color=colour, lw=1)
+            style = (
+                {"ms": 3.5, "label": f"load {load:g}"} if dim == largest else {"ms": 7, "mfc": "none", "label": None}
+            )
+            _line(left, group, "snr", "error", marker="o" if dim == largest else "s", colour=colour, **style)
+    dims = sorted(loads["dim"].unique())
+    left.legend(loc="lower left", title=f"$D$ = {largest}" + "".join(f", square: {d}" for d in dims[:-1]), fontsize=6.5)
     left.set(xscale="log", yscale="log", xlabel="SNR of the fringes", ylabel="relative error")
     left.set(title=r"noise: $\sqrt{2N/(D\,\mathrm{SNR})}$ (lines)")
-    left.legend(loc="lower left", fontsize=6.5)
     right.plot(quantised.groupby("bits")["law"].mean(), color=PALETTE[0], lw=1)
     _line(right, quantised, "bits", "error", marker="s", colour=PALETTE[0], label="measured")
     right.axhspan(PRINTED["error"].min(), PRINTED["error"].max(), color=GREY, alpha=0.3, lw=0)

@@ -33,7 +33,7 @@ from resonance.capacity import (
 from resonance.holography import IntensityHologram, plane_waves, random_phasors
 from resonance.image_recall import Album, photographs, pictures, recall_pictures
 from resonance.ledger import printed_claims
-from resonance.memory import HolographicMemory, capacity_of
+from resonance.memory import HolographicMemory
 
 
 def test_the_printed_table_is_the_claims():
