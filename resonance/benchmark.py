@@ -1,14 +1,16 @@
 """How fast and how small, against the best peers: one table a word, both sides of every comparison in one run.
 
-    python -m resonance.benchmark mixing      BandMixing against the same map by FFT and against one nn.Linear
-    python -m resonance.benchmark layer       ResonanceLayer, alone and with a feed-forward, against its peers
-    python -m resonance.benchmark training    training steps and inference of whole models at one shape
-    python -m resonance.benchmark memory      peak memory of a training step of those models, a process each
-    python -m resonance.benchmark context     LongContextResonanceNet against a Transformer, to where that stops
-    python -m resonance.benchmark engines     every engine over a grid of n, k, d, and what `choose_engine` picks
+    python -m resonance.benchmark mixing          BandMixing against the same map by FFT and against one nn.Linear
+    python -m resonance.benchmark layer           ResonanceLayer, alone and with a feed-forward, against its peers
+    python -m resonance.benchmark training        training steps and inference of whole models at one shape
+    python -m resonance.benchmark memory          peak memory of a training step of those models, a process each
+    python -m resonance.benchmark context         LongContextResonanceNet against a Transformer, to where that stops
+    python -m resonance.benchmark engines         every engine over a grid of n, k, d, and what `choose_engine` picks
+    python -m resonance.benchmark memory-recall   HolographicMemory against a plain table of its patterns
 
 Options: --lengths 4096 16384 ..., --device cpu|cuda, --json FILE.  Progress goes to stderr, the table to stdout.
 Float32, batch 1, d = 256 and k = 64 unless the table says otherwise; medians of alternated runs (see `timing`).
+For memory-recall the lengths are those of the patterns.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import probe
 from .band import make_band
@@ -30,6 +32,7 @@ from .baselines import FeedForward, FNetLayer, transformer_layer
 from .layers import BandMixing, ResonanceLayer
 from .ledger import commit, device_name
 from .linear_time import make_plan
+from .memory import HolographicMemory
 from .paths import write_text
 from .spectral import ENGINES, choose_engine
 from .timing import alternated, copy_step, pass_of, product_step, seconds_of
@@ -44,6 +47,9 @@ AIMS = {
     ("ResonanceLayer", "Transformer layer"): {1024: 8.0, 4096: 40.0, 16384: 150.0},
     ("ResonanceLayer + feed-forward", "Transformer layer"): {1024: 2.0, 4096: 5.0, 16384: 11.0},
 }
+
+PATTERNS = {512: [250], 1024: [500, 1000], 2048: [1000]}  # the source's table, and the size of the marks
+RECALL_SECONDS, RECALL_ERROR = 2e-3, 1e-4  # marks, set before they were measured: one pattern; relative
 
 
 def say(text: str) -> None:
@@ -164,12 +170,77 @@ def engines(lengths: Iterable[int], device: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+class PlainTable:
+    """The honest peer of a memory: the patterns themselves, (capacity, dim), and their energies."""
+
+    def __init__(self, dim: int, capacity: int, device: str):
+        self.rows = torch.zeros(capacity, dim, device=device)
+        self.energy = torch.zeros(capacity, device=device)
+        self.next = 0
+
+    def encode(self, pattern: Tensor) -> None:
+        """Write a pattern over the oldest."""
+        self.rows[self.next] = pattern
+        self.energy[self.next] = pattern.square().sum()
+        self.next = (self.next + 1) % len(self.rows)
+
+    def fill(self, patterns: Tensor) -> None:
+        """Write as many patterns as there are rows."""
+        self.rows.copy_(patterns)
+        self.energy.copy_(patterns.square().sum(dim=1))
+
+    def recall(self, cue: Tensor) -> Tensor:
+        """Return the nearest pattern."""
+        return self.rows[(self.energy - 2.0 * (self.rows @ cue)).argmin()].clone()
+
+
+def memory_recall(dims: Iterable[int], device: str) -> pd.DataFrame:
+    """Write, read and recall in a full `HolographicMemory` of aperture dim, and in a table of the same patterns.
+
+    A row for each operation: one pattern written (over the oldest), one read, one recalled from a cue with noise of its
+    own size, all written in one batch, all read.  error is that of all patterns read, relative; bytes are all of the
+    state.  A row is reached when its error and, for one pattern written or read, its seconds are within the marks.
+    """
+    cases = [(dim, count) for dim in dims for count in PATTERNS.get(dim, [dim // 2 - 1])]
+    return pd.DataFrame([row for case in cases for row in _recall_rows(*case, device)])
+
+
+def _recall_rows(dim: int, count: int, device: str) -> list[dict]:
+    say(f"dim={dim}: {count} patterns")
+    memory, table = HolographicMemory(dim, count, aperture=dim).to(device), PlainTable(dim, count, device)
+    patterns = torch.randn(count, dim, device=device)
+    one, cue, middle = patterns[0], patterns[0] + torch.randn(dim, device=device), count // 2
+    keys = memory.encode(patterns)
+    table.fill(patterns)
+    error = ((memory.reconstruct(keys) - patterns).norm() / patterns.norm()).item()
+    steps = {  # ours, the table's; what only reads comes before what writes
+        "reconstruct": (lambda: memory.reconstruct(middle), lambda: table.rows[middle].clone()),
+        "reconstruct all": (lambda: memory.reconstruct(keys), lambda: table.rows.clone()),
+        "recall": (lambda: memory.recall(cue), lambda: table.recall(cue)),
+        "encode": (lambda: memory.encode(one, overwrite="oldest"), lambda: table.encode(one)),
+        "encode all": (lambda: (memory.clear(), memory.encode(patterns)), lambda: table.fill(patterns)),
+    }
+    sizes = {"bytes": sum(b.nbytes for b in memory.buffers()), "table_bytes": table.rows.nbytes + table.energy.nbytes}
+    rows = []
+    for name, (ours, plain) in steps.items():
+        seconds = alternated({"ours": ours, "table": plain}, device=device)
+        mark = RECALL_SECONDS if name in ("encode", "reconstruct") and device == "cpu" else None
+        reached = error <= RECALL_ERROR and (mark is None or seconds["ours"] <= mark)
+        rows.append(
+            {"dim": dim, "patterns": count, "operation": name, "seconds": seconds["ours"], "mark": mark}
+            | {"table_seconds": seconds["table"], "error": error, "error_mark": RECALL_ERROR, "reached": reached}
+            | sizes
+        )
+    return rows
+
+
 WORDS: dict[str, tuple[Callable[[Iterable[int], str], pd.DataFrame], list[int]]] = {
     "mixing": (mixing, [4096, 16384, 65536, 262144]),
     "layer": (layer, [1024, 4096, 16384]),
     "training": (training, [1024, 4096]),
     "context": (context, [8192, 32768, 131072, 262144, 1048576]),
     "memory": (memory, [2048, 4096, 8192]),
+    "memory-recall": (memory_recall, list(PATTERNS)),
     "engines": (engines, [2**e for e in range(6, 19)]),
 }
 
@@ -193,7 +264,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m resonance.benchmark", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("word", choices=list(WORDS))
-    parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="sequence lengths instead of the usual")
+    parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="lengths instead of the usual")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table and the machine to FILE")
     options = parser.parse_args(arguments)

@@ -10,10 +10,10 @@
 Readout is (1/X) sum_x H[y, x] R_f[x].  The background is a DC term and vanishes for f != 0; the fringes of f give
 P_f[y]; their twin, conj(P_f[y]), falls on carrier X - f, which therefore must stay dark.
 
-Capacity (report, theorem "capacity").  Complex: of each pair {f, X - f} one carrier, neither DC nor its own twin X/2:
-(X - 1)//2, that is X/2 - 1 for even X.  Real: the same carriers in two quadratures, P and iP', and for even X the
-carrier X/2, whose twin is the pattern itself: X - 1 for every X.  No linear readout does better, for a row of H has X
-reals, and one of them is taken by the background.
+Capacity (report, theorem "exact limit").  Complex: of each pair {f, X - f} one carrier, neither DC nor its own twin
+X/2: (X - 1)//2, that is X/2 - 1 for even X.  Real: the same carriers in two quadratures, P and iP', and for even X the
+carrier X/2, whose twin is the pattern itself: X - 1 for every X.  More cannot be read: a row of H has X reals, and its
+mean is taken by the background.
 """
 
 from __future__ import annotations

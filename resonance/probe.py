@@ -40,7 +40,9 @@ class Shape(NamedTuple):
 
 
 MODELS = {
-    "resonance": lambda n, s: ResonanceNet(s.input_dim, s.frequencies, s.dim, s.layers, dropout=0.0),
+    "resonance": lambda n, s: ResonanceNet(
+        s.input_dim, s.frequencies, s.dim, s.layers, holographic_capacity=0, dropout=0.0
+    ),
     "long context": lambda n, s: LongContextResonanceNet(
         s.input_dim, n, s.chunk, s.layers, hidden_dim=s.dim, num_frequencies=s.frequencies
     ),

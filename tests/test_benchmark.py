@@ -37,6 +37,26 @@ def test_engines_names_the_choice_and_its_distance():
     assert set(table["k"]) == {8} and set(table["d"]) == {64, 256, 768} and (table["over_best"] >= 1).all()
 
 
+def test_memory_recall_measures_a_full_memory_beside_a_plain_table():
+    table = benchmark.memory_recall([128], "cpu")
+    assert set(table["operation"]) == {"reconstruct", "reconstruct all", "recall", "encode", "encode all"}
+    assert (table["patterns"] == 63).all() and (table["error"] < 1e-5).all() and (table["error"] > 0).all()
+    one = table["mark"].notna()
+    assert set(table["operation"][one]) == {"reconstruct", "encode"}
+    assert (table["reached"] == (~one | (table["seconds"] <= table["mark"]))).all()
+    assert (table["bytes"] >= 4 * 128 * 128).all() and (table["table_bytes"] == 4 * 63 * 129).all()
+
+
+def test_the_plain_table_is_a_memory():
+    torch.manual_seed(0)
+    table, patterns = benchmark.PlainTable(8, 5, "cpu"), torch.randn(7, 8)
+    table.fill(patterns[:5])
+    for pattern in patterns[5:]:
+        table.encode(pattern)  # over the two oldest
+    for pattern in patterns[2:]:
+        torch.testing.assert_close(table.recall(pattern + 0.01), pattern)
+
+
 def test_whole_models_are_probed_and_the_peer_stops_where_it_must(monkeypatch):
     def fake(model, task, n, **options):
         outcome = "time" if model == "transformer" and n >= 4096 else "ran"

@@ -189,7 +189,8 @@ def test_count_of_the_net_is_its_formula():
     k, hidden, layers, inputs = 3, 8, 2, 4
     projections = (inputs + 1) * hidden + (hidden + 1) * inputs
     expected = layers * (2 * k * hidden + 2 * k * k + 2 * hidden) + 2 * hidden + projections
-    assert count_parameters(ResonanceNet(inputs, k, hidden, layers)) == expected
+    assert count_parameters(ResonanceNet(inputs, k, hidden, layers, holographic_capacity=0)) == expected
+    assert count_parameters(ResonanceNet(inputs, k, hidden, layers)) == expected + hidden + 2  # reading the memory
 
 
 def test_models_with_fixed_window_ignore_padding():
@@ -210,13 +211,6 @@ def test_printed_api_runs():
     assert model(torch.randn(2, 128, 512)).shape == (2, 128, 512)
     assert ResonanceTimeSeriesNet(pred_horizon=96)(torch.randn(2, 720, 7)).shape == (2, 96, 7)
     assert ResonanceTimeSeriesNet(pred_horizon=1)(torch.randn(2, 720, 7)).shape == (2, 1, 7)
-
-
-def test_memory_arguments_are_not_silently_ignored():
-    model = ResonanceNet(4, 3, 8, 1)
-    for argument in ("use_memory", "store_to_memory"):
-        with pytest.raises(NotImplementedError, match="memory"):
-            model(torch.randn(1, 8, 4), **{argument: True})
 
 
 def test_output_dim_defaults_to_input_dim():
