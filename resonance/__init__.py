@@ -10,11 +10,12 @@ Read the files in this order:
     selection       which frequencies to keep: learned, or by energy
     keys, memory    HolographicMemory: patterns recorded as intensities, read back by reference
     recollection    how a model reads its memory
+    holography      traces and holograms of every kind: one algebra; cleanup: patterns of a codebook read from one trace
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     training        ResonanceTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
-    gradients, identification, complexity, graph, recall, facts      what the notebooks measure
+    gradients, identification, complexity, graph, recall, facts, capacity, image_recall    what the notebooks measure
     timing, probe, benchmark                     seconds and bytes, against the best peers
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report

@@ -100,7 +100,12 @@ def noise(noises: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
             )
             _line(left, group, "snr", "error", marker="o" if dim == largest else "s", colour=colour, **style)
     dims = sorted(loads["dim"].unique())
-    left.legend(loc="lower left", title=f"$D$ = {largest}" + "".join(f", square: {d}" for d in dims[:-1]), fontsize=6.5)
+    left.legend(
+        loc="lower left",
+        title=f"$D$ = {largest}" + "".join(f", square: {d}" for d in dims[:-1]),
+        fontsize=6.5,
+        title_fontsize=6.5,
+    )
     left.set(xscale="log", yscale="log", xlabel="SNR of the fringes", ylabel="relative error")
     left.set(title=r"noise: $\sqrt{2N/(D\,\mathrm{SNR})}$ (lines)")
     right.plot(quantised.groupby("bits")["law"].mean(), color=PALETTE[0], lw=1)
