@@ -227,22 +227,25 @@ def context_table(value: pd.Series) -> str:
 
 
 def capacity_table(value: pd.Series) -> str:
-    """Error and stored reals of every scheme at the printed dimensions, under the printed errors and their bounds."""
+    """Error of every scheme at the printed dimensions, under the printed errors and their bounds, and reals stored."""
     dims = PRINTED["dim"].tolist()
-    parts = {
-        "Printed": [rf"\printednum{{{error}}}" for error in PRINTED["error"]],
-        "Least error in the printed bits": [number(value[f"capacity.printed.{dim}.best"]) for dim in dims],
-        "Least error in one complex64 trace": [number(value[f"capacity.printed.{dim}.trace"]) for dim in dims],
-    }
-    rows = [
-        {"Scheme": name, **dict(zip(map(str, dims), cells, strict=True)), "Reals": "--"}
-        for name, cells in parts.items()
-    ]
+    heads = [rf"${dim},\;{n}$" for dim, n in zip(dims, PRINTED["n"], strict=True)]
+
+    def row(name: str, cells: list[str], reals: str) -> dict[str, str]:
+        return {
+            "Scheme, at $D,\\;N$": name,
+            **dict(zip(heads, cells, strict=True)),
+            f"Reals$/D^2$, $D={dims[-1]}$": reals,
+        }
+
+    rows = [row("Printed", [rf"\printednum{{{error}}}" for error in PRINTED["error"]], "--")]
+    for name, key in (("Least error in the printed bits", "best"), ("Least error in one complex64 trace", "trace")):
+        rows.append(row(name, [number(value[f"capacity.printed.{dim}.{key}"]) for dim in dims], "--"))
     for name, key in SCHEMES.items():
-        errors = {str(dim): number(value[f"capacity.{key}.{dim}.error"], 2) for dim in dims}
-        rows.append({"Scheme": escape(name), **errors, "Reals": number(value[f"capacity.{key}.{dims[-1]}.reals"], 8)})
-    heads = {str(dim): rf"$D={dim}$, $N={n}$" for dim, n in zip(dims, PRINTED["n"], strict=True)}
-    return to_latex(pd.DataFrame(rows).rename(columns={**heads, "Reals": f"Reals, $D={dims[-1]}$"}), "@{}lrrrr@{}")
+        errors = [number(value[f"capacity.{key}.{dim}.error"], 2) for dim in dims]
+        reals = number(value[f"capacity.{key}.{dims[-1]}.reals"] / dims[-1] ** 2, 2)
+        rows.append(row(name[0].upper() + name[1:], errors, reals))
+    return to_latex(pd.DataFrame(rows), "@{}lrrrr@{}")
 
 
 def published_table() -> str:
