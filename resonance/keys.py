@@ -33,15 +33,17 @@ class KeyIndex(nn.Module):
         ages, keys = self.age.tolist(), self.key.tolist()
         return {keys[slot]: slot for slot in sorted(range(self.capacity), key=ages.__getitem__) if ages[slot]}
 
-    def find(self, key=None) -> tuple[Tensor, bool]:
-        """Return the slots (m,) of a key or of a sequence of m, and whether one alone was given; None is the last.
+    def last(self) -> int:
+        """Return the key written last; raise LookupError when there is none."""
+        if len(self) == 0:
+            raise LookupError("the memory is empty: there is nothing to reconstruct")
+        return int(self.key[self.age.argmax()])
 
-        Raises KeyError for a key that is not held, LookupError for the last of none.
+    def find(self, key) -> tuple[Tensor, bool]:
+        """Return the slots (m,) of a key or of a sequence of m, and whether one alone was given.
+
+        Raises KeyError for a key that is not held.
         """
-        if key is None:
-            if len(self) == 0:
-                raise LookupError("the memory is empty: there is nothing to reconstruct")
-            return self.age.argmax()[None], True
         keys, single = as_keys(key)
         held = self.held()
         missing = [k for k in keys if k not in held]

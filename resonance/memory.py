@@ -47,7 +47,9 @@ class HolographicMemory(nn.Module):
     phases are computed in float64 whatever the storage, products in float32 or float64.  Relative errors are those of
     patterns of one size: a faint pattern among loud ones reads as well as they do in absolute terms.
     Raises ValueError when `capacity` patterns do not fit the aperture: their twins would overlap.
-    Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).
+    Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).  A plain table of the
+    patterns is as small and faster (`python -m resonance.benchmark memory-recall`): the hologram is an orthogonal
+    transform of one, in which every pixel along the reference holds a little of every pattern.
     """
 
     def __init__(self, dim: int, capacity: int, *, complex_patterns: bool = False, aperture: int | None = None):
@@ -94,7 +96,7 @@ class HolographicMemory(nn.Module):
 
         Raises KeyError for a key that is not held, LookupError when the memory is empty.
         """
-        slots, single = self.index.find(key)
+        slots, single = self.index.find(self.index.last() if key is None else key)
         patterns = self._to_storage(self._read(slots))
         return patterns[0] if single else patterns
 
@@ -172,7 +174,7 @@ class HolographicMemory(nn.Module):
 
     @torch.no_grad()
     def set_hologram(self, hologram: Tensor) -> None:
-        """Put another intensity (dim, X) in the place of H, one with noise, erased or quantised; keys stay."""
+        """Put another intensity (dim, X) in the place of H, with noise, erased or quantised; keys and energies stay."""
         if hologram.shape != self.fringes.shape:
             raise ValueError(f"expected a hologram of {tuple(self.fringes.shape)}, got {tuple(hologram.shape)}")
         level = hologram.mean(dim=1)

@@ -31,6 +31,8 @@ class ResonanceNet(nn.Module):
     is written.  Reading compares a summary with stored patterns, never a token with a token; without the two arguments
     the memory is neither read nor changed.
     The memory is state that outlives a call, in the state dict.  `lengths` bound the mean as they bound the layers.
+    Under DistributedDataParallel, broadcast_buffers=False lets each process keep a memory of its own, and a network
+    trained without use_memory wants holographic_capacity=0, for its gate would wait for a gradient in vain.
 
     Raises ValueError for a wrong shape, a band too short, a memory asked for where there is none.
     Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections; hidden + 2 for reading

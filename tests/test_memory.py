@@ -392,6 +392,7 @@ def test_a_reading_keeps_its_gradient_through_later_writes():
         (lambda m: m.reconstruct(9), KeyError, "no pattern has key 9"),
         (lambda m: m.reconstruct([0, 9]), KeyError, "key 9"),
         (lambda m: m.forget(9), KeyError, "key 9"),
+        (lambda m: m.forget(None), TypeError, "whole numbers"),
         (lambda m: m.recall(torch.ones(5)), ValueError, "cue"),
         (lambda m: m.recall(torch.ones(4), known=torch.ones(3)), ValueError, "known"),
         (lambda m: m.recall(torch.full((4,), float("inf"))), ValueError, "finite cue"),
