@@ -190,6 +190,8 @@ def test_an_album_reads_as_the_laws_say(album):
     assert relative_error(album.read(album.recorded), album.images) < 1e-5
     assert relative_error(album.noisy(10.0), album.images) == pytest.approx(law / math.sqrt(10), rel=0.03)
     assert relative_error(album.erased(0.25), album.images) == pytest.approx(law * math.sqrt(1 / 3), rel=0.05)
+    slope = (album.erased(0.4) * album.images).sum() / album.images.square().sum()
+    assert slope == pytest.approx(1.0, abs=0.02), "as bright as it was"
     assert relative_error(album.solved(0.4), album.images) < 1e-3
     assert relative_error(album.traced(), album.images) == pytest.approx(math.sqrt(1 - 2 / 41), rel=0.02)
     assert relative_error(album.coarse(12), album.images) < 0.02

@@ -62,6 +62,12 @@ def test_message_passing_reads_half_of_capacity_where_a_matched_filter_fails():
     assert right("matched filter", 0.55) < 0.7
 
 
+def test_graded_amplitudes_are_read_where_equal_ones_are_not():
+    rows = [r for power in POWER for r in cleanup_accuracy(0.72, power, m=256, d=1024, snr=SNR, seed=0)]
+    equal, graded = (row["right"] for row in rows if row["decoder"] == "message passing")
+    assert graded == 1.0 and equal < 0.9
+
+
 def test_graded_amplitudes_reach_further():
     n = patterns_at(0.76, 256, 2048, SNR)
     assert state_evolution(POWER["graded"](n, SNR), 256, 2048, SNR, draws=500) > 0.99

@@ -76,6 +76,12 @@ def test_plane_waves_read_exactly(aperture, dim, data, dtype):
         assert relative_error(hologram.read(hologram.record(patterns)), patterns) < TOLERANCE[dtype]
 
 
+def test_bfloat16_reads_to_its_own_precision():
+    patterns = gaussian_patterns(31, 8, generator_of(0), torch.bfloat16)
+    hologram = AmplitudeHologram(plane_waves(range(31), 64, torch.bfloat16))
+    assert relative_error(hologram.read(hologram.record(patterns)), patterns) < 0.02
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(3, 71), st.integers(1, 9), dtypes)
 def test_an_intensity_holds_half_the_aperture_less_one(aperture, dim, dtype):
