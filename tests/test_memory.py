@@ -210,6 +210,7 @@ def test_encode_takes_numpy_and_lists_of_keys_and_returns_keys():
     torch.testing.assert_close(memory.reconstruct(torch.tensor([7, 40])), torch.tensor(array[::-1].copy()).float())
     torch.testing.assert_close(memory.reconstruct(), torch.ones(6))
     assert memory.reconstruct([]).shape == (0, 6)
+    assert memory.encode(torch.zeros(6)) == 42  # a lower key between does not set it back
 
 
 def test_the_last_is_read_by_default_also_after_forgetting():
