@@ -12,12 +12,13 @@ Read the files in this order:
     selection       which frequencies to keep: learned, or by energy
     keys, memory    HolographicMemory: patterns recorded as intensities, read back by reference
     recollection    how a model reads its memory
+    holography      traces and holograms of every kind: one algebra; cleanup: patterns of a codebook read from one trace
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     batches, randomness, health, checkpoint, progress    what training is made of
     training        ResonanceTrainer; natural: the natural polar step, NaturalPolarTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
-    gradients, identification, complexity, graph, recall, facts      what the notebooks measure
+    gradients, complexity, graph, recall, facts, capacity, image_recall    what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
     timing, probe, benchmark                     seconds and bytes, against the best peers
     statistics, ledger, plots and plots_*        numbers, verdicts, figures

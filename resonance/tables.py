@@ -11,6 +11,7 @@ import re
 import pandas as pd
 
 from .benchmark import AIMS
+from .capacity import PRINTED, SCHEMES
 from .paths import PAPER
 from .runner import is_current
 
@@ -213,6 +214,8 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         tables |= information_tables(by_key)
     if "context.longest" in by_key.index:
         tables["context"] = context_table(by_key["value"])
+    if "capacity.fhrr.512.error" in by_key.index:
+        tables["capacity"] = capacity_table(by_key["value"])
     if "identification.cartesian_sgd" in by_key.index:
         rows = [
             {
@@ -304,6 +307,28 @@ def context_table(value: pd.Series) -> str:
                 | {"Seconds": number(seconds), "Peak (GB)": number(peak)}
             )
     return to_latex(pd.DataFrame(rows), "@{}llrrr@{}")
+
+
+def capacity_table(value: pd.Series) -> str:
+    """Error of every scheme at the printed dimensions, under the printed errors and their bounds, and reals stored."""
+    dims = PRINTED["dim"].tolist()
+    heads = [rf"${dim},\;{n}$" for dim, n in zip(dims, PRINTED["n"], strict=True)]
+
+    def row(name: str, cells: list[str], reals: str) -> dict[str, str]:
+        return {
+            "Scheme, at $D,\\;N$": name,
+            **dict(zip(heads, cells, strict=True)),
+            f"Reals$/D^2$, $D={dims[-1]}$": reals,
+        }
+
+    rows = [row("Printed", [rf"\printednum{{{error}}}" for error in PRINTED["error"]], "--")]
+    for name, key in (("Least error in the printed bits", "best"), ("Least error in one complex64 trace", "trace")):
+        rows.append(row(name, [number(value[f"capacity.printed.{dim}.{key}"]) for dim in dims], "--"))
+    for name, key in SCHEMES.items():
+        errors = [number(value[f"capacity.{key}.{dim}.error"], 2) for dim in dims]
+        reals = number(value[f"capacity.{key}.{dims[-1]}.reals"] / dims[-1] ** 2, 2)
+        rows.append(row(name[0].upper() + name[1:], errors, reals))
+    return to_latex(pd.DataFrame(rows), "@{}lrrrr@{}")
 
 
 def published_table() -> str:
