@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -104,16 +105,42 @@ def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]
             yield role, f"{prefix}.{name}" if prefix else name, parameter
 
 
+def frame_radius(magnitude: Tensor, floor: float = 1e-3) -> Tensor:
+    """Return r with its sign, at least `floor` in size: the length of the coordinate vector dw/dphi."""
+    return magnitude.abs().clamp_min(floor).copysign(magnitude)
+
+
 @torch.no_grad()
 def natural_polar_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
     """Divide each phase gradient by r^2 (at least floor^2), in place: the natural gradient of polar coordinates.
 
     The metric dr^2 + r^2 dphi^2 makes plain descent on (r, phi) that of the complex weight itself to first order.
-    Call it between backward and step.
+    Call it between backward and step.  For optimisers that undo a rescaling of gradients: `natural_polar_step`.
     """
     for module in model.modules():
         if isinstance(module, PolarWeight) and module.phase.grad is not None:
-            module.phase.grad /= module.magnitude.square().clamp_min(floor**2)
+            module.phase.grad /= frame_radius(module.magnitude, floor).square()
+
+
+@contextmanager
+def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
+    """Let the optimiser step taken inside act on arc lengths r dphi instead of angles: natural under any optimiser.
+
+        with natural_polar_step(model):
+            optimizer.step()
+
+    Each phase gradient is divided by r on entry, each change of phase on exit: the optimiser sees the gradient in the
+    orthonormal frame (dr, r dphi).  Under plain descent that is `natural_polar_gradients_`; under Adam, which undoes
+    a rescaling of gradients, it is Adam in that frame.  Phases should have no weight decay.
+    """
+    weights = [m for m in model.modules() if isinstance(m, PolarWeight) and m.phase.grad is not None]
+    before = [(w.phase, w.phase.detach().clone(), frame_radius(w.magnitude.detach(), floor)) for w in weights]
+    for phase, _, radius in before:
+        phase.grad /= radius
+    yield
+    with torch.no_grad():
+        for phase, old, radius in before:
+            phase.sub_(old).div_(radius).add_(old)
 
 
 def count_parameters(model: nn.Module) -> int:
