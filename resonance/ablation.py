@@ -229,6 +229,13 @@ def cells_won(comparison: pd.DataFrame, arms: Iterable[Arm], *, better: bool = T
     )
 
 
+def steadier_cells(chosen: pd.DataFrame, arm: Arm, than: Arm) -> tuple[list[str], list[str]]:
+    """Return the cells where an arm trains at more rates of the grid than another, and those where at fewer."""
+    stable = chosen.pivot(index=CELL, columns="arm", values="stable")
+    gain = stable[arm.name] - stable[than.name]
+    return tuple([f"{task} by {optimizer}" for task, optimizer in gain.index[where]] for where in (gain > 0, gain < 0))
+
+
 def judge(wins: Sequence[str], losses: Sequence[str], cells: int) -> str:
     """Return "holds" when all cells are won, "holds if" when some are and none is lost, else "false as printed"."""
     if losses or not wins:

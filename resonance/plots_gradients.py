@@ -80,7 +80,7 @@ def depth_growth(profiles: pd.DataFrame) -> Figure:
 def length_scaling(scaling: pd.DataFrame) -> Figure:
     """Gradient norms against length at fixed k: a mean loss and a sum loss, noise (solid) and a tone (dashed).
 
-    Medians over seeds; bands from the smallest to the largest.
+    Medians over seeds; bands between their quartiles.
     """
     figure, axes = panels(2, 3.0)
     labels = {"magnitude": r"magnitudes", "phase": r"phases", "input": r"input"}
@@ -91,7 +91,8 @@ def length_scaling(scaling: pd.DataFrame) -> Figure:
                 norm = rows[column]
                 style = {"marker": marker, "ls": line, "ms": 3.5, "lw": 1.1, "color": colour}
                 axis.plot(norm.median(), label=f"{label}, {signal}", **style)
-                axis.fill_between(norm.min().index, norm.min(), norm.max(), color=colour, alpha=0.15, lw=0)
+                low, high = norm.quantile(0.25), norm.quantile(0.75)
+                axis.fill_between(low.index, low, high, color=colour, alpha=0.15, lw=0)
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         axis.set(xlabel="sequence length $n$ (samples)", title=f"{loss} of squared errors")
@@ -123,7 +124,7 @@ def _grid(height: float) -> tuple[Figure, np.ndarray]:
 
 
 def tuning(results: pd.DataFrame) -> Figure:
-    """Validation score against the rate, a curve an arm; large markers: the rates chosen; diverged runs are left out."""
+    """Validation score against the rate, a curve an arm; large markers: chosen rates; diverged runs are left out."""
     figure, axes = _grid(4.3)
     validation = results[(results["split"] == "validation") & ~results["diverged"]]
     for row, optimizer in zip(axes, OPTIMIZERS, strict=True):
@@ -133,7 +134,7 @@ def tuning(results: pd.DataFrame) -> Figure:
             for arm, (marker, line, colour) in zip(ARMS, ARM_STYLES, strict=True):
                 curve = cell[cell["arm"] == arm.name].groupby("rate")["score"].mean()
                 axis.plot(curve, marker=marker, ls=line, ms=2.5, lw=1, color=colour, label=arm.name)
-                axis.plot(curve.idxmin(), curve.min(), marker=marker, ms=6, color=colour, ls="")
+                axis.plot(curve.idxmin(), curve.min(), marker=marker, ms=5, color=colour, ls="")
             axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
             axis.set_xscale("log")
             axis.set_ylim(top=1.1 * untrained)
