@@ -39,14 +39,13 @@ def phase_formula(points: pd.DataFrame) -> Figure:
 
 
 def gradient_bounds(ratios: pd.DataFrame) -> Figure:
-    """Measured gradient over its bound against length: medians; bands from the 2.5% quantile to the largest."""
+    """Measured gradient over its bound against length: solid the median, dotted the largest."""
     figure, (axes,) = panels(1, 2.6)
     names = {"magnitude": "magnitude", "phase": "phase (over $|w|$)", "total": "sum over frequencies"}
     for (column, label), marker, colour in zip(names.items(), "os^", PALETTE, strict=False):
         grouped = ratios.groupby("n")[column]
-        median, low, high = grouped.median(), grouped.quantile(0.025), grouped.max()
-        axes.fill_between(median.index, low, high, color=colour, alpha=0.15, lw=0)
-        axes.plot(median.index, median, marker=marker, ms=4, lw=1.2, color=colour, label=label)
+        axes.plot(grouped.median(), marker=marker, ms=4, lw=1.2, color=colour, label=label)
+        axes.plot(grouped.max(), marker=marker, ms=2.5, lw=1, ls=":", color=colour)
     axes.axhline(1.0, color=GREY, lw=0.9, ls="--")
     axes.annotate("bound", (ratios["n"].min(), 1.0), xytext=(0, 2), textcoords="offset points", color=GREY)
     axes.set_xscale("log", base=2)
@@ -124,7 +123,10 @@ def _grid(height: float) -> tuple[Figure, np.ndarray]:
 
 
 def tuning(results: pd.DataFrame) -> Figure:
-    """Validation score against the rate, a curve an arm; large markers: chosen rates; diverged runs are left out."""
+    """Validation score against the rate, a curve an arm, what diverged left out; large markers: the rates chosen.
+
+    Dotted, where the axis reaches it: before training.
+    """
     figure, axes = _grid(4.3)
     validation = results[(results["split"] == "validation") & ~results["diverged"]]
     for row, optimizer in zip(axes, OPTIMIZERS, strict=True):
@@ -137,7 +139,8 @@ def tuning(results: pd.DataFrame) -> Figure:
                 axis.plot(curve.idxmin(), curve.min(), marker=marker, ms=5, color=colour, ls="")
             axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
             axis.set_xscale("log")
-            axis.set_ylim(top=1.1 * untrained)
+            best = cell["score"].min()
+            axis.set_ylim(top=1.1 * untrained if best < 0.2 * untrained else 1.5 * best)
             axis.set(title=f"{task}, {optimizer}", ylabel=metric)
     for axis in axes[1]:
         axis.set_xlabel("rate")
@@ -151,6 +154,8 @@ def ablation(comparison: pd.DataFrame) -> Figure:
     Filled markers: Holm-adjusted p below 0.05.
     """
     figure, axes = _grid(4.0)
+    for axis, task in zip(axes[0], METRICS, strict=True):
+        axis.set_title(task)
     for row, (baseline, rows) in zip(axes, comparison.groupby("baseline", sort=False), strict=True):
         for axis, (task, metric) in zip(row, METRICS.items(), strict=True):
             cell = rows[rows["task"] == task]
@@ -172,7 +177,7 @@ def ablation(comparison: pd.DataFrame) -> Figure:
                     )
             axis.axvline(0, color=GREY, lw=0.8, ls="--", zorder=0)
             axis.set_yticks(range(len(arms)), [arm.removeprefix("polar, ") for arm in arms] if axis is row[0] else [])
-            axis.set(ylim=(len(arms) - 0.5, -0.5), title=task if row is axes[0] else None)
+            axis.set(ylim=(len(arms) - 0.5, -0.5))
             axis.set_xlabel(f"{metric}\nminus that of {baseline}", fontsize=7)
             axis.locator_params(axis="x", nbins=4)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
