@@ -123,18 +123,19 @@ def _grid(height: float) -> tuple[Figure, np.ndarray]:
 
 
 def tuning(results: pd.DataFrame) -> Figure:
-    """Validation score against the rate, a curve an arm, what diverged left out; large markers: the rates chosen.
+    """Validation score against the rate, a curve an arm; large markers: the rates chosen.
 
-    Dotted, where the axis reaches it: before training.
+    Rates at which a run diverged are left out.  Dotted, where the axis reaches it: before training.
     """
     figure, axes = _grid(4.3)
-    validation = results[(results["split"] == "validation") & ~results["diverged"]]
+    validation = results[results["split"] == "validation"]
     for row, optimizer in zip(axes, OPTIMIZERS, strict=True):
         for axis, (task, metric) in zip(row, METRICS.items(), strict=True):
             cell = validation[(validation["task"] == task) & (validation["optimizer"] == optimizer)]
             untrained = validation.loc[(validation["arm"] == UNTRAINED) & (validation["task"] == task), "score"].mean()
             for arm, (marker, line, colour) in zip(ARMS, ARM_STYLES, strict=True):
                 curve = cell[cell["arm"] == arm.name].groupby("rate")["score"].mean()
+                curve = curve[np.isfinite(curve)]
                 axis.plot(curve, marker=marker, ls=line, ms=2.5, lw=1, color=colour, label=arm.name)
                 axis.plot(curve.idxmin(), curve.min(), marker=marker, ms=5, color=colour, ls="")
             axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
