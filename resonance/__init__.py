@@ -12,7 +12,8 @@ Read the files in this order:
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     training        ResonanceTrainer
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
-    gradients, identification, complexity, graph, recall      what the notebooks measure
+    cartesian                                    the control for polar weights
+    gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall      what the notebooks measure
     timing, probe, benchmark                     seconds and bytes, against the best peers
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BandMixing": "layers",
+    "CartesianWeight": "cartesian",
     "EnergySelection": "selection",
     "Interference": "polar",
     "LearnedSelection": "selection",
@@ -41,6 +43,8 @@ _HOME = {
     "Ridge": "baselines",
     "analysis": "spectral",
     "load_etth1": "data",
+    "load_mnist": "data",
+    "natural_polar_step": "polar",
     "synthesis": "spectral",
 }
 __all__ = sorted(_HOME)
