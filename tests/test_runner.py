@@ -66,7 +66,7 @@ def test_a_profile_reaches_the_notebook(tree):
 def test_dependencies_follow_imports():
     modules = {name: set(runner.dependencies(name)) for name in runner.notebooks()}
     assert {"gradients", "layers", "spectral", "ledger"} <= modules["01_stable_gradients"]
-    assert "forecasting" in modules["01_stable_gradients"] and "forecasting" not in modules["03_complexity"]
+    assert "ablation" in modules["01_stable_gradients"] and "complexity" not in modules["01_stable_gradients"]
     assert "ablation" not in modules["08_forecasting"] and "data" in modules["08_forecasting"]
 
 
@@ -208,9 +208,9 @@ SMALL = {
     "sgd_rates_log2": [-5, -2],
     "adam_rates_log2": [-7, -4],
     "seeds": 2,
-    "identification_steps": 10,
-    "forecasting_steps": 5,
-    "classification_steps": 5,
+    "identification_steps": 3,
+    "forecasting_steps": 3,
+    "classification_steps": 3,
 }
 
 
