@@ -13,8 +13,9 @@ the test seeds run at that rate and are tested once.  Replicas, one for each rat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -54,13 +55,31 @@ UNTRAINED = "untrained"
 ARMS = (CARTESIAN, ONE_RATE, TWO_RATES, FAST_PHASE, NATURAL)
 
 
+class Task(Protocol):
+    """What `ablation_tasks` offer: all that a seed draws is the same for every arm."""
+
+    name: str
+
+    def model(self, seed: int) -> nn.Module:
+        """Return a fresh network of polar weights."""
+
+    def batches(self, seeds: Sequence[int], steps: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """Yield (inputs, target) of every step, each tensor stacked over seeds: (seeds, batch, ...)."""
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the training loss of one replica."""
+
+    def score(self, forward: Callable[..., Tensor], seeds: Sequence[int], split: str) -> Tensor:
+        """Return the score, low is good, as (rates, seeds); forward(*inputs) gives all replicas' outputs."""
+
+
 class Replicas:
     """Copies of a model side by side, one for each (rate, seed): parameters of shape (rates, seeds, ...).
 
     Their gradients come from one vectorised pass; a replica that diverges leaves the others alone.
     """
 
-    def __init__(self, task, arm: Arm, rates: Sequence[float], seeds: Sequence[int]):
+    def __init__(self, task: Task, arm: Arm, rates: Sequence[float], seeds: Sequence[int]):
         self.task, self.arm, self.seeds = task, arm, list(seeds)
         models = [task.model(seed) for seed in seeds]
         self.model = to_cartesian(models[0]) if arm.cartesian else models[0]
@@ -126,7 +145,7 @@ class Replicas:
 
 
 def ablate(
-    task, rates: dict[str, Sequence[float]], *, steps: int, tuning_seeds: int, seeds: int, seed: int = 0
+    task: Task, rates: dict[str, Sequence[float]], *, steps: int, tuning_seeds: int, seeds: int, seed: int = 0
 ) -> pd.DataFrame:
     """Tune every arm under every optimiser on `tuning_seeds`, then test it on `seeds` others.
 
@@ -134,7 +153,12 @@ def ablate(
     Returns one row a replica: task, optimizer, arm, split ("validation" for tuning, or "test"), rate, seed, score,
     diverged.  Rows of the arm "untrained" hold the scores before training.  A replica whose score is not finite has
     diverged; in the test it is given its untrained score.
+    Raises ValueError for an optimiser without a name here, and for numbers of seeds outside 1 .. 50.
     """
+    if unknown := set(rates) - set(OPTIMIZERS):
+        raise ValueError(f"unknown optimizer {', '.join(sorted(unknown))}: expected some of {', '.join(OPTIMIZERS)}")
+    if not (1 <= tuning_seeds <= 50 and 1 <= seeds <= 50):
+        raise ValueError(f"expected 1 to 50 seeds each to tune and to test, got {tuning_seeds} and {seeds}")
     first = 1000 * (seed + 1)
     of_split = {
         "validation": range(first + 500, first + 500 + 10 * tuning_seeds, 10),

@@ -295,6 +295,24 @@ def test_the_rate_is_the_best_on_validation_and_is_what_was_tested(results):
     assert (chosen["stable"] <= 3).all()
 
 
+@pytest.mark.parametrize(
+    "bad, says", [({"rates": {"Lion": [0.1]}}, "Lion"), ({"seeds": 0}, "50"), ({"tuning_seeds": 51}, "51")]
+)
+def test_ablate_refuses_what_it_cannot_do(bad, says):
+    call = {"rates": {"SGD": [0.1]}, "steps": 1, "tuning_seeds": 1, "seeds": 1} | bad
+    with pytest.raises(ValueError, match=says):
+        ablate(TASKS["identification"], **call)
+
+
+def test_tuning_and_test_share_no_seed(monkeypatch):
+    seen = []
+    task = Identification(k=2, channels=1, n=8, batch=2)
+    model = task.model
+    monkeypatch.setattr(task, "model", lambda seed: seen.append(seed) or model(seed))
+    ablate(task, {"SGD": [0.1]}, steps=1, tuning_seeds=50, seeds=50)
+    assert len(set(seen)) == 100 and np.diff(sorted(set(seen))).min() >= 10  # a seed's draws use seed .. seed + 2
+
+
 def test_what_diverged_in_tuning_is_marked_and_never_chosen(results):
     wild = results[(results["rate"] == 1e9) & (results["task"] == "forecasting")]
     assert len(wild) and wild["diverged"].all() and (wild["split"] == "validation").all()
