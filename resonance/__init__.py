@@ -16,9 +16,10 @@ Read the files in this order:
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     batches, randomness, health, checkpoint, progress    what training is made of
-    training        ResonanceTrainer; natural: the natural polar step, NaturalPolarTrainer
+    training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
     data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
-    gradients, complexity, graph, recall, facts, capacity, image_recall    what the notebooks measure
+    cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
+    image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
     timing, probe, benchmark                     seconds and bytes, against the best peers
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
@@ -33,24 +34,28 @@ __version__ = "0.1.0"
 
 _HOME = {
     "BandMixing": "layers",
+    "CartesianWeight": "cartesian",
     "EnergySelection": "selection",
     "HolographicMemory": "memory",
     "Interference": "polar",
     "LearnedSelection": "selection",
     "LongContextResonanceNet": "long_context",
     "NaturalPolarTrainer": "natural",
+    "PolarTrainer": "training",
     "PolarWeight": "polar",
     "Recollection": "recollection",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",
-    "ResonanceTrainer": "training",
+    "ResonanceTrainer": "natural",
     "SelectiveMixing": "selection",
     "TransformerEncoder": "baselines",
     "DLinear": "baselines",
     "Ridge": "baselines",
     "analysis": "spectral",
     "load_etth1": "data",
+    "load_mnist": "data",
+    "natural_polar_step": "polar",
     "synthesis": "spectral",
 }
 __all__ = sorted(_HOME)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .forecasting import Windows, evaluate
-from .training import ResonanceTrainer
+from .training import PolarTrainer
 
 
 class TransformerEncoder(nn.Module):
@@ -170,7 +170,7 @@ def fit_dlinear(
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = DLinear(train.lookback, train.horizon)
-    trainer = ResonanceTrainer(model, rate, rate, gradient_clip=None)
+    trainer = PolarTrainer(model, rate, rate, gradient_clip=None)
     history = trainer.fit(
         lambda epoch: train.batches(batch, generator), epochs, lambda candidate: evaluate(candidate, validation)[0]
     )

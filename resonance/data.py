@@ -2,17 +2,19 @@
 
 A file is looked for in this order: the cache (`data/cache`), a mirror folder (the one that `RESONANCE_DATA` names,
 else `../shared/data` when it exists), then its canonical address.  Whatever the place, only a file with the recorded
-sha256 is used.  Where a file is not to be had at all, a real series that an installed library carries stands in, and
-says so in `Series.dataset`.
+sha256 is used.  Where a file is not to be had at all, real data that an installed library carries stand in, and
+say so in its `dataset`.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import logging
 import os
 import re
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +41,7 @@ class Source:
     url: str
     sha256: str
     licence: str
+    gzipped: bool = False  # the digest is of the content: mirrors compress the same bytes differently
 
 
 ETTH1 = Source(
@@ -48,6 +51,37 @@ ETTH1 = Source(
     sha256="f18de3ad269cef59bb07b5438d79bb3042d3be49bdeecf01c1cd6d29695ee066",
     licence="CC BY-ND 4.0",
 )
+
+
+# The four files of MNIST, and the digests of their contents.
+MNIST = tuple(
+    Source(
+        name=f"mnist/{name}-ubyte.gz",
+        url=f"https://ossci-datasets.s3.amazonaws.com/mnist/{name}-ubyte.gz",
+        sha256=digest,
+        licence="see the MNIST page",
+        gzipped=True,
+    )
+    for name, digest in {
+        "train-images-idx3": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    }.items()
+)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Grey images of ten digits: `train` and `test`, each (images, labels).
+
+    images: (count, side, side) float32 in 0 .. 1; labels: (count,) int64 in 0 .. 9.
+    """
+
+    dataset: str
+    train: tuple[np.ndarray, np.ndarray]
+    test: tuple[np.ndarray, np.ndarray]
+    stand_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +100,17 @@ def sha256(path: Path) -> str:
     """Return the hexadecimal sha256 of a file."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(path: Path, source: Source) -> str:
+    """Return the sha256 that `source` speaks of: the file's, or its content's, "unreadable" where gzip cannot."""
+    if not source.gzipped:
+        return sha256(path)
+    try:
+        with gzip.open(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, EOFError, zlib.error):
+        return "unreadable"
 
 
 def mirror() -> Path | None:
@@ -87,12 +132,12 @@ def fetch(source: Source) -> Path | None:
     """
     cached = CACHE / source.name
     if cached.exists():
-        if sha256(cached) == source.sha256:
+        if digest_of(cached, source) == source.sha256:
             return cached
         cached.unlink()
     folder = mirror()
     mirrored = folder / source.name if folder else None
-    if mirrored and mirrored.exists() and sha256(mirrored) == source.sha256:
+    if mirrored and mirrored.exists() and digest_of(mirrored, source) == source.sha256:
         return mirrored
     for _ in range(2):
         try:
@@ -103,7 +148,7 @@ def fetch(source: Source) -> Path | None:
             corrupt = None
             break
     if corrupt is None and mirrored and mirrored.exists():
-        corrupt = f"{mirrored} has sha256 {sha256(mirrored)}, expected {source.sha256}"
+        corrupt = f"{mirrored} has sha256 {digest_of(mirrored, source)}, expected {source.sha256}"
     if corrupt is not None:
         raise CorruptDataError(f"{source.name}: {corrupt} (fetched twice, wrong each time: nothing was kept)")
     return None
@@ -111,13 +156,18 @@ def fetch(source: Source) -> Path | None:
 
 def _download(source: Source) -> str:
     pooch.get_logger().setLevel(logging.ERROR)
-    return pooch.retrieve(
+    target = CACHE / source.name
+    path = pooch.retrieve(
         source.url,
-        known_hash=f"sha256:{source.sha256}",
-        fname=source.name,
-        path=CACHE,
+        known_hash=None if source.gzipped else f"sha256:{source.sha256}",
+        fname=target.name,
+        path=target.parent,
         downloader=pooch.HTTPDownloader(timeout=TIMEOUT_S),
     )
+    if source.gzipped and (found := digest_of(target, source)) != source.sha256:
+        target.unlink()
+        raise ValueError(f"{source.url}: content has sha256 {found}, expected {source.sha256}")
+    return path
 
 
 def load_etth1() -> Series:
@@ -168,8 +218,49 @@ def load_co2() -> Series:
     return Series("CO2 at Mauna Loa (stand-in)", values, ("co2",), period=52, step="week", stand_in=True)
 
 
+def load_mnist() -> Images:
+    """Return MNIST: 60,000 and 10,000 handwritten digits of 28 x 28; offline, the digits that scikit-learn carries.
+
+    Raises CorruptDataError when a file found is not the published one.
+    Source: LeCun, Bottou, Bengio, Haffner, Proc. IEEE 1998.
+    """
+    paths = [fetch(source) for source in MNIST]
+    if None in paths:
+        warnings.warn("MNIST is not to be had (no cache, mirror or network): 8 x 8 digits stand in", stacklevel=2)
+        return load_digits()
+    images, labels, test_images, test_labels = map(_read_idx, paths)
+    scale = np.float32(1 / 255)
+    return Images(
+        "MNIST", (images * scale, labels.astype(np.int64)), (test_images * scale, test_labels.astype(np.int64))
+    )
+
+
+def _read_idx(path: Path) -> np.ndarray:
+    """Return the array of a gzipped idx file of bytes: two zeros, type 8, dimensions, sizes, data (big-endian)."""
+    with gzip.open(path) as file:
+        content = file.read()
+    if content[:3] != b"\x00\x00\x08":
+        raise ValueError(f"{path}: expected an idx file of unsigned bytes")
+    shape = np.frombuffer(content, ">i4", count=content[3], offset=4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(shape)
+
+
+def load_digits() -> Images:
+    """Return the stand-in: 1,797 digits of 8 x 8 that scikit-learn carries, the last 500 for testing.
+
+    Source: Alpaydin and Kaynak, UCI, 1998; CC BY 4.0.
+    """
+    from sklearn import datasets
+
+    digits = datasets.load_digits()
+    images, labels = (digits.images / 16).astype(np.float32), digits.target.astype(np.int64)
+    return Images(
+        "digits of scikit-learn (stand-in)", (images[:-500], labels[:-500]), (images[-500:], labels[-500:]), True
+    )
+
+
 # What a notebook may name under "data" in its metadata, and the files behind the name.
-DATASETS: dict[str, tuple[Source, ...]] = {"ETTh1": (ETTH1,)}
+DATASETS: dict[str, tuple[Source, ...]] = {"ETTh1": (ETTH1,), "MNIST": MNIST}
 
 
 def available(dataset: str) -> bool:

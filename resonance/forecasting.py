@@ -23,7 +23,7 @@ from .models import ResonanceTimeSeriesNet
 from .paths import ROOT
 from .polar import complex_matmul
 from .spectral import analysis
-from .training import ResonanceTrainer
+from .training import PolarTrainer
 
 ETT_HOURLY_BORDERS = (8640, 11520, 14400)
 
@@ -241,7 +241,7 @@ def fine_tune(
     model = setting.fitted(task, moments)
     train, validation = (task.windows(split, setting.lookback) for split in ("train", "validation"))
     generator = torch.Generator().manual_seed(seed)
-    trainer = ResonanceTrainer(model, rate, rate, loss_fn=F.huber_loss)
+    trainer = PolarTrainer(model, rate, rate, loss_fn=F.huber_loss)
     history = trainer.fit(
         lambda epoch: train.batches(batch, generator), epochs, lambda candidate: evaluate(candidate, validation)[0]
     )

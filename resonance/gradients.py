@@ -19,11 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .band import make_band, next_power_of_two
 from .layers import BandMixing, ResonanceLayer
-from .polar import PolarWeight
 from .spectral import analysis, synthesis
 
 # What "dL/dw" may mean in the printed formulas, as a function of PyTorch's gradient g.
@@ -237,19 +236,3 @@ def branch_gain(layer: ResonanceLayer, h: Tensor) -> float:
     a = torch.linalg.matrix_norm(matrix, 2).item() * layer.mixing.weight.magnitude.abs().max().item()
     s = (h.var(dim=-1, unbiased=False) + layer.norm.eps).sqrt().min().item()
     return a * layer.norm.weight.abs().max().item() / s
-
-
-# --------------------------------------------------------------------------- training
-
-
-class CartesianWeight(nn.Module):
-    """Complex weights a + i b as two real parameters: the control for `PolarWeight`."""
-
-    def __init__(self, *shape: int):
-        super().__init__()
-        start = PolarWeight(*shape).pair()
-        self.re, self.im = (nn.Parameter(part.detach().clone()) for part in start)
-
-    def pair(self) -> tuple[Tensor, Tensor]:
-        """Return the weights as (re, im)."""
-        return self.re, self.im

@@ -11,16 +11,15 @@ and a step (dr, s) turns the phase by s / r (report, section "Training").
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .checkpoint import plain
-from .polar import PolarWeight
-from .training import ResonanceTrainer
+from .polar import arc_gradients_, arc_step
+from .training import PolarTrainer
 
 
-class NaturalPolarTrainer(ResonanceTrainer):
-    """`ResonanceTrainer` whose optimiser works in the orthonormal coordinates (r, arc) of each polar weight.
+class NaturalPolarTrainer(PolarTrainer):
+    """`PolarTrainer` whose optimiser works in the orthonormal coordinates (r, arc) of each polar weight.
 
     Gradient norms and clipping are then those of the complex weights.  Both coordinates are lengths, so
     learning_rate_phase is by default that of the magnitudes.  Below |r| = `floor` the arc counts as on the circle of
@@ -43,25 +42,15 @@ class NaturalPolarTrainer(ResonanceTrainer):
     ):
         phase = learning_rate_magnitude if learning_rate_phase is None else learning_rate_phase
         super().__init__(model, learning_rate_magnitude, phase, gradient_clip, monitor_stability, **options)
-        self.polar = [m for m in plain(model).modules() if isinstance(m, PolarWeight)]
 
-    def _radius(self, weight: PolarWeight) -> Tensor:
-        return weight.magnitude.detach().abs().clamp_min(self.floor)
-
-    @torch.no_grad()
     def _prepare(self) -> None:
-        for weight in self.polar:
-            if weight.phase.grad is not None:
-                weight.phase.grad /= self._radius(weight)
+        arc_gradients_(plain(self.model), self.floor)
 
-    @torch.no_grad()
     def _update(self) -> None:
-        # The optimiser moves arcs that start at 0: the difference of two rounded phases would lose a small step.
-        before = [(weight, weight.phase.clone(), self._radius(weight)) for weight in self.polar]
-        for weight, _, _ in before:
-            weight.phase.zero_()
-        try:
+        with arc_step(plain(self.model), self.floor):
             super()._update()
-        finally:  # an interrupted step must not lose the phases
-            for weight, phase, radius in before:
-                weight.phase.copy_(phase + weight.phase / radius)
+
+
+# The trainer of the printed interface takes the step that won the ablation of `01_stable_gradients`; `PolarTrainer`
+# takes the printed one, on r and phi as they are.
+ResonanceTrainer = NaturalPolarTrainer

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -164,16 +165,66 @@ def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]
             yield role, f"{prefix}.{name}" if prefix else name, parameter
 
 
+def frame_radius(magnitude: Tensor, floor: float = 1e-3) -> Tensor:
+    """Return r with its sign, at least `floor` in size: the length of the coordinate vector dw/dphi."""
+    return magnitude.abs().clamp_min(floor).copysign(magnitude)
+
+
 @torch.no_grad()
 def natural_polar_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
     """Divide each phase gradient by r^2 (at least floor^2), in place: the natural gradient of polar coordinates.
 
     The metric dr^2 + r^2 dphi^2 makes plain descent on (r, phi) that of the complex weight itself to first order.
-    Call it between backward and step.
+    Call it between backward and step.  For optimisers that undo a rescaling of gradients: `natural_polar_step`.
     """
     for module in model.modules():
         if isinstance(module, PolarWeight) and module.phase.grad is not None:
-            module.phase.grad /= module.magnitude.square().clamp_min(floor**2)
+            module.phase.grad /= frame_radius(module.magnitude, floor).square()
+
+
+def polar_weights(model: nn.Module) -> list[PolarWeight]:
+    """Return the polar weights of a model whose phases have a gradient."""
+    return [m for m in model.modules() if isinstance(m, PolarWeight) and m.phase.grad is not None]
+
+
+@torch.no_grad()
+def arc_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
+    """Divide each phase gradient by r, in place: the gradient along the arc s = r dphi, orthonormal to dr."""
+    for weight in polar_weights(model):
+        weight.phase.grad /= frame_radius(weight.magnitude, floor)
+
+
+@contextmanager
+def arc_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
+    """Turn each phase by s / r, where s is what the optimiser step taken inside makes of an arc that stands at 0."""
+    before = [
+        (w.phase, w.phase.detach().clone(), frame_radius(w.magnitude.detach(), floor)) for w in polar_weights(model)
+    ]
+    with torch.no_grad():  # arcs from 0: the difference of two rounded phases would lose a small step
+        for phase, _, _ in before:
+            phase.zero_()
+    try:
+        yield
+    finally:  # an interrupted step must not lose the phases
+        with torch.no_grad():
+            for phase, old, radius in before:
+                phase.copy_(old + phase / radius)
+
+
+@contextmanager
+def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
+    """Let the optimiser step taken inside act on arc lengths r dphi instead of angles: natural under any optimiser.
+
+        with natural_polar_step(model):
+            optimizer.step()
+
+    The optimiser sees the gradient in the orthonormal frame (dr, r dphi).  Under plain descent that is
+    `natural_polar_gradients_`; under Adam, which undoes a rescaling of gradients, it is Adam in that frame.  Phases
+    should have no weight decay.  `NaturalPolarTrainer` does this with the rest of training.
+    """
+    arc_gradients_(model, floor)
+    with arc_step(model, floor):
+        yield
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -1,4 +1,4 @@
-"""Intervals over seeds."""
+"""Intervals over seeds, paired comparisons."""
 
 from __future__ import annotations
 
@@ -17,3 +17,18 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> tuple[fl
         return float(x.mean()), math.nan, math.nan
     half = stats.t.ppf(0.5 + confidence / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
     return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
+
+
+def paired_difference(a: Iterable[float], b: Iterable[float]) -> tuple[float, float, float, float]:
+    """Return the mean of a - b over pairs, its 95% Student interval, and the two-sided p of no difference.
+
+    Where all pairs differ by the same amount the interval has no width: p is then 1 for no difference, else 0.
+    """
+    from scipy import stats
+
+    difference = np.asarray(list(a), dtype=float) - np.asarray(list(b), dtype=float)
+    mean, low, high = mean_interval(difference)
+    spread = difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
+    if spread == 0:
+        return mean, low, high, float(mean == 0)
+    return mean, low, high, float(2 * stats.t.sf(abs(mean) / spread, len(difference) - 1))

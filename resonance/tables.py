@@ -10,6 +10,8 @@ import re
 
 import pandas as pd
 
+from .ablation import ARMS, CARTESIAN, OPTIMIZERS
+from .ablation_tasks import METRICS
 from .benchmark import AIMS
 from .capacity import PRINTED, SCHEMES
 from .paths import PAPER
@@ -48,13 +50,6 @@ STEPS = {
     "resonance.train": ("resonance", "training"),
     "transformer.train": ("Transformer", "training"),
     "resonance.stream": ("resonance", "streamed inference"),
-}
-METHODS = {
-    "Cartesian": "cartesian",
-    "polar, one rate": "polar_one_rate",
-    "polar, printed ratio": "polar_printed_ratio",
-    "polar, phase rate $\\times 5$": "polar_phase_rate_x5",
-    "natural polar": "natural_polar",
 }
 
 SIGNALS = {"ar1": "AR(1), $0{.}9$", "one_over_f": "$1/f$", "white": "white", "band": "band $\\abs f<n/8$"}
@@ -216,16 +211,8 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         tables["context"] = context_table(by_key["value"])
     if "capacity.fhrr.512.error" in by_key.index:
         tables["capacity"] = capacity_table(by_key["value"])
-    if "identification.cartesian_sgd" in by_key.index:
-        rows = [
-            {
-                "Coordinates and rates": label,
-                "SGD": cell(f"identification.{key}_sgd", 2),
-                "Adam": cell(f"identification.{key}_adam", 2),
-            }
-            for label, key in METHODS.items()
-        ]
-        tables["identification"] = to_latex(pd.DataFrame(rows), "@{}lll@{}")
+    if "ablation.cells" in by_key.index:
+        tables["ablation"] = ablation_table(by_key)
     return tables
 
 
@@ -265,6 +252,29 @@ def information_tables(by_key: pd.DataFrame) -> dict[str, str]:
 def _past_share(row: pd.Series) -> str:
     """The whole band's share of itself is 1, whatever the bootstrap."""
     return with_interval(row, 3) if row["ci_low"] < row["ci_high"] else number(row["value"])
+
+
+def ablation_table(by_key: pd.DataFrame) -> str:
+    """Every arm's test score on every task under each optimiser, and its paired difference from Cartesian weights."""
+
+    def places(value: float) -> str:
+        return rf"\num{{{round(value, 4) + 0.0:.4f}}}"  # + 0.0: no minus before zeros
+
+    rows = []
+    for task in METRICS:
+        for arm in ARMS:
+            row = {"Task": task if arm is CARTESIAN else "", "Weights": arm.name.replace("x5", r"$\times 5$")}
+            for optimizer in OPTIMIZERS:
+                key = f"ablation.{task}.{optimizer.lower()}.{arm.key}"
+                row[optimizer], row[f"{optimizer} minus Cartesian"] = places(by_key.loc[key, "value"]), ""
+                if arm is not CARTESIAN:
+                    value, low, high = by_key.loc[f"{key}.minus_{CARTESIAN.key}", ["value", "ci_low", "ci_high"]]
+                    row[f"{optimizer} minus Cartesian"] = f"{places(value)} [{places(low)}, {places(high)}]"
+            rows.append(row)
+    body = to_latex(pd.DataFrame(rows), "@{}llrlrl@{}")
+    for task in list(METRICS)[1:]:
+        body = body.replace(f"\n{task} ", f"\n\\addlinespace\n{task} ", 1)
+    return body
 
 
 def speed_rows(value: pd.Series) -> list[tuple[str, str, int, float, float | None]]:

@@ -1,9 +1,10 @@
 """Training: one rate for magnitudes, one for phases, one for the rest; clipping; gradient health of every step.
 
-    ResonanceTrainer    train_step: one step.  fit: epochs, validation, early stop, checkpoints that resume bitwise.
+    PolarTrainer    train_step: one step.  fit: epochs, validation, early stop, checkpoints that resume bitwise.
 
 What a batch may be is said in `batches`, what the health metrics mean in `health`, what a checkpoint is in
-`checkpoint`; the step that polar coordinates ask for is `NaturalPolarTrainer`, in `natural`.
+`checkpoint`.  Here the optimiser moves r and phi as they are, as the source has it; the step that polar coordinates
+ask for, and that `ResonanceTrainer` takes, is `NaturalPolarTrainer`'s, in `natural`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Metrics = dict[str, float]
 SKIPS = 10  # steps in a row without a finite loss and gradient that end a run
 
 
-class ResonanceTrainer:
+class PolarTrainer:
     """Train a model with separate learning rates for the magnitudes and the phases of its polar weights.
 
     Arguments: learning_rate_magnitude, learning_rate_phase; learning_rate for interference and all else (by default

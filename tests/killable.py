@@ -22,7 +22,7 @@ import torch
 import torch._dynamo  # what the first optimiser step would import
 from torch.utils import tensorboard  # noqa: F401
 
-from resonance import ResonanceNet, ResonanceTrainer, checkpoint
+from resonance import PolarTrainer, ResonanceNet, checkpoint
 
 EPOCHS, BATCHES, SIZE = 5, 5, 4
 
@@ -31,7 +31,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class Logged(ResonanceTrainer):
+class Logged(PolarTrainer):
     """Append each step's loss, to the bit, to a file: what was written before a kill stays."""
 
     log: Path

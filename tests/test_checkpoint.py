@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from resonance import ResonanceNet, ResonanceTrainer, checkpoint
+from resonance import PolarTrainer, ResonanceNet, checkpoint
 from resonance.checkpoint import (
     Checkpoint,
     load_weights,
@@ -27,9 +27,9 @@ from resonance.randomness import random_state, set_random_state
 X = torch.randn(4, 16, 3, generator=torch.Generator().manual_seed(0))
 
 
-def trainer_of(*, hidden: int = 8, rate: float = 1e-2, **options) -> ResonanceTrainer:
+def trainer_of(*, hidden: int = 8, rate: float = 1e-2, **options) -> PolarTrainer:
     torch.manual_seed(0)
-    return ResonanceTrainer(ResonanceNet(3, 5, hidden, 1, dropout=0.1), rate, rate, **options)
+    return PolarTrainer(ResonanceNet(3, 5, hidden, 1, dropout=0.1), rate, rate, **options)
 
 
 # --------------------------------------------------------------------------- weights
@@ -197,7 +197,7 @@ class Counted(nn.Module):
 
 
 def test_state_that_is_no_tensor_is_kept(tmp_path):
-    trainer, other = ResonanceTrainer(Counted()), ResonanceTrainer(Counted())
+    trainer, other = PolarTrainer(Counted()), PolarTrainer(Counted())
     trainer.train_step(X)
     trainer.save(tmp_path)
     other.resume(tmp_path)
@@ -224,7 +224,7 @@ def test_a_checkpoint_of_another_run_is_refused(saved, options, says):
 
 
 def test_a_checkpoint_of_a_model_with_other_layers_is_refused(saved):
-    trainer = ResonanceTrainer(ResonanceNet(3, 5, 8, 2), 1e-2, 1e-2)
+    trainer = PolarTrainer(ResonanceNet(3, 5, 8, 2), 1e-2, 1e-2)
     with pytest.raises(ValueError, match=r"expected \w+ = \[.*layers.1.*found \["):
         trainer.resume(saved)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import hashlib
 import http.server
 import threading
 
+import numpy as np
 import pytest
 import requests
 
 from resonance import data
-from resonance.data import CorruptDataError, Source, fetch, load_co2, load_csv
+from resonance.data import CorruptDataError, Source, fetch, load_co2, load_csv, load_digits, load_mnist
 
+REAL_MIRROR = data.mirror()
 CONTENT = b"date,a,b\n2020,1.0,2.0\n2021,3.0,4.0\n"
 
 
@@ -141,3 +145,86 @@ def test_bad_csv_is_refused(tmp_path, text):
     (tmp_path / "bad.csv").write_text(text)
     with pytest.raises(ValueError, match=r"bad\.csv"):
         load_csv(tmp_path / "bad.csv", dataset="bad", period=1, step="day")
+
+
+# --------------------------------------------------------------------------- digests of contents, MNIST
+
+
+def gzipped(source):
+    return dataclasses.replace(source, name="folder/x.gz", gzipped=True)
+
+
+def test_a_digest_of_content_does_not_see_the_compression(places):
+    server = Server(gzip.compress(CONTENT, 9, mtime=1))
+    path = fetch(gzipped(server.source()))
+    assert path == places / "cache" / "folder" / "x.gz" and gzip.decompress(path.read_bytes()) == CONTENT
+    path.write_bytes(gzip.compress(CONTENT, 1, mtime=2))
+    assert fetch(gzipped(server.source())) == path and server.requests == 1
+
+
+@pytest.mark.parametrize("body", [gzip.compress(b"other"), gzip.compress(CONTENT)[:-9], CONTENT, b""])
+def test_wrong_cut_or_uncompressed_content_is_refused(places, body):
+    server = Server(body)
+    with pytest.raises(CorruptDataError, match=r"x\.gz.*expected"):
+        fetch(gzipped(server.source()))
+    assert server.requests == 2 and not (places / "cache" / "folder" / "x.gz").exists()
+
+
+def test_a_gzip_that_was_corrupt_once_succeeds():
+    server = Server(b"garbage", gzip.compress(CONTENT))
+    assert gzip.decompress(fetch(gzipped(server.source())).read_bytes()) == CONTENT
+
+
+def idx(array):
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
+    return gzip.compress(header + array.tobytes())
+
+
+def test_idx_files_are_read_as_written(tmp_path):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    (tmp_path / "x.gz").write_bytes(idx(array))
+    np.testing.assert_array_equal(data._read_idx(tmp_path / "x.gz"), array)
+    (tmp_path / "x.gz").write_bytes(gzip.compress(CONTENT))
+    with pytest.raises(ValueError, match="idx"):
+        data._read_idx(tmp_path / "x.gz")
+
+
+def test_a_corrupt_mnist_is_an_error_not_a_stand_in(places, monkeypatch):
+    no_network(monkeypatch)
+    (places / "mirror" / "mnist").mkdir()
+    for source in data.MNIST:
+        (places / "mirror" / source.name).write_bytes(idx(np.zeros((1, 28, 28), np.uint8)))
+    with pytest.raises(CorruptDataError, match="train-images"):
+        load_mnist()
+
+
+def test_without_mnist_the_stand_in_says_so(monkeypatch):
+    no_network(monkeypatch)
+    with pytest.warns(UserWarning, match="stand in"):
+        images = load_mnist()
+    assert images.stand_in and "stand-in" in images.dataset
+    check_images(images, 8, 1297, 500)
+
+
+def check_images(images, side, train, test):
+    for (pictures, labels), count in ((images.train, train), (images.test, test)):
+        assert pictures.shape == (count, side, side) and pictures.dtype == np.float32
+        assert pictures.min() == 0 and pictures.max() == 1
+        assert labels.dtype == np.int64 and set(labels) == set(range(10))
+
+
+def test_digits_share_no_picture_between_splits():
+    images = load_digits()
+    train, test = ({picture.tobytes() for picture in part[0]} for part in (images.train, images.test))
+    assert not train & test
+
+
+@pytest.mark.skipif(REAL_MIRROR is None or not (REAL_MIRROR / "mnist").is_dir(), reason="MNIST needs the mirror folder")
+def test_mnist_is_the_published_one(monkeypatch):
+    monkeypatch.setenv("RESONANCE_DATA", str(REAL_MIRROR))
+    no_network(monkeypatch)
+    images = load_mnist()
+    assert images.dataset == "MNIST" and not images.stand_in
+    check_images(images, 28, 60_000, 10_000)
+    assert images.train[1][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert np.bincount(images.test[1]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

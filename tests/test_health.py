@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from resonance import PolarWeight, ResonanceNet, ResonanceTrainer
+from resonance import PolarTrainer, PolarWeight, ResonanceNet
 from resonance.health import DEAD, PolarHealth, gradient_norm, wrapped
 
 
@@ -84,9 +84,9 @@ def test_gradient_norm_of_a_group():
     assert gradient_norm([a, without, b]).item() == 13.0
 
 
-def small_trainer(**options) -> ResonanceTrainer:
+def small_trainer(**options) -> PolarTrainer:
     torch.manual_seed(0)
-    return ResonanceTrainer(ResonanceNet(3, 5, 8, 1, dropout=0.0), 1e-2, 1e-2, **options)
+    return PolarTrainer(ResonanceNet(3, 5, 8, 1, dropout=0.0), 1e-2, 1e-2, **options)
 
 
 def test_metrics_of_a_step():
@@ -96,7 +96,7 @@ def test_metrics_of_a_step():
     assert metrics["phase_drift"] == pytest.approx(1e-2, rel=0.1) and metrics["dead_magnitudes"] == 0.0
     _, metrics = small_trainer(monitor_stability=False).train_step((x, -x))
     assert set(metrics) == {"loss", "grad_norm", "clipped", "skipped", "skipped_steps"}
-    _, metrics = ResonanceTrainer(nn.Linear(3, 3)).train_step((x, -x))
+    _, metrics = PolarTrainer(nn.Linear(3, 3)).train_step((x, -x))
     assert "grad_norm/rest" in metrics and "phase_drift" not in metrics
 
 

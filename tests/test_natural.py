@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from resonance import NaturalPolarTrainer, PolarWeight, ResonanceNet, ResonanceTrainer
+from resonance import NaturalPolarTrainer, PolarTrainer, PolarWeight, ResonanceNet, ResonanceTrainer
 from resonance.polar import natural_polar_gradients_
 
 
@@ -55,7 +55,7 @@ def test_sgd_is_cartesian_sgd_to_first_order(momentum):
     errors = {}
     for rate in (1e-4, 1e-5):
         moved = []
-        for model, trainer in ((Filter(re, im), NaturalPolarTrainer), (Cartesian(re, im), ResonanceTrainer)):
+        for model, trainer in ((Filter(re, im), NaturalPolarTrainer), (Cartesian(re, im), PolarTrainer)):
             fitted = trainer(model, rate, rate, gradient_clip=None, optimizer=sgd, loss_fn=SUM)
             for _ in range(3):
                 fitted.train_step((ONE, target))
@@ -63,7 +63,7 @@ def test_sgd_is_cartesian_sgd_to_first_order(momentum):
         errors[rate] = (moved[0] - moved[1]).abs().max().item() / moved[1].abs().max().item()
     assert errors[1e-5] < 2e-2 and errors[1e-5] == pytest.approx(0.1 * errors[1e-4], rel=0.3)
     raw = Filter(re, im)
-    ResonanceTrainer(raw, 1e-5, 1e-5, gradient_clip=None, optimizer=sgd, loss_fn=SUM).train_step((ONE, target))
+    PolarTrainer(raw, 1e-5, 1e-5, gradient_clip=None, optimizer=sgd, loss_fn=SUM).train_step((ONE, target))
     step = (raw(ONE).detach() - torch.stack([re, im])) / 1e-5
     assert (step - 2 * (target - torch.stack([re, im]))).abs().max() > 0.5
 
@@ -115,7 +115,7 @@ def test_adam_is_adam_in_orthonormal_coordinates_over_many_steps():
 def test_norm_and_clipping_are_those_of_the_complex_weight():
     re, im, target = draw()
     sgd = torch.optim.SGD
-    norm = ResonanceTrainer(Cartesian(re, im), optimizer=sgd, loss_fn=SUM).train_step((ONE, target))[1]["grad_norm"]
+    norm = PolarTrainer(Cartesian(re, im), optimizer=sgd, loss_fn=SUM).train_step((ONE, target))[1]["grad_norm"]
     model = Filter(re, im)
     trainer = NaturalPolarTrainer(model, 1e-3, gradient_clip=0.1, optimizer=sgd, loss_fn=SUM)
     assert trainer.train_step((ONE, target))[1]["grad_norm"] == pytest.approx(norm)
@@ -179,5 +179,17 @@ def test_rates_skips_and_checkpoints_are_the_trainers(tmp_path):
     other = NaturalPolarTrainer(ResonanceNet(3, 5, 8, 1, dropout=0.0), 1e-2)
     assert other.resume(tmp_path)
     assert other.train_step((x, -x)) == trainer.train_step((x, -x))
-    with pytest.raises(ValueError, match="expected trainer = ResonanceTrainer, found NaturalPolarTrainer"):
-        ResonanceTrainer(ResonanceNet(3, 5, 8, 1), 1e-2, 1e-2).resume(tmp_path)
+    with pytest.raises(ValueError, match="expected trainer = PolarTrainer, found NaturalPolarTrainer"):
+        PolarTrainer(ResonanceNet(3, 5, 8, 1), 1e-2, 1e-2).resume(tmp_path)
+
+
+def test_the_printed_call_takes_the_step_that_won():
+    torch.manual_seed(0)
+    model = ResonanceNet(3, 5, 8, 1)
+    trainer = ResonanceTrainer(
+        model=model, learning_rate_magnitude=1e-4, learning_rate_phase=5e-5, gradient_clip=1.0, monitor_stability=True
+    )
+    assert isinstance(trainer, NaturalPolarTrainer)
+    loss, metrics = trainer.train_step((torch.randn(2, 16, 3), torch.randn(2, 16, 3)))
+    rates = [metrics[f"learning_rate/{role}"] for role in ("magnitude", "phase")]
+    assert rates == [1e-4, 5e-5] and math.isfinite(loss) and metrics["grad_norm"] > 0

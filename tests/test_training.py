@@ -1,4 +1,4 @@
-"""ResonanceTrainer: roles and rates, batches, losses, clipping, schedules, skipped steps, choosing on validation."""
+"""PolarTrainer: roles and rates, batches, losses, clipping, schedules, skipped steps, choosing on validation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
-from resonance import LongContextResonanceNet, ResonanceNet, ResonanceTrainer
+from resonance import LongContextResonanceNet, PolarTrainer, ResonanceNet
 from resonance.batches import moved
 from resonance.polar import parameter_roles
 
@@ -23,7 +23,7 @@ def small_net(**options):
 
 
 def test_printed_api_and_rates():
-    trainer = ResonanceTrainer(
+    trainer = PolarTrainer(
         model=small_net(),
         learning_rate_magnitude=1e-4,
         learning_rate_phase=5e-5,
@@ -40,7 +40,7 @@ def test_printed_api_and_rates():
 
 def test_default_loss_follows_the_target():
     x = torch.randn(2, 16, 3)
-    trainer = ResonanceTrainer(small_net(output_dim=4))
+    trainer = PolarTrainer(small_net(output_dim=4))
     prediction = trainer.model.train()(x).detach()
     floats, classes = torch.randn(2, 16, 4), torch.randint(0, 4, (2, 16))
     assert trainer.train_step((x, floats))[0] == pytest.approx(nn.functional.mse_loss(prediction, floats).item())
@@ -50,7 +50,7 @@ def test_default_loss_follows_the_target():
 
 
 def test_it_learns():
-    trainer = ResonanceTrainer(small_net(), 1e-2, 1e-2)
+    trainer = PolarTrainer(small_net(), 1e-2, 1e-2)
     x = torch.randn(8, 16, 3)
     batch = (x, x.roll(1, dims=1))
     losses = [trainer.train_step(batch)[0] for _ in range(60)]
@@ -59,7 +59,7 @@ def test_it_learns():
 
 def test_clipping_bounds_the_step():
     model = small_net()
-    trainer = ResonanceTrainer(model, 1.0, 1.0, gradient_clip=1e-3, optimizer=torch.optim.SGD)
+    trainer = PolarTrainer(model, 1.0, 1.0, gradient_clip=1e-3, optimizer=torch.optim.SGD)
     before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     _, metrics = trainer.train_step((torch.randn(2, 16, 3), 100 * torch.randn(2, 16, 3)))
     after = torch.cat([p.detach().flatten() for p in model.parameters()])
@@ -69,7 +69,7 @@ def test_clipping_bounds_the_step():
 
 def test_fit_keeps_what_validation_prefers():
     model = small_net()
-    trainer = ResonanceTrainer(model, 1e-2, 1e-2)
+    trainer = PolarTrainer(model, 1e-2, 1e-2)
     figures = iter([3.0, 1.0, 2.0])
     kept = {}
 
@@ -87,12 +87,12 @@ def test_fit_keeps_what_validation_prefers():
 @pytest.mark.parametrize("options", [{"learning_rate_phase": 0.0}, {"gradient_clip": -1.0}, {"learning_rate": -1e-3}])
 def test_bad_rates_are_refused(options):
     with pytest.raises(ValueError, match="positive"):
-        ResonanceTrainer(small_net(), **options)
+        PolarTrainer(small_net(), **options)
 
 
 def test_a_target_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="prediction's shape"):
-        ResonanceTrainer(small_net()).train_step((torch.randn(2, 16, 3), torch.randn(2, 16, 1)))
+        PolarTrainer(small_net()).train_step((torch.randn(2, 16, 3), torch.randn(2, 16, 1)))
 
 
 # --------------------------------------------------------------------------- roles, optimisers, schedules
@@ -105,7 +105,7 @@ def test_each_role_moves_by_its_own_rate():
     model = small_net()
     before = copy.deepcopy(model)
     x = torch.randn(4, 16, 3)
-    trainer = ResonanceTrainer(model, 1e-2, 2e-3, learning_rate=5e-4)
+    trainer = PolarTrainer(model, 1e-2, 2e-3, learning_rate=5e-4)
     trainer.train_step((x, x.roll(1, dims=1)))
     rates = {"magnitude": 1e-2, "phase": 2e-3, "interference": 5e-4, "rest": 5e-4}
     for (role, _, now), (_, _, then) in zip(parameter_roles(model), parameter_roles(before), strict=True):
@@ -116,7 +116,7 @@ def test_each_role_moves_by_its_own_rate():
 def test_any_optimizer_takes_a_step_and_resumes(name, tmp_path):
     x = torch.randn(4, 16, 3)
     batch = (x, x.roll(1, dims=1))
-    trainers = [ResonanceTrainer(small_net(), 1e-2, 1e-2, optimizer=getattr(torch.optim, name)) for _ in range(2)]
+    trainers = [PolarTrainer(small_net(), 1e-2, 1e-2, optimizer=getattr(torch.optim, name)) for _ in range(2)]
     first = [trainers[0].train_step(batch)[0] for _ in range(3)]
     assert len(set(first)) == 3
     trainers[0].save(tmp_path)
@@ -130,9 +130,7 @@ def test_weight_decay_leaves_phases_alone():
     model = small_net()
     before = copy.deepcopy(model)
     adamw = functools.partial(torch.optim.AdamW, weight_decay=0.5)
-    ResonanceTrainer(model, 0.1, 0.1, optimizer=adamw, loss_fn=lambda y, _: 0.0 * y.sum()).train_step(
-        torch.ones(1, 8, 3)
-    )
+    PolarTrainer(model, 0.1, 0.1, optimizer=adamw, loss_fn=lambda y, _: 0.0 * y.sum()).train_step(torch.ones(1, 8, 3))
     for (role, name, now), (_, _, then) in zip(parameter_roles(model), parameter_roles(before), strict=True):
         torch.testing.assert_close(now, then if role == "phase" else 0.95 * then, msg=name)
 
@@ -166,16 +164,16 @@ def test_schedules_step_once_a_step_and_resume(name, tmp_path):
         oracle.step()
         schedule.step()
         expected.append([group["lr"] for group in oracle.param_groups])
-    trainer = ResonanceTrainer(small_net(), 0.1, 0.05, schedule=SCHEDULES[name])
+    trainer = PolarTrainer(small_net(), 0.1, 0.05, schedule=SCHEDULES[name])
     assert rates(trainer, 5) == expected[:5]
     trainer.save(tmp_path)
-    trainer = ResonanceTrainer(small_net(), 0.1, 0.05, schedule=SCHEDULES[name])
+    trainer = PolarTrainer(small_net(), 0.1, 0.05, schedule=SCHEDULES[name])
     trainer.resume(tmp_path)
     assert rates(trainer, 3) == expected[5:]
 
 
 def test_a_plateau_schedule_listens_to_validation():
-    trainer = ResonanceTrainer(
+    trainer = PolarTrainer(
         small_net(),
         0.1,
         0.1,
@@ -195,7 +193,7 @@ def test_tensors_tuples_and_dicts_say_the_same():
     x, lengths = torch.randn(3, 16, 3), torch.tensor([16, 9, 4])
     plain = [x, (x, x), [x, x], {"x": x, "target": x}]
     padded = [(x, lengths, x), {"x": x, "lengths": lengths, "target": x}]
-    losses = [ResonanceTrainer(small_net(), loss_fn=F.l1_loss).train_step(batch)[0] for batch in (*plain, *padded)]
+    losses = [PolarTrainer(small_net(), loss_fn=F.l1_loss).train_step(batch)[0] for batch in (*plain, *padded)]
     assert len(set(losses[:4])) == 1 and len(set(losses[4:])) == 1 and losses[0] != losses[4]
     with torch.no_grad():
         assert losses[4] == pytest.approx(F.l1_loss(small_net()(x, lengths), x).item())
@@ -210,7 +208,7 @@ def test_the_default_loss_leaves_padding_out():
     results = []
     for inputs, goal in ((x, target), (spoilt, nothing)):
         model = small_net()
-        loss, metrics = ResonanceTrainer(model, 0.1, 0.1).train_step({"x": inputs, "lengths": lengths, "target": goal})
+        loss, metrics = PolarTrainer(model, 0.1, 0.1).train_step({"x": inputs, "lengths": lengths, "target": goal})
         results.append((loss, metrics["grad_norm"], model.output_projection.weight.sum().item()))
     assert results[0] == results[1]
     with torch.no_grad():
@@ -221,7 +219,7 @@ def test_the_default_loss_leaves_padding_out():
 
 def test_a_target_may_be_a_structure_of_its_own():
     x, mask = torch.randn(2, 16, 3), torch.rand(2, 16, 1)
-    trainer = ResonanceTrainer(small_net(), loss_fn=lambda y, target: (target[1] * (y - target[0]).square()).mean())
+    trainer = PolarTrainer(small_net(), loss_fn=lambda y, target: (target[1] * (y - target[0]).square()).mean())
     with torch.no_grad():
         expected = (mask * (trainer.model(x) - x).square()).mean().item()
     assert trainer.train_step({"x": x, "target": (x, mask)})[0] == pytest.approx(expected)
@@ -238,11 +236,11 @@ def test_a_target_may_be_a_structure_of_its_own():
 )
 def test_bad_batches_are_refused(batch, error, says):
     with pytest.raises(error, match=says):
-        ResonanceTrainer(small_net()).train_step(batch)
+        PolarTrainer(small_net()).train_step(batch)
 
 
 def test_a_loss_of_many_entries_is_refused():
-    trainer = ResonanceTrainer(small_net(), loss_fn=lambda y, target: (y - target).square())
+    trainer = PolarTrainer(small_net(), loss_fn=lambda y, target: (y - target).square())
     with pytest.raises(ValueError, match=r"shape \(\), got \(1, 8, 3\)"):
         trainer.train_step(torch.ones(1, 8, 3))
 
@@ -265,7 +263,7 @@ def test_bfloat16_autocast_trains_with_float32_parameters():
         model.output_projection.register_forward_hook(
             lambda module, inputs, output, seen=seen: seen.append(output.dtype)
         )
-        trainer = ResonanceTrainer(model, 1e-2, 1e-2, bfloat16=bfloat16)
+        trainer = PolarTrainer(model, 1e-2, 1e-2, bfloat16=bfloat16)
         losses[bfloat16] = [trainer.train_step(batch)[0] for _ in range(60)]
         assert set(seen) == {torch.bfloat16 if bfloat16 else torch.float32}
         assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -277,8 +275,8 @@ def test_bfloat16_autocast_trains_with_float32_parameters():
 def test_a_compiled_model_trains_and_exchanges_checkpoints_with_a_plain_one(tmp_path):
     x = torch.randn(4, 16, 3)
     batch = {"x": x, "lengths": torch.tensor([16, 12, 7, 16]), "target": x.roll(1, dims=1)}
-    compiled = ResonanceTrainer(torch.compile(small_net(), backend="eager"), 1e-2, 1e-2)
-    eager = ResonanceTrainer(small_net(), 1e-2, 1e-2)
+    compiled = PolarTrainer(torch.compile(small_net(), backend="eager"), 1e-2, 1e-2)
+    eager = PolarTrainer(small_net(), 1e-2, 1e-2)
     for _ in range(3):
         assert compiled.train_step(batch)[0] == pytest.approx(eager.train_step(batch)[0], rel=1e-5)
     compiled.save(tmp_path)
@@ -291,7 +289,7 @@ def test_long_context_models_train():
     torch.manual_seed(0)
     model = LongContextResonanceNet(2, 64, 16, 2, hidden_dim=8, num_frequencies=8, local_frequencies=4)
     x = torch.randn(2, 64, 2)
-    trainer = ResonanceTrainer(model, 1e-2, 1e-2)
+    trainer = PolarTrainer(model, 1e-2, 1e-2)
     losses = [trainer.train_step((x, x.roll(1, dims=1)))[0] for _ in range(40)]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -319,7 +317,7 @@ def bad_gradient(y, target):
 @pytest.mark.parametrize("case", ["nan input", "infinite target", "gradient"])
 def test_a_step_that_is_not_finite_leaves_everything_alone(make, case):
     model, x = make(), torch.randn(2, 16, 3)
-    trainer = ResonanceTrainer(model, 0.1, 0.1, schedule=SCHEDULES["step"])
+    trainer = PolarTrainer(model, 0.1, 0.1, schedule=SCHEDULES["step"])
     trainer.train_step((x, x.roll(1, dims=1)))
     then = copy.deepcopy((trainer.optimizer.state_dict(), trainer.schedule.state_dict(), model.state_dict()))
     spoilt, target = x.clone(), x.clone()
@@ -343,7 +341,7 @@ def test_a_step_that_is_not_finite_leaves_everything_alone(make, case):
 def test_ten_skipped_steps_in_a_row_end_the_run_naming_the_batch():
     good = torch.randn(2, 16, 3)
     bad = torch.full_like(good, float("inf"))
-    trainer = ResonanceTrainer(small_net())
+    trainer = PolarTrainer(small_net())
     nine = [bad] * 9 + [good]
     history = trainer.fit(lambda epoch: nine, 2)  # nine in a row, twice: goes on
     assert trainer.skipped == 18 and len(history.train) == 2
@@ -355,7 +353,7 @@ def test_ten_skipped_steps_in_a_row_end_the_run_naming_the_batch():
 def test_skipped_steps_across_epochs_count_as_a_row():
     bad = torch.full((2, 16, 3), float("nan"))
     with pytest.raises(FloatingPointError, match=r"epoch 4, batch 0"):
-        ResonanceTrainer(small_net()).fit(lambda epoch: [bad] * 3, 5)
+        PolarTrainer(small_net()).fit(lambda epoch: [bad] * 3, 5)
 
 
 # --------------------------------------------------------------------------- fit
@@ -371,7 +369,7 @@ def test_fit_stops_early_and_keeps_the_best_weights():
         assert not candidate.training and not torch.is_grad_enabled()
         return figures[next(calls)]
 
-    history = ResonanceTrainer(model, 1e-2, 1e-2).fit(lambda epoch: [(x, -x)], 5, validate, patience=3)
+    history = PolarTrainer(model, 1e-2, 1e-2).fit(lambda epoch: [(x, -x)], 5, validate, patience=3)
     assert history.validation == figures[:5] and history.best_epoch == 1 and len(history.train) == 4
     assert all(torch.equal(kept[1][name], value) for name, value in model.state_dict().items())
 
@@ -380,7 +378,7 @@ def test_a_finished_run_resumes_to_its_result_and_can_be_made_longer(tmp_path):
     x = torch.randn(2, 16, 3)
 
     def run(epochs, folder):
-        trainer = ResonanceTrainer(small_net(), 1e-2, 1e-2)
+        trainer = PolarTrainer(small_net(), 1e-2, 1e-2)
         history = trainer.fit(
             lambda epoch: [(x, -x)] * 3, epochs, lambda model: model(x).sum().item(), checkpoint=folder
         )
@@ -395,7 +393,7 @@ def test_a_finished_run_resumes_to_its_result_and_can_be_made_longer(tmp_path):
 def test_progress_is_a_bar_only_where_asked(capfd):
     x = torch.randn(2, 16, 3)
     for progress, shown in ((None, False), (False, False), (True, True)):  # standard error is no terminal here
-        ResonanceTrainer(small_net()).fit(lambda epoch: [x] * 3, 2, progress=progress)
+        PolarTrainer(small_net()).fit(lambda epoch: [x] * 3, 2, progress=progress)
         assert ("epoch 2/2" in capfd.readouterr().err) == shown
 
 
@@ -410,12 +408,12 @@ def test_progress_is_a_bar_only_where_asked(capfd):
 )
 def test_options_without_what_they_work_on_are_refused(options, says):
     with pytest.raises(ValueError, match=says):
-        ResonanceTrainer(small_net()).fit(lambda epoch: [], 1, **options)
+        PolarTrainer(small_net()).fit(lambda epoch: [], 1, **options)
 
 
 def test_an_epoch_without_a_batch_is_refused():
     with pytest.raises(ValueError, match="epoch 1 has no batch"):
-        ResonanceTrainer(small_net()).fit(lambda epoch: [], 1)
+        PolarTrainer(small_net()).fit(lambda epoch: [], 1)
 
 
 @pytest.mark.parametrize("own_generator", [True, False], ids=["own generator", "global source"])
@@ -427,7 +425,7 @@ def test_a_shuffling_data_loader_goes_on_within_an_epoch(tmp_path, own_generator
         model, generator = small_net(), torch.Generator().manual_seed(2) if own_generator else None
         stack = lambda rows: torch.stack([row[0] for row in rows])  # noqa: E731
         loader = torch.utils.data.DataLoader(data, 2, shuffle=True, generator=generator, collate_fn=stack)
-        trainer, losses = ResonanceTrainer(model, 1e-2, 1e-2), []
+        trainer, losses = PolarTrainer(model, 1e-2, 1e-2), []
 
         def loss_fn(y, target):
             if trainer.steps == stop:
