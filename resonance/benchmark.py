@@ -5,6 +5,7 @@
     python -m resonance.benchmark training        training steps and inference of whole models at one shape
     python -m resonance.benchmark memory          peak memory of a training step of those models, a process each
     python -m resonance.benchmark context         LongContextResonanceNet against a Transformer, to where that stops
+    python -m resonance.benchmark growth      time of BandMixing against length, its exponent, and the law that fits
     python -m resonance.benchmark engines         every engine over a grid of n, k, d, and what `choose_engine` picks
     python -m resonance.benchmark memory-recall   HolographicMemory against a plain table of its patterns
 
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from . import probe
 from .band import make_band
 from .baselines import FeedForward, FNetLayer, transformer_layer
+from .complexity import fit_laws, slope
 from .layers import BandMixing, ResonanceLayer
 from .ledger import commit, device_name
 from .linear_time import make_plan
@@ -122,6 +124,24 @@ def layer(lengths: Iterable[int], device: str) -> pd.DataFrame:
         }
         rows += compare(list(models)[:2], models, n, device)
     return with_floors(pd.DataFrame(rows), device)
+
+
+def growth(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """BandMixing against length: seconds, the exponent over all lengths with its interval, the weight of each law.
+
+    The weights are those of the corrected Akaike criterion between a f(n) + c; at least five lengths are needed.
+    """
+    rows = []
+    for n in lengths:
+        say(f"n={n}")
+        step = pass_of(BandMixing(DIM, FREQUENCIES).to(device), torch.randn(1, n, DIM, device=device))
+        seconds = alternated({"BandMixing": step}, device=device)["BandMixing"]
+        rows.append({"n": n, "seconds": seconds, "ns_per_sample": 1e9 * seconds / n})
+    table = pd.DataFrame(rows)
+    table["exponent"], table["low"], table["high"] = slope(table["n"], table["seconds"])
+    for law, weight in fit_laws(table["n"], table["seconds"]).set_index("law")["weight"].items():
+        table[f"weight of {law}"] = weight
+    return table
 
 
 def training(lengths: Iterable[int], device: str) -> pd.DataFrame:
@@ -250,6 +270,7 @@ WORDS: dict[str, tuple[Callable[[Iterable[int], str], pd.DataFrame], list[int]]]
     "context": (context, [8192, 32768, 131072, 262144, 1048576]),
     "memory": (memory, [2048, 4096, 8192]),
     "memory-recall": (memory_recall, list(PATTERNS)),
+    "growth": (growth, [2**e for e in range(12, 21)]),
     "engines": (engines, [2**e for e in range(6, 19)]),
 }
 
@@ -280,6 +301,8 @@ def main(arguments: list[str] | None = None) -> int:
     run, lengths = WORDS[options.word]
     lengths = options.lengths or lengths
     least = 16 if options.word == "engines" else 2 * FREQUENCIES
+    if options.word == "growth" and len(lengths) < 5:
+        parser.error(f"growth: expected at least 5 lengths, got {len(lengths)}")
     if min(lengths) < least:
         parser.error(f"{options.word}: expected lengths of at least {least}, got {min(lengths)}")
     if options.device == "cuda" and not torch.cuda.is_available():

@@ -130,6 +130,10 @@ class PolarWeight(nn.Module):
         """Return the weights as (re, im) = (r cos phi, r sin phi)."""
         return self.magnitude * torch.cos(self.phase), self.magnitude * torch.sin(self.phase)
 
+    def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
+        """Multiply a spectrum (re, im) by the weights, elementwise with broadcasting."""
+        return complex_product(self.pair(), (re, im))
+
 
 class Interference(nn.Module):
     """A complex matrix M across frequencies, the same for every channel: Z_f = sum_g M_fg Y_g (see `mixed`).

@@ -35,7 +35,7 @@ from .paths import ROOT, write_text, written_aside
 from .processes import end_with_parent
 
 NOTEBOOKS = ROOT / "notebooks"
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "statsmodels", "matplotlib", "papermill")
+PACKAGES = ("torch", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "papermill")
 
 
 class RunError(RuntimeError):

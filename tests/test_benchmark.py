@@ -77,6 +77,7 @@ def test_whole_models_are_probed_and_the_peer_stops_where_it_must(monkeypatch):
         (["mixing", "--lengths", "12"], "at least"),
         (["engines", "--lengths", "2"], "at least 16"),
         (["mixing", "--lengths", "many"], "invalid int"),
+        (["growth", "--lengths", "4096", "8192"], "at least 5 lengths"),
         (["mixing", "--json", "/nowhere/at/all.json"], "no folder"),
     ],
 )
