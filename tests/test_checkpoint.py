@@ -29,7 +29,7 @@ X = torch.randn(4, 16, 3, generator=torch.Generator().manual_seed(0))
 
 def trainer_of(*, hidden: int = 8, rate: float = 1e-2, **options) -> PolarTrainer:
     torch.manual_seed(0)
-    return PolarTrainer(ResonanceNet(3, 5, hidden, 1, dropout=0.1), rate, rate, **options)
+    return PolarTrainer(ResonanceNet(3, 5, hidden, 1, 0, dropout=0.1), rate, rate, **options)
 
 
 # --------------------------------------------------------------------------- weights
@@ -79,14 +79,14 @@ def test_weights_of_tied_models_load_into_untied_ones(tmp_path):
 @pytest.mark.parametrize(
     ("other", "says"),
     [
-        (lambda: ResonanceNet(3, 5, 16, 1), r"expected input_projection.weight of .*\(16, 3\).*, found .*\(8, 3\)"),
-        (lambda: ResonanceNet(3, 5, 8, 2), r"expected also \['layers.1"),
-        (lambda: ResonanceNet(3, 5, 8, 1).double(), r"torch.float64.*found \(torch.float32"),
+        (lambda: ResonanceNet(3, 5, 16, 1, 0), r"expected input_projection.weight of .*\(16, 3\).*, found .*\(8, 3\)"),
+        (lambda: ResonanceNet(3, 5, 8, 2, 0), r"expected also \['layers.1"),
+        (lambda: ResonanceNet(3, 5, 8, 1, 0).double(), r"torch.float64.*found \(torch.float32"),
         (lambda: nn.Linear(2, 2), r"expected also \['weight', 'bias'\], found instead \['input_projection.bias'"),
     ],
 )
 def test_weights_of_another_model_are_refused_whole(tmp_path, other, says):
-    save_weights(ResonanceNet(3, 5, 8, 1), tmp_path / "model.safetensors")
+    save_weights(ResonanceNet(3, 5, 8, 1, 0), tmp_path / "model.safetensors")
     model = other()
     before = [value.clone() for value in model.state_dict().values()]
     with pytest.raises(ValueError, match=says):
@@ -224,7 +224,7 @@ def test_a_checkpoint_of_another_run_is_refused(saved, options, says):
 
 
 def test_a_checkpoint_of_a_model_with_other_layers_is_refused(saved):
-    trainer = PolarTrainer(ResonanceNet(3, 5, 8, 2), 1e-2, 1e-2)
+    trainer = PolarTrainer(ResonanceNet(3, 5, 8, 2, 0), 1e-2, 1e-2)
     with pytest.raises(ValueError, match=r"expected \w+ = \[.*layers.1.*found \["):
         trainer.resume(saved)
 

@@ -19,7 +19,7 @@ from resonance.polar import parameter_roles
 
 def small_net(**options):
     torch.manual_seed(0)
-    return ResonanceNet(3, 5, 16, 1, dropout=0.0, **options)
+    return ResonanceNet(3, 5, 16, 1, holographic_capacity=0, dropout=0.0, **options)
 
 
 def test_printed_api_and_rates():
