@@ -24,6 +24,7 @@ Read the files in this order:
     timing, probe, benchmark                     seconds and bytes, against the best peers
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
+    paths, processes                             where files stand, and jobs that end with their parent
 
 Names load on first use, so that importing one part does not load, or depend on, the others.
 """

@@ -22,8 +22,8 @@ def index_set(frequencies: int | Iterable[int]) -> range | tuple[int, ...]:
 
     Raises ValueError when the set is empty, not sorted, or not of distinct whole numbers from 0 up.
     """
-    if isinstance(frequencies, int):
-        return range(frequencies)
+    if hasattr(frequencies, "__index__") and not isinstance(frequencies, Tensor):
+        return range(operator.index(frequencies))
     if isinstance(frequencies, Tensor):
         frequencies = frequencies.tolist()
     chosen = tuple(frequencies)

@@ -5,7 +5,7 @@
     python -m resonance.benchmark training        training steps and inference of whole models at one shape
     python -m resonance.benchmark memory          peak memory of a training step of those models, a process each
     python -m resonance.benchmark context         LongContextResonanceNet against a Transformer, to where that stops
-    python -m resonance.benchmark growth      time of BandMixing against length, its exponent, and the law that fits
+    python -m resonance.benchmark growth          time of BandMixing against length, its exponent, and the law that fits
     python -m resonance.benchmark engines         every engine over a grid of n, k, d, and what `choose_engine` picks
     python -m resonance.benchmark memory-recall   HolographicMemory against a plain table of its patterns
 

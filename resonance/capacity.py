@@ -252,8 +252,10 @@ def information_bits(read: Pair, patterns: Pair) -> float:
 
 
 def quantise(x: Tensor, bits: int) -> Tensor:
-    """Return x rounded to 2^bits even levels over its range, the ends included."""
+    """Return x rounded to 2^bits even levels over its range, the ends included; bits >= 1."""
     low, high = x.min(), x.max()
+    if low == high:  # one level holds it
+        return x.clone()
     step = (high - low) / (2**bits - 1)
     return low + ((x - low) / step).round() * step
 

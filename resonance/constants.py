@@ -50,6 +50,6 @@ def constants(name: str, band: Band, like: Tensor) -> list[Tensor]:
     arguments = (name, band.n, band.frequencies, band.grid, like.dtype, like.device)
     if torch.compiler.is_dynamo_compiling():
         return _constant(*arguments)
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+    if torch.compiler.is_compiling() or torch._guards.detect_fake_mode() is not None:
         return _make(*arguments)
     return _kept(*arguments)

@@ -158,7 +158,7 @@ def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
     X need not be Gaussian (report, theorem "information").  Raises ValueError for noise that is not white, s^2 I.
     """
     power = noise.double()[0, 0]
-    if not torch.allclose(noise.double(), power * torch.eye(len(noise), dtype=torch.float64)):
+    if not torch.allclose(noise.double(), power * torch.eye(len(noise), dtype=torch.float64), atol=1e-8 * power.item()):
         raise ValueError("expected white noise, s^2 I: the bound does not hold for another")
     q = row_space(matrix)
     outside = signal.double().trace() - (q @ signal.double() @ q.mT).trace()

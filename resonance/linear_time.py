@@ -50,7 +50,7 @@ PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS, A_VALUE, CALLS = 1.0, 1.1, 1.9, 80.0, 2
 
 
 def turn_bound(theta: float, rank: int) -> float:
-    """Return 4 sum_{j >= p} (theta / 2)^j / j!, which p Chebyshev points never exceed on e^{i theta s}, |s| <= 1."""
+    """Return 4 sum_{j >= p} (theta / 2)^j / j!; times sqrt(k), a bound on what the best p functions of a block miss."""
     if theta / 2 == 0.0:
         return 0.0 if rank else 4.0  # a constant is held by one function
     half = theta / 2
@@ -140,8 +140,10 @@ def residues(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
 def _plan(band: Band, size: int, rank: int, bound: float) -> Plan:
     blocks = -(-band.n // size)
     whole = band.grid // size if band.grid % size == 0 else 0
-    folded = whole % 2 == 0 and 2 * blocks > whole > 0
-    return Plan(size, blocks, rank, bound, folded, len(np.unique(residues(band, size)[0])))
+    turn = residues(band, size)[0]
+    even = bool((turn // size % 2 == 0).any())  # a set of odd frequencies alone would leave the sums without a use
+    folded = whole % 2 == 0 and 2 * blocks > whole > 0 and even
+    return Plan(size, blocks, rank, bound, folded, len(np.unique(turn)))
 
 
 def make_plan(band: Band, dtype: torch.dtype) -> Plan:

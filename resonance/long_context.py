@@ -238,7 +238,8 @@ class LongContextResonanceNet(nn.Module):
         """Return (batch, n, output_dim) for x of (batch, n, input_dim)."""
         self._check(check_sequences(x, self.input_dim).shape[1])
         parameters = [p for layer in self.layers for p in layer.parameters()]
-        h = Bridged.apply(self.input_projection(x), list(self.layers), *parameters)
+        h = self.input_projection(x).to(self.norm.weight.dtype)  # under autocast too: what is subtracted must be exact
+        h = Bridged.apply(h, list(self.layers), *parameters)
         return self.output_projection(self.norm(h))
 
     @torch.no_grad()
@@ -281,7 +282,7 @@ class LongContextResonanceNet(nn.Module):
                     f"a chunk that ends at {start}"
                 )
             self._check(start + n)
-            h = self.input_projection(x)
+            h = self.input_projection(x).to(self.norm.weight.dtype)
             for layer, bridge in zip(self.layers, bridges, strict=False):
                 h = layer.apply(h, bridge, start)
             yield start, h

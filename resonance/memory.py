@@ -305,6 +305,10 @@ class HolographicMemory(nn.Module):
         patterns = pattern.to(self.dtype.to_complex() if self.complex_patterns else self.dtype).reshape(-1, self.dim)
         if not torch.isfinite(patterns).all():
             raise ValueError(f"expected a finite {name}, got NaN, infinity or what overflows {patterns.dtype}")
+        if not torch.isfinite(patterns.abs().square().sum(dim=-1).to(self.energy.dtype)).all():
+            raise ValueError(
+                f"expected a {name} whose energy |P|^2 fits the storage, {self.energy.dtype}: scale it down"
+            )
         return patterns, pattern.dim() == 1
 
     def extra_repr(self) -> str:

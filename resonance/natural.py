@@ -11,6 +11,8 @@ and a step (dr, s) turns the phase by s / r (report, section "Training").
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from .checkpoint import plain
@@ -42,6 +44,9 @@ class NaturalPolarTrainer(PolarTrainer):
     ):
         phase = learning_rate_magnitude if learning_rate_phase is None else learning_rate_phase
         super().__init__(model, learning_rate_magnitude, phase, gradient_clip, monitor_stability, **options)
+
+    def _settings(self) -> dict[str, Any]:
+        return super()._settings() | {"floor": self.floor}
 
     def _prepare(self) -> None:
         arc_gradients_(plain(self.model), self.floor)

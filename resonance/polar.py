@@ -174,6 +174,20 @@ def frame_radius(magnitude: Tensor, floor: float = 1e-3) -> Tensor:
     return magnitude.abs().clamp_min(floor).copysign(magnitude)
 
 
+def polar_weights(model: nn.Module) -> list[PolarWeight]:
+    """Return the polar weights of a model whose phases have a gradient, tied ones once.
+
+    Raises ValueError for a phase shared by two magnitudes: its arc has no one radius.
+    """
+    weights: dict[int, PolarWeight] = {}
+    for module in model.modules():
+        if not isinstance(module, PolarWeight) or module.phase.grad is None:
+            continue
+        if weights.setdefault(id(module.phase), module).magnitude is not module.magnitude:
+            raise ValueError("two weights share a phase but not their magnitude: expected both shared, or neither")
+    return list(weights.values())
+
+
 @torch.no_grad()
 def natural_polar_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
     """Divide each phase gradient by r^2 (at least floor^2), in place: the natural gradient of polar coordinates.
@@ -181,14 +195,8 @@ def natural_polar_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
     The metric dr^2 + r^2 dphi^2 makes plain descent on (r, phi) that of the complex weight itself to first order.
     Call it between backward and step.  For optimisers that undo a rescaling of gradients: `natural_polar_step`.
     """
-    for module in model.modules():
-        if isinstance(module, PolarWeight) and module.phase.grad is not None:
-            module.phase.grad /= frame_radius(module.magnitude, floor).square()
-
-
-def polar_weights(model: nn.Module) -> list[PolarWeight]:
-    """Return the polar weights of a model whose phases have a gradient."""
-    return [m for m in model.modules() if isinstance(m, PolarWeight) and m.phase.grad is not None]
+    for weight in polar_weights(model):
+        weight.phase.grad /= frame_radius(weight.magnitude, floor).square()
 
 
 @torch.no_grad()

@@ -35,9 +35,43 @@ def readme_parts() -> dict[str, str]:
         ("operations of a resonance layer by the linear-time engine, same n", "cost.fast.operations", "03", 0),
         ("time of that Transformer layer over that of the resonance layer, FFT", "cost.speedup.fft", "03", 1),
         ("the same, linear-time engine", "cost.speedup.fast", "03", 1),
+        ("frequencies missed, Cartesian SGD", "ablation.identification.sgd.cartesian", "01", 3),
         ("frequencies missed, polar SGD with one rate", "identification.polar_one_rate_sgd", "01", 3),
         ("frequencies missed, natural polar SGD", "identification.natural_polar_sgd", "01", 3),
         ("relative error of the corrected phase gradient", "gradients.corrected.phase_error", "01", None),
+        (
+            "relative error of 1000 real patterns of 2048 in a hologram, float32",
+            "capacity.memory.2048.error",
+            "02",
+            None,
+        ),
+        ("complex patterns that 512 pixels of reference read exactly (the limit)", "capacity.limit.patterns", "02", 0),
+        (
+            "share of Shannon's capacity at which codebook patterns are read from one trace",
+            "cleanup.graded.reached",
+            "02",
+            2,
+        ),
+        (
+            "information about white noise at 10 dB kept by half of the spectrum",
+            "information.retained.white.2",
+            "04",
+            3,
+        ),
+        (
+            "next-day bits of ETTh1 kept by the frequencies the rule chose",
+            "information.past.information.retained",
+            "04",
+            3,
+        ),
+        ("how many frequencies those are", "information.past.information.k", "04", 0),
+        ("exponent of the mixing's time in n, 4096 to 1,048,576", "growth.exponent", "05", 2),
+        (
+            "values recalled over 262,144 tokens, with bridges (without: chance is 0.125)",
+            "context.recall.bridges",
+            "06",
+            3,
+        ),
     ):
         rows.append(f"| {label} | {_plain(value.loc[key], digits)} | `./run_all.sh full --only {command}` |")
     return {"verdicts": verdicts, "results": "\n".join(rows), "performance": performance(value["value"])}

@@ -43,7 +43,6 @@ class Recollection(nn.Module):
         nothing = size < torch.finfo(inner.dtype).tiny  # a cue or a pattern of zeros is like nothing
         cosine = inner.masked_fill(nothing, 0.0) / size.masked_fill(nothing, 1.0)
         logits = torch.cat([self.threshold.expand(len(cosine), 1), cosine], dim=1) * self.log_sharpness.exp()
-        logits = logits.masked_fill(
-            F.pad(free, (1, 0)), -math.inf
-        )  # after beta: its gradient would be 0 times infinity
+        # After beta, whose gradient would be 0 times infinity.
+        logits = logits.masked_fill(F.pad(free, (1, 0)), -math.inf)
         return F.softmax(logits, dim=1)[:, 1:]

@@ -9,8 +9,8 @@ with c_f = 2 inside the band and c_f = 1 at DC and at Nyquist (N even), because 
 frequency twice.  Synthesis is the adjoint of analysis under the inner product weighted by c; with the whole band
 kept and n = N it is its inverse.  A frequency f counts cycles per grid of N samples: f / N cycles per sample.
 
-Complex numbers travel as pairs of real tensors (re, im) of shape (batch, k, d): autocast, compilation, export and
-gradient all-reduce then work as for any other tensor.
+Complex numbers travel as real tensors, pairs (re, im) of (batch, k, d) here and packed, (batch, 2k, d), within a layer:
+autocast, compilation, export and gradient all-reduce then work as for any other tensor.
 
 An engine is a way to compute these two maps, never another map: `"fft"` is the reference; `"dense"` one real matrix
 product; `"fast"` three small ones, linear in n (`linear_time`).  A new engine is one more row of `ENGINES` and one

@@ -10,6 +10,7 @@ must be done over the measured speed of a matrix product.
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 import statistics
 import sys
@@ -56,7 +57,7 @@ def seconds_of(step: Step, device: str = "cpu", min_seconds: float = 0.1) -> flo
 
 def keep_freed_memory() -> None:
     """Ask glibc, where the C library is glibc, to serve large tensors from memory that was freed before."""
-    library = ctypes.CDLL(None)
+    library = ctypes.CDLL(None) if os.name == "posix" else None
     if hasattr(library, "mallopt"):
         mmap_max, trim_threshold = -4, -1  # malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD
         library.mallopt(mmap_max, 0)

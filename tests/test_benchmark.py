@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from resonance import benchmark
+from resonance.band import make_band
+from resonance.spectral import choose_engine
 
 
 @pytest.mark.parametrize("word", ["mixing", "layer"])
@@ -18,6 +20,10 @@ def test_a_comparison_prints_a_row_for_each_peer_and_keeps_a_record(word, tmp_pa
     assert record["word"] == word and {"device", "versions", "commit", "date"} <= set(record)
     for row in record["rows"]:
         assert row["ratio"] == pytest.approx(row["peer_seconds"] / row["seconds"], rel=1e-6)
+        assert row["bytes_floor"] > 0 and row["products_floor"] > 0
+    if word == "layer":
+        floor = {row["model"]: row["products_floor"] for row in record["rows"]}
+        assert floor["ResonanceLayer + feed-forward"] > floor["ResonanceLayer"]
     printed = capsys.readouterr()
     peers = {"mixing": {"torch.fft", "nn.Linear"}, "layer": {"Transformer layer", "FNet layer"}}[word]
     assert {row["peer"] for row in record["rows"]} == peers
@@ -34,7 +40,17 @@ def test_an_aim_stands_beside_its_ratio_and_is_judged_by_it():
 
 def test_engines_names_the_choice_and_its_distance():
     table = benchmark.engines([16], "cpu")
-    assert set(table["k"]) == {8} and set(table["d"]) == {64, 256, 768} and (table["over_best"] >= 1).all()
+    assert set(table["k"]) == {8} and set(table["d"]) == {64, 256, 768}
+    assert set(table["chosen"]) == {choose_engine(make_band(16, 8))}
+    best = table[["fft", "dense", "fast"]].min(axis=1)
+    assert table["over_best"].to_list() == pytest.approx((table["fast"] / best).to_list())
+
+
+def test_growth_gives_an_exponent_and_a_weight_for_each_law():
+    table = benchmark.growth([128, 160, 192, 224, 256], "cpu")
+    assert table["n"].is_monotonic_increasing and (table["seconds"] > 0).all()
+    assert (table["low"] <= table["exponent"]).all() and (table["exponent"] <= table["high"]).all()
+    assert table.filter(like="weight of").iloc[0].sum() == pytest.approx(1)
 
 
 def test_memory_recall_measures_a_full_memory_beside_a_plain_table():

@@ -95,6 +95,37 @@ def test_training_keeps_no_activation_a_layer():
     assert kept[1] == kept[6] > 0
 
 
+def test_the_layers_keep_their_bands_and_nothing_else():
+    """What the reversible function keeps outside autograd's own saving, found on its node of the graph."""
+    model = small(num_layers=3)
+    n, dim = 256, model.layers[0].norm.normalized_shape[0]
+    node = model(torch.randn(1, n, 3, dtype=torch.float64)).grad_fn
+    while not hasattr(node, "kept"):
+        parents = [parent for parent, _ in node.next_functions if parent is not None]
+        node = next(parent for parent in parents if "Accumulate" not in type(parent).__name__)
+    kept = []
+    for collected, bridge, local in node.kept:
+        kept += [collected.numel(), bridge.numel(), *(band.numel() for span in local for band in span)]
+    layer = model.layers[0]
+    bridge, local = 2 * layer.bridge.num_frequencies * dim, 2 * layer.local.num_frequencies * dim
+    chunks = -(-n // layer.chunk_size)
+    assert sum(kept) == 3 * (2 * bridge + chunks * local) < 3 * n * dim
+
+
+def test_autocast_leaves_the_layers_in_the_precision_of_their_weights():
+    torch.manual_seed(0)
+    model = small().float()
+    x, seen = torch.randn(1, 100, 3), []
+    model.layers[0].norm.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = model(x)
+        streamed = torch.cat(list(model.stream([x])), dim=1)
+    y.float().square().mean().backward()
+    assert set(seen) == {torch.float32}
+    assert (y.float() - model(x)).norm() < 0.02 * model(x).norm() and (streamed - y).abs().max() < 0.02
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
 def test_a_second_backward_is_refused_not_wrong():
     out = small()(torch.randn(1, 40, 3, dtype=torch.float64)).sum()
     out.backward(retain_graph=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance import NaturalPolarTrainer, PolarTrainer, PolarWeight, ResonanceNet, ResonanceTrainer
-from resonance.polar import natural_polar_gradients_
+from resonance.polar import natural_polar_gradients_, natural_polar_step
 
 
 class Filter(nn.Module):
@@ -194,3 +194,21 @@ def test_the_printed_call_takes_the_step_that_won():
     loss, metrics = trainer.train_step((torch.randn(2, 16, 3), torch.randn(2, 16, 3)))
     rates = [metrics[f"learning_rate/{role}"] for role in ("magnitude", "phase")]
     assert rates == [1e-4, 5e-5] and math.isfinite(loss) and metrics["grad_norm"] > 0
+
+
+def test_tied_weights_move_once_and_half_tied_ones_are_refused():
+    torch.manual_seed(0)
+    one, other = PolarWeight(5), PolarWeight(5)
+    other.magnitude, other.phase = one.magnitude, one.phase
+    pair = nn.ModuleList([one, other])
+    alone = PolarWeight(5)
+    alone.load_state_dict(one.state_dict())
+    for model in (pair, alone):
+        weight = model[0] if model is pair else model
+        weight.phase.grad, weight.magnitude.grad = torch.ones(5), torch.zeros(5)
+        with natural_polar_step(model):
+            torch.optim.SGD([weight.phase], 0.1).step()
+    torch.testing.assert_close(one.phase, alone.phase)
+    other.magnitude = nn.Parameter(torch.ones(5))
+    with pytest.raises(ValueError, match="share a phase"), natural_polar_step(pair):
+        pass
