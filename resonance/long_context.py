@@ -260,14 +260,16 @@ class LongContextResonanceNet(nn.Module):
         for layer in self.layers:
             collected, end = None, 0
             for start, h in self._read(chunks, bridges):
-                collected = plus(collected, layer.collect(layer.norm(h), start))
+                with torch.autocast(h.device.type, enabled=False):
+                    collected = plus(collected, layer.collect(layer.norm(h), start))
                 end = start + h.shape[1]
             if length not in (None, end):
                 raise ValueError(f"the chunks held {length} tokens when first read, and {end} later")
             length = end
             if collected is None:
                 raise ValueError("expected at least one chunk, got none")
-            bridges.append(layer.mixed(collected))
+            with torch.autocast(collected.device.type, enabled=False):
+                bridges.append(layer.mixed(collected))
         for _, h in self._read(chunks, bridges):
             yield self.output_projection(self.norm(h))
 
@@ -283,7 +285,8 @@ class LongContextResonanceNet(nn.Module):
                 )
             self._check(start + n)
             h = self.input_projection(x).to(self.norm.weight.dtype)
-            for layer, bridge in zip(self.layers, bridges, strict=False):
-                h = layer.apply(h, bridge, start)
+            with torch.autocast(h.device.type, enabled=False):
+                for layer, bridge in zip(self.layers, bridges, strict=False):
+                    h = layer.apply(h, bridge, start)
             yield start, h
             start, ended = start + n, n % self.chunk_size != 0
