@@ -97,14 +97,14 @@ def test_training_keeps_no_activation_a_layer():
 
 def test_the_layers_keep_their_bands_and_nothing_else(monkeypatch):
     """What the reversible function keeps, outside autograd's own saving, is what each layer's forward pass returns."""
-    forward, kept = Bridged._layer_forward, []
+    forward, kept = long_context.Bridged._layer_forward, []
 
     def watched(*arguments):
         collected, bridge, local = result = forward(*arguments)
         kept.extend([collected.numel(), bridge.numel(), *(band.numel() for span in local for band in span)])
         return result
 
-    monkeypatch.setattr(Bridged, "_layer_forward", staticmethod(watched))
+    monkeypatch.setattr(long_context.Bridged, "_layer_forward", staticmethod(watched))
     model = small(num_layers=3)
     n, dim = 128, model.layers[0].norm.normalized_shape[0]
     model(torch.randn(1, n, 3, dtype=torch.float64)).sum().backward()
