@@ -38,7 +38,7 @@ def growth(results: pd.DataFrame) -> Figure:
 
 def function_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
     """What p functions miss of a block's waves under its bound, and the error of whole transforms by precision."""
-    figure, (left, right) = panels(2, 2.9)
+    figure, (left, right) = panels(2, 3.0)
     for (theta, group), colour, marker in zip(errors.groupby("theta"), PALETTE, "osD^v", strict=False):
         left.plot(group["functions"], group["bound"], lw=1, color=colour)
         label = rf"$\theta$ = {theta:g}"
@@ -46,14 +46,14 @@ def function_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
     left.set(
         yscale="log", xlabel="functions a block $p$", ylabel=r"largest miss $\rho$", title="functions: bound (line)"
     )
-    left.legend(loc="upper right")
     for (name, group), colour, marker in zip(transforms.groupby("dtype", sort=False), PALETTE, "osD", strict=False):
         right.plot(group["n"], group["error"], marker=marker, ms=3.5, lw=1.1, color=colour, label=name)
         right.plot(group["n"], group["tolerance"], ls=":", lw=1, color=colour)
     right.set(yscale="log", xlabel="sequence length $n$ (samples)", ylabel=r"largest error / $\Vert x\Vert$")
     right.set(title="whole transform: tolerance (dotted)")
     right.set_xscale("log", base=2)
-    right.legend(loc="center right")
+    for axes in (left, right):
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, columnspacing=1.0, handletextpad=0.3)
     return figure
 
 
@@ -113,5 +113,5 @@ def context(steps: pd.DataFrame) -> Figure:
         axes.yaxis.set_major_formatter("{x:g}")
     left.set(ylabel="one training step (s)", title="time")
     right.set(ylabel="peak of the process (GB)", title="memory")
-    left.legend(loc="upper left")
+    left.legend(loc="lower right")
     return figure
