@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import platform
 import sys
 from collections.abc import Callable, Iterable
@@ -54,9 +55,12 @@ PATTERNS = {512: [250], 1024: [500, 1000], 2048: [1000]}  # the source's table, 
 RECALL_SECONDS, RECALL_ERROR = 2e-3, 1e-4  # marks, set before they were measured: one pattern; relative
 
 
+PROGRESS = logging.getLogger(__name__)  # shown by the command line, on stderr; silent in a notebook
+
+
 def say(text: str) -> None:
-    """Report progress on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """Report progress."""
+    PROGRESS.info(text)
 
 
 def compare(ours: Iterable[str], models: dict[str, nn.Module], n: int, device: str) -> list[dict]:
@@ -309,6 +313,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--device cuda: this torch sees no CUDA device")
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json {options.json}: no folder {options.json.parent}")
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", force=True)
+    PROGRESS.setLevel(logging.INFO)
     torch.manual_seed(0)
     table = run(lengths, options.device)
     if options.json is not None:
