@@ -313,10 +313,15 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--device cuda: this torch sees no CUDA device")
     if options.json is not None and not options.json.parent.is_dir():
         parser.error(f"--json {options.json}: no folder {options.json.parent}")
-    logging.basicConfig(stream=sys.stderr, format="%(message)s", force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    PROGRESS.addHandler(handler)
     PROGRESS.setLevel(logging.INFO)
     torch.manual_seed(0)
-    table = run(lengths, options.device)
+    try:
+        table = run(lengths, options.device)
+    finally:
+        PROGRESS.removeHandler(handler)
+        PROGRESS.setLevel(logging.NOTSET)
     if options.json is not None:
         save(options.json, options.word, table, options.device)
     print(table.to_string(index=False, float_format="{:.4g}".format, na_rep="-"))
