@@ -186,7 +186,7 @@ def is_current(name: str, profile: str) -> bool:
     if provenance["digest"] != digest(name, profile) or not all(file.exists() for file in files):
         return False
     if "stand-in" in provenance["dataset"]:
-        from .data import available
+        from .corpora import available
 
         return not all(available(dataset) for dataset in settings(name)["data"])
     return True
