@@ -12,11 +12,9 @@ import pytest
 from resonance import corpora, data
 from resonance.data import CorruptDataError
 
+
 def needs(name):
     return pytest.mark.skipif(not corpora.available(name), reason=f"{name}: not to be had")
-
-    name: pytest.mark.skipif(not corpora.available(name), reason=f"{name}: not to be had") for name in corpora.LOADERS
-}
 
 
 @pytest.fixture
