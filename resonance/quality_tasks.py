@@ -222,7 +222,7 @@ def qualities(
         raise ValueError(f"unknown task {', '.join(sorted(unknown))}: expected some of {', '.join(TASKS)}")
     models = [(t, f, size) for t in tasks for f in FAMILIES for size in TASKS[t].sizes[f][:sizes]]
     tried = _scores([(*m, x, 0) for m in models for x in TASKS[m[0]].tries[m[1]]], effort, processes)
-    best = tried.loc[tried.groupby(["task", "family", "size"])["validation"].idxmin()]
+    best = tried.loc[tried.groupby(["task", "family", "size"], sort=False)["validation"].idxmin()]
     again = [(r.task, r.family, r.size, r.tried, seed) for r in best.itertuples() for seed in range(1, seeds)]
     rest = _scores(again, effort, processes) if again else pd.DataFrame()
     return tried, pd.concat([best, rest], ignore_index=True)
