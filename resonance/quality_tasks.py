@@ -66,7 +66,7 @@ class Forecasting:
     def __init__(self, effort: float = 1.0):
         self.task = forecast_task(load_etth1(), 96)
         self.stand_in = self.task.series.stand_in
-        self.budget = Budget(epochs=5, steps=max(2, round(100 * effort)), batch=32)
+        self.budget = Budget(epochs=3, steps=max(2, round(200 * effort)), batch=32)
         self.train, self.validation, self.test = (
             self.task.windows(split, self.lookback) for split in ("train", "validation", "test")
         )
