@@ -10,7 +10,7 @@ size.  A real plane holds X_-f = conj X_f, so one half plane is kept, each frequ
 
     K = k_y k_x + (k_y - 1)(k_x - 1),    first f_y >= 0 and f_x >= 0, row by row, then f_y < 0 < f_x.
 
-Synthesis counts DC once and every other frequency twice, for its conjugate; no band reaches Nyquist, which would be its own.
+Synthesis counts DC once and every other frequency twice, for its conjugate; no band reaches Nyquist, its own conjugate.
 A plane too small for a frequency does not hold it: its coefficient is zero, and so is its share of the synthesis.
 
 The transform is separable: two band transforms of `spectral`, along columns and along rows, by any of their engines.
@@ -161,10 +161,10 @@ def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: st
 def plane_synthesis(
     spectrum: Tensor, rows: int, columns: int, num_frequencies: int | tuple[int, int], engine: str = "auto"
 ) -> Tensor:
-    """Return the real plane of a packed band: y_yx = (R C)^(-1/2) sum_f c_f Re[Y_f exp(2 pi i (f_y y / R + f_x x / C))].
+    """Return the real plane of a packed band, y_yx = (R C)^(-1/2) sum_f c_f Re[Y_f exp(2 pi i (f_y y/R + f_x x/C))].
 
-    spectrum: (batch, 2K, d) as `plane_analysis` gives it; the result is (batch, rows, columns, d).  c is 1 at DC, else 2.
-    With an odd plane and its whole band kept it inverts the analysis.  Frequencies that a plane of rows x columns
+    spectrum: (batch, 2K, d) as `plane_analysis` gives it; the result is (batch, rows, columns, d).  c is 1 at DC, else
+    2.  With an odd plane and its whole band kept it inverts the analysis.  Frequencies that a plane of rows x columns
     cannot hold, and the imaginary part at DC, have no effect.  Raises and costs as `plane_analysis`.
     """
     spectrum, band = _lowered(spectrum), PlaneBand(rows, columns, *axes_of(num_frequencies))
