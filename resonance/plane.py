@@ -230,10 +230,17 @@ class PlaneMixing(nn.Module):
         return plane_synthesis(spectrum, *x.shape[1:3], self.num_frequencies, self.engine)
 
     def mix(self, spectrum: Tensor) -> Tensor:
-        """Return M W applied to a band (batch, 2K, dim)."""
-        if self.interference is None:
-            return weighted(spectrum, *self.weight.pair())
-        return mixed(spectrum, self.weight.pair(), self.interference.pair())
+        """Return M W applied to a band (batch, 2K, dim), in the precision of the band.
+
+        A band in one dimension is small and keeps the precision of its weights under autocast; here it can be as large
+        as the plane, and is a stage like any other.
+        """
+        with torch.autocast(spectrum.device.type, enabled=False):
+            weight = self.weight.pair()
+            if self.interference is None:
+                return weighted(spectrum, *(part.to(spectrum.dtype) for part in weight))
+            matrix = self.interference.pair()
+            return mixed(spectrum, *(tuple(part.to(spectrum.dtype) for part in pair) for pair in (weight, matrix)))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, num_frequencies={self.num_frequencies}, engine={self.engine!r}"
