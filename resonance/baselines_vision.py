@@ -39,7 +39,7 @@ class PatchClassifier(nn.Module):
 
 
 class VisionTransformer(PatchClassifier):
-    """A small vision Transformer (Dosovitskiy et al. 2021): pre-norm layers with fused attention, mean of the tokens."""
+    """A small vision Transformer (Dosovitskiy et al. 2021): pre-norm layers, fused attention, mean of the tokens."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class VisionTransformer(PatchClassifier):
         patch_size: int = 4,
         hidden_dim: int = 48,
         num_layers: int = 3,
-        num_heads: int = 4,
+        num_heads: int = 3,
     ):
         layers = (transformer_layer(hidden_dim, num_heads) for _ in range(num_layers))
         super().__init__(layers, hidden_dim, num_classes, in_channels=in_channels, patch_size=patch_size)
@@ -87,7 +87,7 @@ def plane_positions(rows: int, columns: int, dim: int, *, like: Tensor) -> Tenso
 
 
 def fit_logistic(images: Tensor, labels: Tensor, penalty: float, *, iterations: int = 100) -> Pipeline:
-    """Return scikit-learn's multinomial logistic regression on standardised pixels, `penalty` times |w|^2 / 2 a sample."""
+    """Return scikit-learn's multinomial logistic regression of standardised pixels; a sample adds penalty |w|^2 / 2."""
     pixels = images.flatten(1).numpy().astype(np.float64)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (penalty * len(pixels)), max_iter=iterations))
     return model.fit(pixels, labels.numpy())

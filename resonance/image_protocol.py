@@ -14,11 +14,13 @@ from functools import partial
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from .augmentation import affine, augmented_batches, noisy, occluded, resized
 from .baselines_vision import PatchFNet, VisionTransformer
 from .classification import accuracy, predict, train_classifier
 from .data import Images
+from .graph import token_products
 from .plane import plane_frequencies, plane_synthesis
 from .polar import count_parameters
 from .vision import ResonanceVisionNet
@@ -61,7 +63,7 @@ def image_task(images: Images, validation: int = 5000) -> ImageTask:
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is trained: its name, the key of its measures, how it is made, and the precision that suits it.
+    """A model that is trained: its name, the key of its measures, how it is made, its patches, its precision.
 
     make(num_classes, in_channels=..., patch_size=...) -> a classifier of images.
     """
@@ -69,24 +71,21 @@ class Contender:
     name: str
     key: str
     make: Callable[..., nn.Module]
+    patches: int  # a side
     bfloat16: bool = True  # what trains faster on this CPU
 
     def model(self, task: ImageTask, seed: int) -> nn.Module:
-        """Return an untrained model for a task, 7 or 8 patches a side."""
+        """Return an untrained model for a task."""
         torch.manual_seed(seed)
-        return self.make(int(task.train[1].max()) + 1, in_channels=1, patch_size=max(1, task.side // 7))
+        classes = int(task.train[1].max()) + 1
+        return self.make(classes, in_channels=1, patch_size=max(1, task.side // self.patches))
 
 
-RESONANCE = Contender(
-    "resonance", "resonance", partial(ResonanceVisionNet, hidden_dim=64, num_layers=4, num_frequencies=4, dropout=0.0)
-)
-BARE = Contender(
-    "resonance, no feed-forward",
-    "bare",
-    partial(ResonanceVisionNet, hidden_dim=64, num_layers=4, num_frequencies=4, dropout=0.0, expansion=0),
-)
-TRANSFORMER = Contender("vision Transformer", "transformer", VisionTransformer, bfloat16=False)
-FNET = Contender("FNet", "fnet", PatchFNet)
+OURS = partial(ResonanceVisionNet, hidden_dim=48, num_layers=4, num_frequencies=5, pooled_frequencies=3, dropout=0.0)
+RESONANCE = Contender("resonance", "resonance", OURS, 14)
+BARE = Contender("resonance, no feed-forward", "bare", partial(OURS, expansion=0), 14)
+TRANSFORMER = Contender("vision Transformer", "transformer", VisionTransformer, 7, bfloat16=False)
+FNET = Contender("FNet", "fnet", PatchFNet, 7)
 CONTENDERS = (RESONANCE, BARE, TRANSFORMER, FNET)
 LOGISTIC = "logistic regression"
 KEYS = {contender.name: contender.key for contender in CONTENDERS} | {LOGISTIC: "logistic"}
@@ -98,16 +97,15 @@ def trained(
     data: tuple[Tensor, Tensor],
     *,
     rate: float,
-    epochs: float,
+    steps: int,
     seed: int,
     batch: int,
 ) -> tuple[nn.Module, float]:
-    """Return a model trained on `data` for so many epochs at a rate, in evaluation mode, and the seconds it took."""
+    """Return a model trained on `data` for some steps of `batch` images, ready to be asked, and the seconds it took."""
     model = contender.model(task, seed)
     generator = torch.Generator().manual_seed(seed)
     stretch = task.side / SIDE
     batches = augmented_batches(*data, batch, generator, shift=2 * stretch, degrees=10.0, scale=0.1)
-    steps = max(1, round(epochs * len(data[0]) / batch))
     seconds = train_classifier(model, batches, steps, rate=rate, smoothing=0.05, bfloat16=contender.bfloat16)
     return model.eval(), seconds
 
@@ -119,6 +117,13 @@ def validation_accuracy(rate: float, contender: Contender, task: ImageTask, **op
 
 
 # --------------------------------------------------------------------------- what they are asked
+
+
+def structure(model: nn.Module, images: Tensor) -> dict[str, int]:
+    """Return how many convolutions, and products of tokens with tokens, stand in a model's graph for these images."""
+    with torch.no_grad():
+        names = [str(node.target) for node in make_fx(model)(images).graph.nodes]
+    return {"convolutions": sum("conv" in n for n in names), "token products": len(token_products(model, images))}
 
 
 def score_rows(entries: Iterable[tuple[str, int, Asked]], images: Tensor, labels: Tensor, **columns) -> list[dict]:
@@ -175,7 +180,7 @@ def size_freedom(
 
 
 def errors(ask: Asked, images: Tensor, labels: Tensor, count: int) -> pd.DataFrame:
-    """Return the images that a model gets wrong, surest first, at most `count`: index, label, prediction, confidence."""
+    """Return what a model gets wrong, surest first, at most `count`: index, label, prediction, confidence."""
     probability = ask(images).softmax(dim=-1)
     confidence, prediction = probability.max(dim=-1)
     wrong = (prediction != labels).nonzero()[:, 0]
