@@ -113,7 +113,7 @@ def trained(
 def validation_accuracy(rate: float, contender: Contender, task: ImageTask, **options) -> float:
     """Return the accuracy on the validation images after training at a rate (`trained`); the test is not touched."""
     model, _ = trained(contender, task, task.train, rate=rate, **options)
-    return accuracy(predict(model, task.validation[0]), task.validation[1])
+    return accuracy(asked(model, contender.bfloat16)(task.validation[0]), task.validation[1])
 
 
 # --------------------------------------------------------------------------- what they are asked
@@ -131,9 +131,14 @@ def score_rows(entries: Iterable[tuple[str, int, Asked]], images: Tensor, labels
     return [{"method": n, "seed": s, **columns, "accuracy": accuracy(ask(images), labels)} for n, s, ask in entries]
 
 
-def asked(model: nn.Module) -> Asked:
-    """Return a trained classifier as a function of images."""
-    return partial(predict, model)
+def asked(model: nn.Module, bfloat16: bool = False) -> Asked:
+    """Return a trained classifier as a function of images, in the precision in which it was trained."""
+
+    def ask(images: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            return predict(model, images).float()
+
+    return ask
 
 
 def corrupted(images: Tensor, seed: int, levels: dict[str, list[float]]) -> Iterable[tuple[str, float, Tensor]]:

@@ -15,16 +15,16 @@ from .statistics import mean_interval
 # Each method's colour, marker and line, the same in every figure.
 STYLES = {
     "resonance, long": (PALETTE[0], "*", "-"),
-    "resonance": (PALETTE[0], "o", "-"),
+    "resonance": (PALETTE[9], "o", "-"),
     "resonance, no feed-forward": (PALETTE[4], "s", "--"),
     "vision Transformer": (PALETTE[1], "^", "-."),
     "FNet": (PALETTE[2], "D", ":"),
     "logistic regression": (PALETTE[7], "v", "--"),
 }
 AXES = {
-    "rotation": "rotation (degrees)",
-    "noise": "noise (standard deviation, grey scale 0 to 1)",
-    "occlusion": "covered square (share of a side)",
+    "rotation": "angle (degrees)",
+    "noise": "standard deviation (grey levels 0 to 1)",
+    "occlusion": "side covered (share of the image's)",
 }
 
 
@@ -53,7 +53,7 @@ def _curves(axes: Axes, table: pd.DataFrame, column: str) -> None:
             continue
         curve = rows.groupby(column)["accuracy"].agg(mean_interval).apply(pd.Series).mul(100)
         axes.plot(curve[0], color=colour, marker=marker, ms=3.5, lw=1.1, ls=line, label=name)
-        axes.fill_between(curve.index, curve[1], curve[2].clip(upper=100), color=colour, alpha=0.15, lw=0)
+        axes.fill_between(curve.index, curve[1].clip(lower=0), curve[2].clip(upper=100), color=colour, alpha=0.15, lw=0)
 
 
 def robustness(table: pd.DataFrame) -> Figure:
@@ -62,9 +62,7 @@ def robustness(table: pd.DataFrame) -> Figure:
     figure, axes = panels(len(kinds), 2.9, sharey=True)
     for axis, kind in zip(axes, kinds, strict=True):
         _curves(axis, table[table["kind"] == kind], "level")
-        axis.set(
-            title=kind, xlabel=AXES[kind].removeprefix(f"{kind} ").strip("()") if kind != "occlusion" else AXES[kind]
-        )
+        axis.set(title=kind, xlabel=AXES[kind])
     axes[0].set(ylabel="test accuracy (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure
@@ -89,7 +87,7 @@ def learned_spectra(gains: pd.DataFrame, kernels: pd.DataFrame) -> Figure:
     """
     use_style()
     blocks, channels = gains["block"].unique(), kernels["channel"].unique()
-    figure = plt.figure(figsize=(WIDTH, 3.5))
+    figure = plt.figure(figsize=(WIDTH, 3.1))
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     axes = upper.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
     low, high = gains["gain"].min(), gains["gain"].max()
@@ -100,6 +98,7 @@ def learned_spectra(gains: pd.DataFrame, kernels: pd.DataFrame) -> Figure:
         )
         image.set_rasterized(True)
         axis.set(title=f"block {block}", xlabel="$f_x$ (cycles/image)", aspect="equal")
+        axis.set(xticks=plane.columns[::2], yticks=plane.index[::2])
     axes[0].set_ylabel("$f_y$ (cycles/image)")
     upper.colorbar(image, ax=list(axes), label="magnitude", shrink=0.8)
     for axis, channel in zip(lower.subplots(1, len(channels), squeeze=False)[0], channels, strict=True):

@@ -357,7 +357,7 @@ def test_training_is_repeatable_and_learns_the_digits():
     assert accuracy(predict(model, task.test[0]), task.test[1]) > 0.85
     table = errors(asked(model), *task.test, count=7)
     scores = predict(model, task.test[0])
-    assert (scores.argmax(1)[table["index"].to_numpy()].numpy() == table["prediction"]).all()
+    assert (scores.argmax(1)[table["index"].tolist()].numpy() == table["prediction"]).all()
     assert (table["prediction"] != table["label"]).all() and table["confidence"].is_monotonic_decreasing
     short = {**options, "steps": 3}
     states = [trained(RESONANCE, task, task.train, **short)[0].state_dict() for _ in range(2)]
