@@ -23,8 +23,8 @@ STYLES = {
 }
 AXES = {
     "rotation": "angle (degrees)",
-    "noise": "standard deviation (grey levels 0 to 1)",
-    "occlusion": "side covered (share of the image's)",
+    "noise": "standard deviation (grey 0 to 1)",
+    "occlusion": "covered share of a side",
 }
 
 
@@ -87,7 +87,7 @@ def learned_spectra(gains: pd.DataFrame, kernels: pd.DataFrame) -> Figure:
     """
     use_style()
     blocks, channels = gains["block"].unique(), kernels["channel"].unique()
-    figure = plt.figure(figsize=(WIDTH, 3.1))
+    figure = plt.figure(figsize=(WIDTH, 2.9))
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     axes = upper.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
     low, high = gains["gain"].min(), gains["gain"].max()

@@ -7,12 +7,12 @@ import re
 import pandas as pd
 
 METHODS = {
-    "long": "ResonanceVisionNet, long run",
-    "resonance": "ResonanceVisionNet",
-    "bare": "the same without feed-forward",
+    "long": "Resonance, long run",
+    "resonance": "Resonance",
+    "bare": "Resonance, no feed-forward",
     "transformer": "Vision Transformer",
     "fnet": "FNet over patches",
-    "logistic": "Logistic regression on pixels",
+    "logistic": "Logistic regression",
 }
 MARRED = {"rotation": "Turned", "noise": "Noise", "occlusion": "Covered"}
 
@@ -34,7 +34,7 @@ def vision_tables(by_key: pd.DataFrame) -> dict[str, str]:
             "Method": label,
             "Parameters": number(by_key.loc[f"vision.{key}.parameters", "value"], 6),
             "Images seen": number(by_key.loc[f"vision.{key}.images", "value"], 7),
-            "Test accuracy (\\%) [95\\% interval]": percent(by_key.loc[f"vision.{key}.accuracy"]),
+            "Test accuracy (\\%)": percent(by_key.loc[f"vision.{key}.accuracy"]),
         }
         for key, label in METHODS.items()
     ]
