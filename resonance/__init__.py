@@ -14,6 +14,8 @@ Read the files in this order:
     recollection    how a model reads its memory
     holography      traces and holograms of every kind: one algebra; cleanup: patterns of a codebook read from one trace
     models          ResonanceNet, ResonanceTimeSeriesNet
+    plane, vision   PlaneMixing, ResonanceVisionNet: images mixed in two dimensions
+    augmentation, baselines_vision, image_protocol   images moved and marred, peers, and how both are measured
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     batches, randomness, health, checkpoint, progress    what training is made of
     training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
@@ -44,6 +46,7 @@ _HOME = {
     "LongContextResonanceNet": "long_context",
     "NaturalPolarTrainer": "natural",
     "PatchEmbedding": "patches",
+    "PlaneMixing": "plane",
     "PolarTrainer": "training",
     "PolarWeight": "polar",
     "Recollection": "recollection",
@@ -51,6 +54,7 @@ _HOME = {
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",
     "ResonanceTrainer": "natural",
+    "ResonanceVisionNet": "vision",
     "SelectiveMixing": "selection",
     "SpectrumFrames": "frames",
     "TransformerEncoder": "baselines",

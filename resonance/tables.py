@@ -16,6 +16,7 @@ from .benchmark import AIMS
 from .capacity import PRINTED, SCHEMES
 from .paths import PAPER
 from .runner import is_current
+from .tables_vision import vision_tables
 
 FORECASTERS = {
     "naive": "Seasonal naive",
@@ -213,6 +214,7 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         tables["capacity"] = capacity_table(by_key["value"])
     if "ablation.cells" in by_key.index:
         tables["ablation"] = ablation_table(by_key)
+    tables |= vision_tables(by_key)
     return tables
 
 

@@ -1,0 +1,126 @@
+"""ResonanceVisionNet: images classified through their two-dimensional spectra, without convolution or attention.
+
+patches -> blocks -> LayerNorm = tokens(images) -> lowest frequencies of the tokens -> linear map = class scores
+
+PlaneBlock      h = x + dropout(PlaneMixing(LayerNorm(x)));    y = h + dropout(W_2 gelu(W_1 LayerNorm(h)))
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .patches import PatchEmbedding
+from .plane import PlaneMixing, plane_analysis
+
+
+class PlaneBlock(nn.Module):
+    """A residual block on a plane of tokens: mixing by its lowest frequencies, then each token by itself.
+
+    (batch, rows, columns, dim) -> the same shape.  `expansion` is the width of the feed-forward part in units of dim;
+    0: there is none, and tokens meet a nonlinearity in LayerNorm alone.
+    Parameters: those of `PlaneMixing`, (2 expansion) dim^2 + (expansion + 1) dim, and 2 dim for each LayerNorm.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_frequencies: int | tuple[int, int],
+        *,
+        expansion: int = 2,
+        dropout: float = 0.0,
+        engine: str = "auto",
+    ):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.mixing = PlaneMixing(dim, num_frequencies, engine=engine)
+        self.feed_forward = None
+        if expansion:
+            self.feed_forward = nn.Sequential(
+                nn.LayerNorm(dim), nn.Linear(dim, expansion * dim), nn.GELU(), nn.Linear(expansion * dim, dim)
+            )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.mixing(self.norm(x)))
+        return x if self.feed_forward is None else x + self.dropout(self.feed_forward(x))
+
+
+class ResonanceVisionNet(nn.Module):
+    """Classify images of any size by mixing their patches in the plane of frequencies.
+
+    images (batch, in_channels, height, width) -> class scores (batch, num_classes).
+
+    Frequencies count cycles per image: the same weights act on a 224 x 224 image and on any other.  An image whose
+    sides are no multiples of patch_size is set in the middle of one that is, with zeros around it; one too small for
+    the band leaves out the frequencies that it does not hold.  The read-out sees the lowest frequencies of the last
+    tokens, |f_y| and f_x below `pooled_frequencies`, divided by the root of their number: their mean is the coefficient
+    at DC, the others say where in the image a feature stands.
+
+    Arguments: num_classes; in_channels; patch_size in pixels; hidden_dim; num_layers; num_frequencies, (k_y, k_x) or
+    one number for both; pooled_frequencies; expansion of the feed-forward part (0: none); dropout; engine.
+    Raises ValueError for another number of channels or another shape.
+    Parameters: the blocks', hidden_dim (in_channels patch_size^2 + 3), num_classes (hidden_dim (2 P - 1) + 1), with
+    P = p^2 + (p - 1)^2 of p = pooled_frequencies.  Cost: linear in the pixels at a fixed band.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 1000,
+        *,
+        in_channels: int = 3,
+        patch_size: int = 16,
+        hidden_dim: int = 256,
+        num_layers: int = 6,
+        num_frequencies: int | tuple[int, int] = 7,
+        pooled_frequencies: int = 2,
+        expansion: int = 2,
+        dropout: float = 0.1,
+        engine: str = "auto",
+    ):
+        super().__init__()
+        if min(num_classes, num_layers, pooled_frequencies) < 1 or expansion < 0:
+            raise ValueError(
+                "expected at least 1 class, layer and pooled frequency and expansion >= 0, "
+                f"got {num_classes=}, {num_layers=}, {pooled_frequencies=}, {expansion=}"
+            )
+        self.num_classes, self.patch_size, self.hidden_dim = num_classes, patch_size, hidden_dim
+        self.pooled_frequencies = pooled_frequencies
+        self.embedding = PatchEmbedding(in_channels, patch_size, hidden_dim)
+        self.blocks = nn.ModuleList(
+            PlaneBlock(hidden_dim, num_frequencies, expansion=expansion, dropout=dropout, engine=engine)
+            for _ in range(num_layers)
+        )
+        self.norm = nn.LayerNorm(hidden_dim)
+        pooled = 2 * (pooled_frequencies**2 + (pooled_frequencies - 1) ** 2) - 1
+        self.classifier = nn.Linear(pooled * hidden_dim, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return class scores (batch, num_classes) of images (batch, in_channels, height, width)."""
+        return self.classifier(self.pooled(self.tokens(images)))
+
+    def tokens(self, images: Tensor) -> Tensor:
+        """Return the features of each patch, (batch, rows, columns, hidden_dim), before pooling."""
+        h = self.embedding(whole_patches(images, self.patch_size))
+        for block in self.blocks:
+            h = block(h)
+        return self.norm(h)
+
+    def pooled(self, tokens: Tensor) -> Tensor:
+        """Return the lowest frequencies of tokens as one vector an image, (batch, (2 P - 1) hidden_dim)."""
+        band = plane_analysis(tokens, self.pooled_frequencies)
+        band = band / (tokens.shape[1] * tokens.shape[2]) ** 0.5
+        middle = band.shape[1] // 2  # the imaginary part at DC is none
+        return torch.cat([band[:, :middle], band[:, middle + 1 :]], dim=1).flatten(1)
+
+
+def whole_patches(images: Tensor, patch_size: int) -> Tensor:
+    """Return images (..., height, width) with zeros around them, up to whole patches; the same where they are whole."""
+    if not isinstance(images, Tensor) or images.ndim < 2:
+        raise ValueError("expected images as a tensor (batch, channels, height, width)")
+    missing = [-n % patch_size for n in images.shape[-2:]]
+    if not any(missing):
+        return images
+    top, left = missing[0] // 2, missing[1] // 2
+    return F.pad(images, (left, missing[1] - left, top, missing[0] - top))
