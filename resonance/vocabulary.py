@@ -61,6 +61,10 @@ class Hierarchy:
             base -= 1
         return base
 
+    def nodes(self, depth: int) -> int:
+        """Return how many nodes of a depth, 1 .. levels, have an id below them that owns no row, or are one."""
+        return -(-(self.vocab_size - self.direct) // self.base ** (self.levels - depth))
+
     def digits(self, ids: Tensor) -> list[Tensor]:
         """Return the digits of ids that own no row, one tensor a level, the most significant first."""
         rest, digits = ids - self.direct, []
@@ -86,18 +90,20 @@ def check_ids(ids: Tensor, vocab_size: int, what: str = "ids") -> Tensor:
 class DigitWaves(nn.Module):
     """The waves x_l[d] = S W_l[d] of the digits d < base of each level, (dim,) each, from k frequencies.
 
-    W_l: polar weights (base, k).  At the start the entries of a wave have mean square 1, as have their products.
+    W_l: polar weights (base, k).  At the start the entries of a product of one wave a level have the mean square std^2.
     Parameters: 2 k levels base.
     """
 
-    def __init__(self, levels: int, base: int, dim: int, num_frequencies: int | None = None):
+    def __init__(self, levels: int, base: int, dim: int, num_frequencies: int | None = None, *, std: float = 1.0):
         super().__init__()
         k = dim // 2 + 1 if num_frequencies is None else num_frequencies
         if dim < 1 or not 1 <= k <= dim // 2 + 1:
             raise ValueError(f"expected 1 <= num_frequencies <= dim // 2 + 1 = {dim // 2 + 1}, got {k}")
         self.dim, self.base, self.num_frequencies = dim, base, k
         power = float(make_band(dim, k, dim).multiplicity(torch.zeros(())).sum()) / dim  # of a wave of unit weights
-        self.weights = nn.ModuleList(PolarWeight(base, k, scale=power**-0.5) for _ in range(levels))
+        self.weights = nn.ModuleList(
+            PolarWeight(base, k, scale=power**-0.5 * std ** (1 / levels)) for _ in range(levels)
+        )
 
     def forward(self, level: int, digits: Tensor | None = None) -> Tensor:
         """Return the waves of the digits (count,) of a level, (count, dim); without digits, of all of them."""
@@ -180,10 +186,11 @@ class HierarchicalEmbedding(nn.Module):
     """Embed ids of a large vocabulary without a table of rows: products of digit waves (see the module).
 
     ids: any shape, integers in 0 .. vocab_size-1 -> (*shape, dim).  A stand-in for `nn.Embedding`: at the start rows
-    have entries of mean square 1 and are nearly orthogonal.  Only the digits and rows looked up get a gradient.
+    have entries of mean square std^2 and are nearly orthogonal.  Only the digits and rows looked up get a gradient.
 
     Arguments: levels, L, the digits of an id; direct, how many of the lowest ids own a row (by default one in a
-    hundred); num_frequencies, k, by default all dim // 2 + 1 of a grid of dim samples.
+    hundred); num_frequencies, k, by default all dim // 2 + 1 of a grid of dim samples; std, of the entries at
+    the start.
     Raises TypeError for ids that are no integers, ValueError for ids out of range and for sizes that make no tree.
     Parameters: 2 k L b + direct dim, b the root of degree L of the ids without a row, rounded up: 1.03% of the table at
     1,000,000 x 768.  Cost of a lookup: L gathers and L - 1 products of dim a token, and the synthesis of at most L b
@@ -198,12 +205,13 @@ class HierarchicalEmbedding(nn.Module):
         levels: int = 3,
         direct: int | None = None,
         num_frequencies: int | None = None,
+        std: float = 1.0,
     ):
         super().__init__()
         self.hierarchy = Hierarchy(vocab_size, levels, vocab_size // 100 if direct is None else direct)
         self.vocab_size, self.dim = vocab_size, dim
-        self.waves = DigitWaves(levels, self.hierarchy.base, dim, num_frequencies)
-        self.rows = nn.Parameter(torch.randn(self.hierarchy.direct, dim))
+        self.waves = DigitWaves(levels, self.hierarchy.base, dim, num_frequencies, std=std)
+        self.rows = nn.Parameter(std * torch.randn(self.hierarchy.direct, dim))
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the rows of ids, (*ids.shape, dim)."""
