@@ -80,5 +80,6 @@ class SumEmbedding(nn.Module):
     def forward(self, ids: Tensor) -> Tensor:
         ids = check_ids(ids, self.hierarchy.vocab_size)
         digits = self.hierarchy.digits(ids.reshape(-1))
-        rows = sum(self.waves(level, digit) for level, digit in enumerate(digits)) * len(digits) ** -0.5
-        return rows.reshape(*ids.shape, -1)
+        waves = self.waves()
+        rows = sum(F.embedding(digit, wave) for wave, digit in zip(waves, digits, strict=True)) * len(digits) ** -0.5
+        return rows.reshape(*ids.shape, waves.shape[-1])

@@ -188,9 +188,16 @@ def printed_call(vocab_size: int = 500_000, hidden: int = 768, layers: int = 8, 
     parts = {"embedding": embedding, "layers": stack, "head": head}
     rows = [{"part": name, "parameters": count_parameters(part)} for name, part in parts.items()]
     whole = {"part": "all", "parameters": sum(row["parameters"] for row in rows), "finite": finite}
-    whole |= {"bytes": grown, "build_seconds": built - started, "pass_seconds": done - built}
+    whole |= {"megabytes": grown / 1e6, "build_seconds": built - started, "pass_seconds": done - built}
     rows += [whole, {"part": "two tables", "parameters": 2 * vocab_size * hidden}]
     return pd.DataFrame(rows)
+
+
+def call_facts(call: pd.DataFrame) -> dict[str, float]:
+    """Return what the ledger keeps of `printed_call`."""
+    parts = call.set_index("part")
+    facts = {f"call.{part.replace(' ', '_')}.parameters": parts.loc[part, "parameters"] for part in parts.index}
+    return facts | {f"call.{name}": parts.loc["all", name] for name in ("megabytes", "build_seconds", "pass_seconds")}
 
 
 # --------------------------------------------------------------------------- words by embedding
@@ -260,7 +267,7 @@ def gaps(scores: pd.DataFrame) -> pd.DataFrame:
     """Return by how many percent the test perplexity of "hierarchical" is above each other embedding's, over seeds.
 
     Paired by seed: the mean difference of log perplexities and its Student interval, as percent of the other's.
-    Columns: name ("<task>.<arm>"), percent, low, high.
+    Columns: task, arm, percent, low, high.
     """
     logs = scores.assign(log=np.log(scores["perplexity"])).pivot(index="seed", columns=["task", "arm"], values="log")
     rows = []
@@ -268,7 +275,7 @@ def gaps(scores: pd.DataFrame) -> pd.DataFrame:
         if arm != "hierarchical":
             mean, low, high, _ = paired_difference(logs[task, "hierarchical"], logs[task, arm])
             percent = [100 * math.expm1(value) for value in (mean, low, high)]
-            rows.append({"name": f"{task}.{arm}"} | dict(zip(("percent", "low", "high"), percent, strict=True)))
+            rows.append({"task": task, "arm": arm} | dict(zip(("percent", "low", "high"), percent, strict=True)))
     return pd.DataFrame(rows)
 
 

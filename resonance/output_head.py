@@ -121,7 +121,7 @@ class HierarchicalHead(nn.Module):
         if hidden.shape[:-1] != target.shape:
             raise ValueError(f"expected one target a hidden state, got {tuple(target.shape)} for {tuple(hidden.shape)}")
         h, states, ids = self.hierarchy, self._flat(hidden), check_ids(target, self.vocab_size, "targets").reshape(-1)
-        waves = [self.waves(level) for level in range(h.levels)]
+        waves = self.waves()
         tail = (ids >= h.direct).nonzero().squeeze(1)
         digits = h.digits(ids[tail])
         place = ids.index_copy(0, tail, h.direct + digits[0])
@@ -137,10 +137,10 @@ class HierarchicalHead(nn.Module):
     def log_prob(self, hidden: Tensor) -> Tensor:
         """Return the log-probabilities of all ids, (..., vocab_size): the full cost, for small vocabularies."""
         h, states = self.hierarchy, self._flat(hidden)
-        root = self._root(states, self.waves(0))
-        nodes, rows = root[:, h.direct :], self.waves(0)[: h.nodes(1)]
-        for depth in range(1, h.levels):
-            waves = self.waves(depth)
+        first, *others = self.waves()
+        root = self._root(states, first)
+        nodes, rows = root[:, h.direct :], first[: h.nodes(1)]
+        for depth, waves in enumerate(others, start=1):
             parents = torch.arange(len(rows), device=rows.device).repeat(len(states))
             bound = (states[:, None] * rows).reshape(-1, self.dim)
             below = self._children(bound, waves, depth, parents).reshape(len(states), -1, h.base)
@@ -157,13 +157,13 @@ class HierarchicalHead(nn.Module):
         if not 1 <= k <= self.vocab_size:
             raise ValueError(f"expected k in 1..{self.vocab_size}, got {k}")
         states = self._flat(hidden)
-        waves = [self.waves(level) for level in range(self.hierarchy.levels)]
+        waves = self.waves()
         found = [self._search(*row, waves, k) for row in zip(states, self._root(states, waves[0]), strict=True)]
         log_probs, ids, opened = zip(*found, strict=True)
         device = states.device
         return TopK(*(torch.tensor(column, device=device) for column in (log_probs, ids, opened)))
 
-    def _search(self, state: Tensor, root: Tensor, waves: list[Tensor], k: int) -> tuple[list, list, int]:
+    def _search(self, state: Tensor, root: Tensor, waves: Tensor, k: int) -> tuple[list, list, int]:
         """Return log-probabilities, ids and the number of nodes opened for one hidden state."""
         h, heap, order = self.hierarchy, [], count()
         log_probs, ids, opened = [], [], 0

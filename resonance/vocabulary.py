@@ -90,7 +90,7 @@ def check_ids(ids: Tensor, vocab_size: int, what: str = "ids") -> Tensor:
 class DigitWaves(nn.Module):
     """The waves x_l[d] = S W_l[d] of the digits d < base of each level, (dim,) each, from k frequencies.
 
-    W_l: polar weights (base, k).  At the start the entries of a product of one wave a level have the mean square std^2.
+    Polar weights (levels, base, k).  The products of waves, one a level, start with entries of mean square std^2.
     Parameters: 2 k levels base.
     """
 
@@ -101,28 +101,21 @@ class DigitWaves(nn.Module):
             raise ValueError(f"expected 1 <= num_frequencies <= dim // 2 + 1 = {dim // 2 + 1}, got {k}")
         self.dim, self.base, self.num_frequencies = dim, base, k
         power = float(make_band(dim, k, dim).multiplicity(torch.zeros(())).sum()) / dim  # of a wave of unit weights
-        self.weights = nn.ModuleList(
-            PolarWeight(base, k, scale=power**-0.5 * std ** (1 / levels)) for _ in range(levels)
-        )
+        self.weight = PolarWeight(levels, base, k, scale=power**-0.5 * std ** (1 / levels))
 
-    def forward(self, level: int, digits: Tensor | None = None) -> Tensor:
-        """Return the waves of the digits (count,) of a level, (count, dim); without digits, of all of them."""
-        weight = self.weights[level]
-        if digits is not None and len(digits) < self.base:  # fewer waves than there are digits: make only those
-            return self._waves(*(F.embedding(digits, p) for p in (weight.magnitude, weight.phase)))
-        waves = self._waves(weight.magnitude, weight.phase)
-        return waves if digits is None else F.embedding(digits, waves)
+    def forward(self) -> Tensor:
+        """Return the waves of all digits, (levels, base, dim)."""
+        return self._waves(self.weight.magnitude, self.weight.phase)
+
+    def of(self, level: int, digits: Tensor) -> Tensor:
+        """Return the waves of some digits of a level, (count,), and make no others: (count, dim)."""
+        return self._waves(*(F.embedding(digits, p[level]) for p in (self.weight.magnitude, self.weight.phase)))
 
     def _waves(self, magnitude: Tensor, phase: Tensor) -> Tensor:
-        re, im = magnitude * torch.cos(phase), magnitude * torch.sin(phase)
-        return synthesis(re[..., None], im[..., None], self.dim, grid=self.dim, engine="fft").squeeze(-1)
-
-    def product(self, digits: list[Tensor]) -> Tensor:
-        """Return x_1[d_1] * ... * x_j[d_j] for the digits of the first j levels, (count, dim)."""
-        row = self(0, digits[0])
-        for level in range(1, len(digits)):
-            row = row * self(level, digits[level])
-        return row
+        """Return S applied to spectra (..., k): (..., dim)."""
+        re, im = (part.reshape(-1, part.shape[-1], 1) for part in (magnitude * phase.cos(), magnitude * phase.sin()))
+        waves = synthesis(re, im, self.dim, grid=self.dim, engine="fft")
+        return waves.reshape(*phase.shape[:-1], self.dim)
 
 
 class _Rows(torch.autograd.Function):
@@ -134,52 +127,49 @@ class _Rows(torch.autograd.Function):
     CHUNK = 2**18  # numbers: a megabyte in float32
 
     @staticmethod
-    def chunks(ids, hierarchy, *rows):
-        """Yield, a chunk: places of the ids that own a row, these ids, the digits of all, and its part of `rows`."""
-        size = max(1, _Rows.CHUNK // rows[0].shape[1])
-        digits = zip(*(d.split(size) for d in hierarchy.digits(ids.clamp_min(hierarchy.direct))), strict=True)
-        owns = ids < hierarchy.direct
-        some = bool(owns.any())
-        for chunk, own, *parts in zip(
-            ids.split(size), owns.split(size), digits, *(r.split(size) for r in rows), strict=True
-        ):
-            places = own.nonzero().squeeze(1) if some else chunk[:0]
-            yield places, chunk[places], *parts
-
-    @staticmethod
-    def forward(own, hierarchy, ids, *waves):
+    def forward(own, hierarchy, ids, waves):
         rows = own.new_empty(len(ids), own.shape[1])
-        *first, last = waves
-        for places, heads, digits, out in _Rows.chunks(ids, hierarchy, rows):
-            product = reduce(Tensor.mul_, (wave.index_select(0, d) for wave, d in zip(first, digits[:-1], strict=True)))
-            torch.mul(product, last.index_select(0, digits[-1]), out=out)
-            if len(places):
-                out.index_copy_(0, places, own.index_select(0, heads))
+        size = max(1, _Rows.CHUNK // own.shape[1])
+        heads = (ids < hierarchy.direct).nonzero().squeeze(1)
+        if 2 * len(heads) > len(ids):  # own rows everywhere, and the others over them
+            torch.index_select(own, 0, ids.clamp_max(hierarchy.direct - 1), out=rows)
+            for places in (ids >= hierarchy.direct).nonzero().squeeze(1).split(size):
+                rows.index_copy_(0, places, _Rows.product(waves, hierarchy.digits(ids[places])))
+        else:
+            digits = hierarchy.digits(ids.clamp_min(hierarchy.direct))
+            for out, *parts in zip(rows.split(size), *(digit.split(size) for digit in digits), strict=True):
+                _Rows.product(waves, parts, out=out)
+            rows.index_copy_(0, heads, own.index_select(0, ids[heads]))
         return rows
 
     @staticmethod
+    def product(waves, digits, out=None):
+        first, *inner, last = (wave.index_select(0, digit) for wave, digit in zip(waves, digits, strict=True))
+        return torch.mul(reduce(Tensor.mul_, inner, first), last, out=out)
+
+    @staticmethod
     def setup_context(ctx, inputs, output):
-        own, ctx.hierarchy, ids, *waves = inputs
-        ctx.save_for_backward(own, ids, *waves)
+        own, ctx.hierarchy, ids, waves = inputs
+        ctx.save_for_backward(own, ids, waves)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient):
-        own, ids, *waves = ctx.saved_tensors
-        own_gradient = torch.zeros_like(own)
-        wave_gradients = [torch.zeros_like(wave) for wave in waves]
-        for places, heads, digits, part in _Rows.chunks(ids, ctx.hierarchy, gradient):
-            suffix = part  # the gradient times the waves after a level
-            if len(places):
-                own_gradient.index_add_(0, heads, part[places])
-                suffix = part.index_fill(0, places, 0.0)
+        own, ids, waves = ctx.saved_tensors
+        size = max(1, _Rows.CHUNK // own.shape[1])
+        own_gradient, wave_gradients = torch.zeros_like(own), torch.zeros_like(waves)
+        is_tail = ids >= ctx.hierarchy.direct
+        for places in (~is_tail).nonzero().squeeze(1).split(size):
+            own_gradient.index_add_(0, ids[places], gradient[places])
+        for places in is_tail.nonzero().squeeze(1).split(size):
+            suffix, digits = gradient[places], ctx.hierarchy.digits(ids[places])
             gathered = [wave.index_select(0, digit) for wave, digit in zip(waves, digits, strict=True)]
             before = list(accumulate(gathered[:-1], torch.mul))  # products of the waves before a level
-            for level in range(len(waves) - 1, 0, -1):
+            for level in range(len(waves) - 1, 0, -1):  # suffix: the gradient times the waves after a level
                 wave_gradients[level].index_add_(0, digits[level], suffix * before[level - 1])
-                suffix = suffix * gathered[level]
+                suffix.mul_(gathered[level])
             wave_gradients[0].index_add_(0, digits[0], suffix)
-        return own_gradient, None, None, *wave_gradients
+        return own_gradient, None, None, wave_gradients
 
 
 class HierarchicalEmbedding(nn.Module):
@@ -217,15 +207,16 @@ class HierarchicalEmbedding(nn.Module):
         """Return the rows of ids, (*ids.shape, dim)."""
         flat = check_ids(ids, self.vocab_size).reshape(-1)
         h = self.hierarchy
-        if len(flat) < h.base:  # few tokens: make their waves and no others
+        if 0 < len(flat) < h.base:  # few tokens: make their waves and no others
             return self._few(flat).reshape(*ids.shape, self.dim)
-        waves = [self.waves(level) for level in range(h.levels)]
-        rows = _Rows.apply(self.rows.to(waves[0].dtype), h, flat, *waves)
+        waves = self.waves()
+        rows = _Rows.apply(self.rows.to(waves.dtype), h, flat, waves)
         return rows.reshape(*ids.shape, self.dim)
 
     def _few(self, ids: Tensor) -> Tensor:
         is_tail = ids >= self.hierarchy.direct
-        rows = self.waves.product(self.hierarchy.digits(ids.clamp_min(self.hierarchy.direct)))
+        digits = self.hierarchy.digits(ids.clamp_min(self.hierarchy.direct))
+        rows = reduce(torch.mul, (self.waves.of(level, digit) for level, digit in enumerate(digits)))
         if bool(is_tail.all()):
             return rows
         own = F.embedding(ids.clamp_max(self.hierarchy.direct - 1), self.rows)
