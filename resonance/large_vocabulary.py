@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle
+from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -117,7 +119,8 @@ def lookup_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, seed: 
 
 
 def speed_facts(lookups: pd.DataFrame, heads: pd.DataFrame) -> dict[str, float]:
-    """Return what the ledger keeps of both tables: times as fast as the table, milliseconds and sizes of the heads."""
+    """Return what the ledger keeps of both tables: times as fast as the table, milliseconds and sizes of the heads,
+    at the largest vocabulary and at the largest that the full softmax was measured at."""
     facts = {}
     for (ids, what), group in lookups.groupby(["ids", "pass"]):
         seconds = group.set_index("embedding")["seconds"]
@@ -126,9 +129,12 @@ def speed_facts(lookups: pd.DataFrame, heads: pd.DataFrame) -> dict[str, float]:
             f"{name}.speed": seconds["table"] / seconds["hierarchical"],
             f"{name}.ms": 1e3 * seconds["hierarchical"],
         }
-    for row in heads.itertuples():
-        name = f"head.{row.vocab}.{row.head.replace(' ', '_')}"
-        facts |= {f"{name}.ms": 1e3 * row.seconds, f"{name}.parameters": row.parameters}
+    sizes = {"largest": heads["vocab"].max(), "compared": heads.loc[heads["head"] == "full softmax", "vocab"].max()}
+    for size, vocab in sizes.items():
+        facts[f"head.{size}.vocab"] = vocab
+        for row in heads[heads["vocab"] == vocab].itertuples():
+            name = f"head.{size}.{row.head.replace(' ', '_')}"
+            facts |= {f"{name}.ms": 1e3 * row.seconds, f"{name}.parameters": row.parameters}
     return facts
 
 
@@ -172,25 +178,32 @@ def head_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, full: bo
     )
 
 
-def printed_call(vocab_size: int = 500_000, hidden: int = 768, layers: int = 8, *, tokens: int = 512) -> pd.DataFrame:
-    """Return parameters, bytes and seconds of building the printed sizes and of one pass over a short batch.
+def printed_call(vocab_size: int = 500_000, hidden: int = 768, layers: int = 8, *, length: int = 512) -> pd.DataFrame:
+    """Return parameters, bytes and seconds of building the printed sizes and of one pass over a short text.
 
-    Embedding, resonance layers of 64 frequencies, output head; ids to the log-probability of the ids.
+    Embedding, resonance layers of 64 frequencies, output head; ids to the log-probability of the ids.  Runs in a
+    process of its own, whose peak of memory, above what the libraries hold, is that of the call.
     """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_printed_call, vocab_size, hidden, layers, length, torch.get_num_threads()).result()
+
+
+def _printed_call(vocab_size: int, hidden: int, layers: int, length: int, threads: int) -> pd.DataFrame:
+    torch.set_num_threads(threads)
     started, before = time.perf_counter(), resident_bytes(peak=False)
     embedding, head = HierarchicalEmbedding(vocab_size, hidden), HierarchicalHead(vocab_size, hidden)
     stack = nn.Sequential(*(ResonanceLayer(hidden, 64) for _ in range(layers)), nn.LayerNorm(hidden))
     built = time.perf_counter()
-    ids = torch.randint(vocab_size, (1, tokens), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(vocab_size, (1, length), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         finite = bool(head(stack(embedding(ids)), ids).isfinite().all())
-    done, grown = time.perf_counter(), resident_bytes(peak=False) - before
+    done, grown = time.perf_counter(), resident_bytes(peak=True) - before
     parts = {"embedding": embedding, "layers": stack, "head": head}
     rows = [{"part": name, "parameters": count_parameters(part)} for name, part in parts.items()]
     whole = {"part": "all", "parameters": sum(row["parameters"] for row in rows), "finite": finite}
     whole |= {"megabytes": grown / 1e6, "build_seconds": built - started, "pass_seconds": done - built}
-    rows += [whole, {"part": "two tables", "parameters": 2 * vocab_size * hidden}]
-    return pd.DataFrame(rows)
+    tables = 2 * vocab_size * hidden
+    return pd.DataFrame([*rows, whole, {"part": "two tables", "parameters": tables, "megabytes": 4 * tables / 1e6}])
 
 
 def call_facts(call: pd.DataFrame) -> dict[str, float]:

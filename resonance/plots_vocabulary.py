@@ -28,7 +28,7 @@ def nearest_cosines(nearest: pd.DataFrame, chance: float) -> Figure:
         )
     axes.axvline(chance, color=GREY, lw=1, ls=":", label="random directions, about")
     axes.set(xlabel="cosine with the nearest of all other rows", ylabel="share of sampled rows (%)", xlim=(0, 1))
-    axes.legend(loc="upper right")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 

@@ -412,7 +412,7 @@ def test_decoding_in_the_model_agrees_with_all_log_probabilities():
 def test_timing_tables_and_the_printed_call_at_a_small_size():
     lookups = large_vocabulary.lookup_seconds(2_000, 16, batch=64, rounds=1)
     heads = large_vocabulary.head_seconds(2_000, 16, batch=8, rounds=1, full=True)
-    call = large_vocabulary.printed_call(5_000, 128, 2, tokens=128)
+    call = large_vocabulary.printed_call(5_000, 128, 2, length=128)
     assert len(lookups) == 8 and set(heads["head"]) == {"hierarchical", "adaptive softmax", "full softmax"}
     assert (lookups["seconds"] > 0).all() and (heads["seconds"] > 0).all() and call["finite"].iloc[-2]
     facts = large_vocabulary.speed_facts(lookups, heads) | large_vocabulary.call_facts(call)
@@ -426,7 +426,7 @@ def test_zipf_ids_are_ranks_of_falling_frequency():
 
 
 def test_the_printed_size_runs():
-    call = large_vocabulary.printed_call(tokens=128).set_index("part")
+    call = large_vocabulary.printed_call(length=128).set_index("part")
     assert call.loc["all", "finite"]
     assert call.loc["embedding", "parameters"] < 0.02 * 500_000 * 768
     assert call.loc["all", "parameters"] < 0.03 * call.loc["two tables", "parameters"]
