@@ -226,9 +226,9 @@ def embedding_arms(vocab_size: int, dim: int, share: float, *, levels: int = 2) 
     def waves(direct: int) -> int:
         return count_parameters(HierarchicalEmbedding(vocab_size, dim, levels=levels, direct=direct).waves)
 
-    direct = (budget - waves(0)) // dim
+    direct = (budget - waves(0)) // dim - 1
     if direct < 1:
-        raise ValueError(f"a budget of {budget} numbers is less than the digit waves need, {waves(0)}")
+        raise ValueError(f"a budget of {budget} numbers is less than the digit waves need, {waves(0) + dim}")
     return {
         "full table": lambda: table(vocab_size, dim, std=STD),
         "hierarchical": lambda: HierarchicalEmbedding(vocab_size, dim, levels=levels, direct=direct, std=STD),

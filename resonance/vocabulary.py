@@ -6,12 +6,13 @@
 
 An id t below `direct` owns a row.  Any other id has digits d_1 .. d_L, the most significant first, in base b, and
 
-    e_t = x_1[d_1] * x_2[d_2] * ... * x_L[d_L],    x_l[d] = S W_l[d]        (report, eq. "embedding")
+    e_t = c + x_1[d_1] * x_2[d_2] * ... * x_L[d_L],    x_l[d] = S W_l[d]    (report, eq. "embedding")
 
-with S the synthesis on a grid of `dim` samples, W_l[d] the polar weights of k frequencies, and * the product entry by
-entry.  A product of waves convolves their spectra, so the digits interfere: the rows of two ids that share a digit are
-as good as orthogonal, where a sum of waves (`baselines_vocabulary.SumEmbedding`) would leave them half alike.  The
-transform acts on the L b digits and not on the tokens: a lookup is L gathers from tables that fit a cache.
+with S the synthesis on a grid of `dim` samples, W_l[d] the polar weights of k frequencies, * the product entry by
+entry, and c one row for all of them, zero at the start: what rare ids have in common no product of waves can say.  A
+product of waves convolves their spectra, so the digits interfere: the rows of two ids that share a digit are as good
+as orthogonal, where a sum of waves (`baselines_vocabulary.SumEmbedding`) would leave them half alike.  The transform
+acts on the L b digits and not on the tokens: a lookup is L gathers from tables that fit a cache.
 
 Number ids by falling frequency: the most frequent then own rows, and the first digit is a band of frequency ranks.
 Related: quotient and remainder embeddings (Shi et al., KDD 2020), binding of vectors (Plate 1995).
@@ -127,29 +128,29 @@ class _Rows(torch.autograd.Function):
     CHUNK = 2**18  # numbers: a megabyte in float32
 
     @staticmethod
-    def forward(own, hierarchy, ids, waves):
+    def forward(own, common, hierarchy, ids, waves):
         rows = own.new_empty(len(ids), own.shape[1])
         size = max(1, _Rows.CHUNK // own.shape[1])
         heads = (ids < hierarchy.direct).nonzero().squeeze(1)
         if 2 * len(heads) > len(ids):  # own rows everywhere, and the others over them
             torch.index_select(own, 0, ids.clamp_max(hierarchy.direct - 1), out=rows)
             for places in (ids >= hierarchy.direct).nonzero().squeeze(1).split(size):
-                rows.index_copy_(0, places, _Rows.product(waves, hierarchy.digits(ids[places])))
+                rows.index_copy_(0, places, _Rows.product(common, waves, hierarchy.digits(ids[places])))
         else:
             digits = hierarchy.digits(ids.clamp_min(hierarchy.direct))
             for out, *parts in zip(rows.split(size), *(digit.split(size) for digit in digits), strict=True):
-                _Rows.product(waves, parts, out=out)
+                _Rows.product(common, waves, parts, out=out)
             rows.index_copy_(0, heads, own.index_select(0, ids[heads]))
         return rows
 
     @staticmethod
-    def product(waves, digits, out=None):
+    def product(common, waves, digits, out=None):
         first, *inner, last = (wave.index_select(0, digit) for wave, digit in zip(waves, digits, strict=True))
-        return torch.mul(reduce(Tensor.mul_, inner, first), last, out=out)
+        return torch.addcmul(common, reduce(Tensor.mul_, inner, first), last, out=out)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        own, ctx.hierarchy, ids, waves = inputs
+        own, _, ctx.hierarchy, ids, waves = inputs
         ctx.save_for_backward(own, ids, waves)
 
     @staticmethod
@@ -158,33 +159,35 @@ class _Rows(torch.autograd.Function):
         own, ids, waves = ctx.saved_tensors
         size = max(1, _Rows.CHUNK // own.shape[1])
         own_gradient, wave_gradients = torch.zeros_like(own), torch.zeros_like(waves)
+        common_gradient = own.new_zeros(own.shape[1])
         is_tail = ids >= ctx.hierarchy.direct
         for places in (~is_tail).nonzero().squeeze(1).split(size):
             own_gradient.index_add_(0, ids[places], gradient[places])
         for places in is_tail.nonzero().squeeze(1).split(size):
             suffix, digits = gradient[places], ctx.hierarchy.digits(ids[places])
+            common_gradient += suffix.sum(0)
             gathered = [wave.index_select(0, digit) for wave, digit in zip(waves, digits, strict=True)]
             before = list(accumulate(gathered[:-1], torch.mul))  # products of the waves before a level
             for level in range(len(waves) - 1, 0, -1):  # suffix: the gradient times the waves after a level
                 wave_gradients[level].index_add_(0, digits[level], suffix * before[level - 1])
                 suffix.mul_(gathered[level])
             wave_gradients[0].index_add_(0, digits[0], suffix)
-        return own_gradient, None, None, wave_gradients
+        return own_gradient, common_gradient, None, None, wave_gradients
 
 
 class HierarchicalEmbedding(nn.Module):
-    """Embed ids of a large vocabulary without a table of rows: products of digit waves (see the module).
+    """Embed ids of a large vocabulary without a table of rows: own rows, and products of digit waves (see the module).
 
     ids: any shape, integers in 0 .. vocab_size-1 -> (*shape, dim).  A stand-in for `nn.Embedding`: at the start rows
-    have entries of mean square std^2 and are nearly orthogonal.  Only the digits and rows looked up get a gradient.
+    have entries of mean square std^2 and are nearly orthogonal.  Only what was looked up gets a gradient, and c.
 
     Arguments: levels, L, the digits of an id; direct, how many of the lowest ids own a row (by default one in a
     hundred); num_frequencies, k, by default all dim // 2 + 1 of a grid of dim samples; std, of the entries at
     the start.
     Raises TypeError for ids that are no integers, ValueError for ids out of range and for sizes that make no tree.
-    Parameters: 2 k L b + direct dim, b the root of degree L of the ids without a row, rounded up: 1.03% of the table at
-    1,000,000 x 768.  Cost of a lookup: L gathers and L - 1 products of dim a token, and the synthesis of at most L b
-    waves a call.
+    Parameters: 2 k L b + (direct + 1) dim, b the root of degree L of the ids without a row, rounded up: 1.03% of the
+    table at 1,000,000 x 768.  Cost of a lookup: L gathers and L - 1 products of dim a token, and the synthesis of at
+    most L b waves a call.
     """
 
     def __init__(
@@ -201,6 +204,7 @@ class HierarchicalEmbedding(nn.Module):
         self.hierarchy = Hierarchy(vocab_size, levels, vocab_size // 100 if direct is None else direct)
         self.vocab_size, self.dim = vocab_size, dim
         self.waves = DigitWaves(levels, self.hierarchy.base, dim, num_frequencies, std=std)
+        self.common = nn.Parameter(torch.zeros(dim))
         self.rows = nn.Parameter(std * torch.randn(self.hierarchy.direct, dim))
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -210,13 +214,13 @@ class HierarchicalEmbedding(nn.Module):
         if 0 < len(flat) < h.base:  # few tokens: make their waves and no others
             return self._few(flat).reshape(*ids.shape, self.dim)
         waves = self.waves()
-        rows = _Rows.apply(self.rows.to(waves.dtype), h, flat, waves)
+        rows = _Rows.apply(self.rows.to(waves.dtype), self.common.to(waves.dtype), h, flat, waves)
         return rows.reshape(*ids.shape, self.dim)
 
     def _few(self, ids: Tensor) -> Tensor:
         is_tail = ids >= self.hierarchy.direct
         digits = self.hierarchy.digits(ids.clamp_min(self.hierarchy.direct))
-        rows = reduce(torch.mul, (self.waves.of(level, digit) for level, digit in enumerate(digits)))
+        rows = self.common + reduce(torch.mul, (self.waves.of(level, digit) for level, digit in enumerate(digits)))
         if bool(is_tail.all()):
             return rows
         own = F.embedding(ids.clamp_max(self.hierarchy.direct - 1), self.rows)

@@ -37,7 +37,7 @@ def rows_by_hand(model, ids):
                 nn.functional.pad(spectrum, (0, dim // 2 + 1 - len(spectrum))), dim, norm="ortho"
             )
             rest //= h.base
-        rows.append(row)
+        rows.append(model.common + row)
     return torch.stack(rows)
 
 
@@ -70,6 +70,7 @@ def test_sizes_that_make_no_tree(sizes):
 def test_rows_are_the_equation(vocab_size, direct, levels, dim):
     torch.manual_seed(0)
     model = HierarchicalEmbedding(vocab_size, dim, direct=direct, levels=levels, num_frequencies=3).double()
+    nn.init.normal_(model.common)
     ids = torch.randint(vocab_size, (3 * model.hierarchy.base,))
     torch.testing.assert_close(model(ids), rows_by_hand(model, ids))
     torch.testing.assert_close(model(ids[:1]), rows_by_hand(model, ids[:1]))
@@ -81,6 +82,7 @@ def test_gradients_of_the_fused_lookup_are_those_of_the_equation(vocab_size, dir
     torch.manual_seed(1)
     monkeypatch.setattr("resonance.vocabulary._Rows.CHUNK", 60)  # many chunks, the last one short
     model = HierarchicalEmbedding(vocab_size, 6, direct=direct, levels=levels).double()
+    nn.init.normal_(model.common)
     few = min(few, vocab_size)
     ids = torch.randint(few or vocab_size, (2 * model.hierarchy.base + 5,))
     towards, parameters = torch.randn(len(ids), 6, dtype=torch.float64), list(model.parameters())
@@ -112,7 +114,7 @@ def test_only_what_was_looked_up_gets_a_gradient(count):
 
 def test_a_million_rows_at_the_printed_width_in_two_percent_of_the_table():
     model = HierarchicalEmbedding(1_000_000, 768)
-    assert count_parameters(model) == 10_000 * 768 + 2 * 385 * 3 * 100 <= 0.02 * 1_000_000 * 768
+    assert count_parameters(model) == 10_001 * 768 + 2 * 385 * 3 * 100 <= 0.02 * 1_000_000 * 768
     rows = model(torch.tensor([[0, 9_999, 10_000], [10_001, 500_000, 999_999]]))
     assert rows.shape == (2, 3, 768) and rows.isfinite().all()
 
