@@ -24,6 +24,7 @@ Read the files in this order:
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
     timing, probe, benchmark                     seconds and bytes, against the best peers
+    word_model, large_vocabulary                 words told from the words before, and what 07 measures
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
     paths, processes                             where files stand, and jobs that end with their parent
