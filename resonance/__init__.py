@@ -17,6 +17,7 @@ Read the files in this order:
     plane, vision   PlaneMixing, ResonanceVisionNet: images mixed in two dimensions
     augmentation, baselines_vision, image_protocol   images moved and marred, peers, and how both are measured
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
+    vocabulary      HierarchicalEmbedding, digits of ids as waves; output_head: HierarchicalHead, its counterpart
     batches, randomness, health, checkpoint, progress    what training is made of
     training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
     data, corpora   public data, verified; forecasting: the protocol and the closed form; baselines: peers
@@ -25,6 +26,7 @@ Read the files in this order:
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
     timing, probe, benchmark                     seconds and bytes, against the best peers
+    word_model, large_vocabulary                 words told from the words before, and what 07 measures
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
     paths, processes                             where files stand, and jobs that end with their parent
@@ -40,6 +42,8 @@ _HOME = {
     "BandMixing": "layers",
     "CartesianWeight": "cartesian",
     "EnergySelection": "selection",
+    "HierarchicalEmbedding": "vocabulary",
+    "HierarchicalHead": "output_head",
     "HolographicMemory": "memory",
     "Interference": "polar",
     "LearnedSelection": "selection",

@@ -210,6 +210,9 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         tables |= information_tables(by_key)
     if "context.longest" in by_key.index:
         tables["context"] = context_table(by_key["value"])
+    from .tables_vocabulary import vocabulary_tables  # it takes `number` and `to_latex` from here
+
+    tables |= vocabulary_tables(by_key)
     if "capacity.fhrr.512.error" in by_key.index:
         tables["capacity"] = capacity_table(by_key["value"])
     if "ablation.cells" in by_key.index:

@@ -1,0 +1,195 @@
+"""Exact log-probabilities over a large vocabulary, along the tree of `vocabulary.Hierarchy`.
+
+    log p(t | h) = log p(t | root)                                          t a leaf at the root
+                 = log p(d_1 | root) + sum_l log p(d_l | d_1 .. d_{l-1})     else
+
+Each conditional is a softmax over the children of one node.  The score of the child d of the node d_1 .. d_{l-1} is
+
+    dim^(-1/2) <h, x_1[d_1] * ... * x_{l-1}[d_{l-1}] * x_l[d]> + its bias,
+
+the product of h and what `HierarchicalEmbedding` would make of the digits so far; the product with h is taken first, so
+that the children of a node cost one matrix product with the b waves of their level.
+
+Normalised: the softmaxes along each path are, so the probabilities of all leaves add up to 1.  Best first is exact: no
+leaf is more probable than a node above it, so when the most probable open node is a leaf, no other leaf beats it.
+Prior art: hierarchical softmax (Morin, Bengio, AISTATS 2005), adaptive softmax (Grave et al., ICML 2017).
+"""
+
+from __future__ import annotations
+
+import heapq
+from itertools import count
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .vocabulary import DigitWaves, Hierarchy, check_ids
+
+
+class TopK(NamedTuple):
+    """The k most probable ids, most probable first, and how many nodes were opened to find them."""
+
+    log_probs: Tensor  # (count, k)
+    ids: Tensor  # (count, k)
+    opened: Tensor  # (count,)
+
+
+class _Siblings(NamedTuple):
+    """The children of an opened node, most probable first."""
+
+    log_probs: list[float]
+    children: list[int]  # their places among the children of the node
+    depth: int  # of the node
+    parent: int  # the node, counted along its depth
+    bound: Tensor  # the hidden state times the waves of the digits down to the node
+
+    @classmethod
+    def of(cls, log_probs: Tensor, depth: int, parent: int, bound: Tensor) -> _Siblings:
+        values, children = log_probs.sort(descending=True)
+        known = int(values.isfinite().sum())
+        return cls(values[:known].tolist(), children[:known].tolist(), depth, parent, bound)
+
+
+class HierarchicalHead(nn.Module):
+    """Map hidden states to log-probabilities of a large vocabulary, exactly, at a cost far below the full softmax.
+
+    Arguments: as `vocabulary.HierarchicalEmbedding`, of which it is the counterpart with weights of its own.
+    Raises TypeError and ValueError as it does, and ValueError for hidden states that are not (..., dim).
+    Parameters: 2 k L b + direct dim, and a bias for each node, about vocab_size.
+    Cost of the log-probability of a target: (direct + L b) dim multiply-adds, against vocab_size dim.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        dim: int,
+        *,
+        levels: int = 3,
+        direct: int | None = None,
+        num_frequencies: int | None = None,
+    ):
+        super().__init__()
+        self.hierarchy = h = Hierarchy(vocab_size, levels, vocab_size // 100 if direct is None else direct)
+        self.vocab_size, self.dim = vocab_size, dim
+        self.waves = DigitWaves(levels, h.base, dim, num_frequencies)
+        self.rows = nn.Parameter(torch.randn(h.direct, dim))
+        self.root_bias = nn.Parameter(torch.zeros(h.direct + h.nodes(1)))
+        self.biases = nn.ParameterList(torch.zeros(h.nodes(depth), h.base) for depth in range(1, levels))
+
+    @torch.no_grad()
+    def start_from(self, counts: Tensor) -> HierarchicalHead:
+        """Set the biases to the log of how often each id was seen, (vocab_size,); return self.
+
+        With scores of zero the head is then the unigram model; an id never seen counts as half of one.
+        """
+        if counts.shape != (self.vocab_size,):
+            raise ValueError(f"expected counts of shape ({self.vocab_size},), got {tuple(counts.shape)}")
+        h = self.hierarchy
+        mass = counts.double().clamp_min(0.5)
+        own, mass = mass[: h.direct], mass[h.direct :]
+        for depth in range(h.levels - 1, 0, -1):
+            mass = F.pad(mass, (0, h.nodes(depth) * h.base - len(mass))).reshape(-1, h.base)
+            self.biases[depth - 1].copy_(mass.clamp_min(1e-9).log())
+            mass = mass.sum(dim=1)
+        self.root_bias.copy_(torch.cat([own, mass]).log())
+        return self
+
+    # ----------------------------------------------------------------------- scores of the children of a node
+
+    def _root(self, hidden: Tensor, waves: Tensor) -> Tensor:
+        """Return log p of the root's children, own leaves first, (count, direct + nodes of depth 1)."""
+        children = torch.cat([self.rows.to(waves.dtype), waves[: self.hierarchy.nodes(1)]])
+        return F.log_softmax((hidden @ children.T).float() * self.dim**-0.5 + self.root_bias, dim=1)
+
+    def _children(self, bound: Tensor, waves: Tensor, depth: int, parents: Tensor) -> Tensor:
+        """Return log p of the children of nodes at a depth, given hidden states times the waves above: (count, b)."""
+        scores = (bound @ waves.T).float() * self.dim**-0.5 + F.embedding(parents, self.biases[depth - 1])
+        child = parents[:, None] * self.hierarchy.base + torch.arange(self.hierarchy.base, device=parents.device)
+        return F.log_softmax(scores.masked_fill(child >= self.hierarchy.nodes(depth + 1), -torch.inf), dim=1)
+
+    def _flat(self, hidden: Tensor) -> Tensor:
+        if hidden.shape[-1:] != (self.dim,):
+            raise ValueError(f"expected hidden states of shape (..., {self.dim}), got {tuple(hidden.shape)}")
+        return hidden.reshape(-1, self.dim)
+
+    # ----------------------------------------------------------------------- what it is for
+
+    def forward(self, hidden: Tensor, target: Tensor) -> Tensor:
+        """Return log p(target | hidden), of the shape of target, for hidden of (*target.shape, dim)."""
+        if hidden.shape[:-1] != target.shape:
+            raise ValueError(f"expected one target a hidden state, got {tuple(target.shape)} for {tuple(hidden.shape)}")
+        h, states, ids = self.hierarchy, self._flat(hidden), check_ids(target, self.vocab_size, "targets").reshape(-1)
+        waves = self.waves()
+        tail = (ids >= h.direct).nonzero().squeeze(1)
+        digits = h.digits(ids[tail])
+        place = ids.index_copy(0, tail, h.direct + digits[0])
+        result = self._root(states, waves[0]).gather(1, place[:, None]).squeeze(1)
+        bound, parents, below = states[tail], torch.zeros_like(tail), 0.0
+        for depth in range(1, h.levels):
+            bound = bound * F.embedding(digits[depth - 1], waves[depth - 1])
+            parents = parents * h.base + digits[depth - 1]
+            conditional = self._children(bound, waves[depth], depth, parents)
+            below = below + conditional.gather(1, digits[depth][:, None]).squeeze(1)
+        return result.index_add(0, tail, below).reshape(target.shape)
+
+    def log_prob(self, hidden: Tensor) -> Tensor:
+        """Return the log-probabilities of all ids, (..., vocab_size): the full cost, for small vocabularies."""
+        h, states = self.hierarchy, self._flat(hidden)
+        first, *others = self.waves()
+        root = self._root(states, first)
+        nodes, rows = root[:, h.direct :], first[: h.nodes(1)]
+        for depth, waves in enumerate(others, start=1):
+            parents = torch.arange(len(rows), device=rows.device).repeat(len(states))
+            bound = (states[:, None] * rows).reshape(-1, self.dim)
+            below = self._children(bound, waves, depth, parents).reshape(len(states), -1, h.base)
+            nodes = (nodes[..., None] + below).flatten(1)[:, : h.nodes(depth + 1)]
+            rows = (rows[:, None] * waves).reshape(-1, self.dim)[: h.nodes(depth + 1)]
+        return torch.cat([root[:, : h.direct], nodes], dim=1).reshape(*hidden.shape[:-1], self.vocab_size)
+
+    @torch.no_grad()
+    def topk(self, hidden: Tensor, k: int) -> TopK:
+        """Return the k most probable ids of each hidden state (count, dim), exactly, by best-first search.
+
+        Opens a node only when no leaf at hand is as probable: few where the distribution is peaked, all where flat.
+        """
+        if not 1 <= k <= self.vocab_size:
+            raise ValueError(f"expected k in 1..{self.vocab_size}, got {k}")
+        states = self._flat(hidden)
+        waves = self.waves()
+        found = [self._search(*row, waves, k) for row in zip(states, self._root(states, waves[0]), strict=True)]
+        log_probs, ids, opened = zip(*found, strict=True)
+        device = states.device
+        return TopK(*(torch.tensor(column, device=device) for column in (log_probs, ids, opened)))
+
+    def _search(self, state: Tensor, root: Tensor, waves: Tensor, k: int) -> tuple[list, list, int]:
+        """Return log-probabilities, ids and the number of nodes opened for one hidden state."""
+        h, heap, order = self.hierarchy, [], count()
+        log_probs, ids, opened = [], [], 0
+
+        def push(siblings: _Siblings, position: int) -> None:
+            # Siblings are sorted: the next of them is as good as all the rest.
+            if position < len(siblings.log_probs):
+                heapq.heappush(heap, (-siblings.log_probs[position], next(order), position, siblings))
+
+        push(_Siblings.of(root, 0, 0, state), 0)
+        while len(ids) < k:
+            negative, _, position, siblings = heapq.heappop(heap)
+            push(siblings, position + 1)
+            child, depth = siblings.children[position], siblings.depth
+            node = siblings.parent * h.base + child - (h.direct if depth == 0 else 0)
+            if node < 0 or depth == h.levels - 1:
+                log_probs.append(-negative)
+                ids.append(h.direct + node)
+                continue
+            opened += 1
+            bound = siblings.bound * waves[depth][node % h.base]
+            parent = torch.tensor([node], device=state.device)
+            below = self._children(bound[None], waves[depth + 1], depth + 1, parent)[0]
+            push(_Siblings.of(below - negative, depth + 1, node, bound), 0)
+        return log_probs, ids, opened
+
+    def extra_repr(self) -> str:
+        h = self.hierarchy
+        return f"vocab_size={self.vocab_size}, dim={self.dim}, levels={h.levels}, base={h.base}, direct={h.direct}"
