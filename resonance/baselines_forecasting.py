@@ -208,10 +208,10 @@ def train_forecaster(
     history = trainer.fit(
         lambda epoch: shuffled(train, budget, generator),
         budget.epochs,
-        lambda candidate: evaluate(candidate, watched)[0],
+        lambda candidate: evaluate(candidate, watched, 128)[0],
         progress=False,
     )
-    error = evaluate(model.eval(), validation)[0]
+    error = evaluate(model.eval(), validation, 128)[0]
     return Trained(model, train.lookback, rate, seed, history.best_epoch, error)
 
 
@@ -232,7 +232,8 @@ def train_patch_transformer(
     train: Windows, validation: Windows, budget: Budget, *, dim: int, depth: int, rate: float, seed: int
 ) -> Trained:
     """Train a patch Transformer: AdamW, the whole gradient clipped to 1, a rate that rises and falls once."""
-    channels = train.series.shape[1]
+    channels, total = train.series.shape[1], budget.epochs * budget.steps
+    rise = max(0.2, 2 / total)  # of all steps; one at least
     return train_forecaster(
         partial(PatchTransformer, train.lookback, train.horizon, channels, dim, depth),
         train,
@@ -242,7 +243,5 @@ def train_patch_transformer(
         seed=seed,
         gradient_clip=1.0,
         optimizer=partial(torch.optim.AdamW, weight_decay=0.01),
-        schedule=partial(
-            OneCycleLR, max_lr=rate, total_steps=budget.epochs * budget.steps, pct_start=0.2, cycle_momentum=False
-        ),
+        schedule=partial(OneCycleLR, max_lr=rate, total_steps=total, pct_start=rise, cycle_momentum=False),
     )

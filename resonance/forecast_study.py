@@ -152,7 +152,7 @@ def parameters(model: object) -> int:
 
 
 @dataclass(frozen=True)
-class Tested:
+class Outcome:
     """The test of a study: `scores`, a row a method and seed, and the squared error of each window, seeds averaged."""
 
     scores: pd.DataFrame  # method, seed, lookback, parameters, validation_mse, mse, mae
@@ -162,11 +162,11 @@ class Tested:
 @torch.no_grad()
 def window_errors(forecast: Callable[[Tensor], Tensor], windows: Windows) -> np.ndarray:
     """Return each window's mean squared and mean absolute error, (2, windows), over its steps and channels."""
-    errors = [(forecast(past) - future).double().flatten(1) for past, future in windows.batches(512)]
+    errors = [(forecast(past) - future).double().flatten(1) for past, future in windows.batches(128)]
     return torch.cat([torch.stack([e.square().mean(dim=1), e.abs().mean(dim=1)]) for e in errors], dim=1).numpy()
 
 
-def tested(study: Study) -> Tested:
+def outcome(study: Study) -> Outcome:
     """Return the errors of what a study chose on the windows of its test."""
     rows, windows = [], {}
     for key, seeds in study.chosen.items():
@@ -178,7 +178,7 @@ def tested(study: Study) -> Tested:
             | {"mse": squared.mean(), "mae": absolute.mean()}
             for trained, (squared, absolute) in zip(seeds, errors, strict=True)
         ]
-    return Tested(pd.DataFrame(rows), windows)
+    return Outcome(pd.DataFrame(rows), windows)
 
 
 def block_interval(
@@ -199,7 +199,7 @@ def block_interval(
     return float(values.mean()), float(low), float(high)
 
 
-def compare(result: Tested, horizon: int, *, tolerance: float = 0.02) -> pd.DataFrame:
+def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.DataFrame:
     """Return the forecaster against each peer: ratio and difference of test errors, with intervals, and a standing.
 
     The interval is over time: windows' differences in blocks of a horizon, because neighbours share their future.

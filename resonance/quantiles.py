@@ -70,7 +70,8 @@ class Calibration:
         alpha: a number or (horizon, channels); below what n windows can tell, the extremes seen.
         """
         n = len(self.sorted)
-        rank = np.clip(np.floor((n + 1) * np.asarray(alpha) / 2).astype(int), 1, (n + 1) // 2)
+        rank = np.floor((n + 1) * np.asarray(alpha) / 2 + 1e-9).astype(int)  # 1 - 0.8 is a little under 0.2
+        rank = np.clip(rank, 1, (n + 1) // 2)
         rank = np.broadcast_to(rank, self.sorted.shape[1:])[None]
         lower = np.take_along_axis(self.sorted, rank - 1, axis=0)[0]
         return lower, np.take_along_axis(self.sorted, n - rank, axis=0)[0]
@@ -113,10 +114,11 @@ def intervals(calibration: Calibration, new: Residuals, level: float) -> Interva
     return Intervals(lower * scale, upper * scale, new.error, level)
 
 
-def adaptive_intervals(calibration: Calibration, new: Residuals, level: float, *, step: float = 0.02) -> Intervals:
+def adaptive_intervals(calibration: Calibration, new: Residuals, level: float, *, step: float = 0.005) -> Intervals:
     """Return intervals whose level is corrected for every step ahead and channel as the windows go by.
 
-    Window t is corrected by window t - h at step ahead h, whose value is the last seen when t is forecast.
+    Window t is corrected by window t - h at step ahead h, whose value is the last seen when t is forecast.  The
+    correction is fed back h windows late: keep step * horizon below about 1, or the level swings.  0.005 as published.
     Raises ValueError for a level outside (0, 1).  Cost: windows x horizon x channels.
     """
     if not 0 < level < 1:
@@ -140,7 +142,7 @@ def adaptive_intervals(calibration: Calibration, new: Residuals, level: float, *
 def choose_power(seen: Residuals, levels: Sequence[float], powers: Sequence[float] = (0.0, 0.5, 1.0)) -> float:
     """Return the power of the scale with the least interval score, mean over levels.
 
-    Calibrated on the first half of the windows, judged on the second; raises ValueError for fewer than two windows.
+    Calibrated on the first half of the windows, judged on the second.  Raises ValueError for fewer than two windows.
     """
     half = len(seen.error) // 2
     first, second = seen[:half], seen[half:]
