@@ -180,8 +180,6 @@ def provenance_table(provenance: list[dict], profile: str) -> str:
 
 def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
     """Return the tables that consist of measures, by name; one for each notebook that has run."""
-    from .tables_forecasting import forecasting_tables  # it builds on this module
-
     by_key = measures.set_index("key")
 
     def cell(key: str, figures: int = 4) -> str:
@@ -215,7 +213,7 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         tables["capacity"] = capacity_table(by_key["value"])
     if "ablation.cells" in by_key.index:
         tables["ablation"] = ablation_table(by_key)
-    return tables | forecasting_tables(by_key)
+    return tables
 
 
 def information_tables(by_key: pd.DataFrame) -> dict[str, str]:
