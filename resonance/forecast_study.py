@@ -7,7 +7,7 @@ compare  the forecaster against each peer, with an interval over blocks of time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -23,6 +23,7 @@ from .data import Series
 from .forecast_choice import choose_setting
 from .forecasting import ForecastTask, Windows, evaluate, fine_tune, forecast_task
 from .polar import count_parameters
+from .statistics import mean_interval
 
 METHODS = {  # key in the ledger: name in tables and figures
     "naive": "seasonal naive",
@@ -220,3 +221,33 @@ def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.Dat
                 | {"standing": standing, "not_worse": bool(ratio <= 1 + tolerance or standing != WORSE)}
             )
     return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------- what the ledger keeps
+
+Measure = tuple[str, float, str, tuple[float, float]]  # key, value, unit, interval
+KEYS = {name: key for key, name in METHODS.items()}
+
+
+def score_measures(prefix: str, scores: pd.DataFrame, figures: Sequence[str] = ("mse",)) -> Iterator[Measure]:
+    """Yield <prefix>.<method>.<figure>, means over seeds with Student intervals, and <prefix>.<method>.parameters."""
+    for method, rows in scores.groupby("method", sort=False):
+        for figure in figures:
+            mean, *interval = mean_interval(rows[figure])
+            yield f"{prefix}.{KEYS[method]}.{figure}", mean, "standardised", tuple(interval)
+        yield f"{prefix}.{KEYS[method]}.parameters", int(rows["parameters"].iloc[0]), "", (np.nan, np.nan)
+
+
+def standing_measures(prefix: str, comparisons: pd.DataFrame) -> Iterator[Measure]:
+    """Yield how many comparisons there are, how many end not worse, better, worse, below 1, and the highest ratio."""
+    standing = comparisons["standing"]
+    counts = {
+        "comparisons": len(comparisons),
+        "not_worse": comparisons["not_worse"].sum(),
+        "better": (standing == BETTER).sum(),
+        "worse": (standing == WORSE).sum(),
+        "lower_error": (comparisons["ratio"] < 1).sum(),
+    }
+    yield from ((f"{prefix}.{name}", int(count), "", (np.nan, np.nan)) for name, count in counts.items())
+    worst = comparisons.loc[comparisons["ratio"].idxmax()]
+    yield f"{prefix}.highest_ratio", worst["ratio"], "", (worst["ratio_low"], worst["ratio_high"])

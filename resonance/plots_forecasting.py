@@ -105,6 +105,8 @@ def interval_coverage(coverage: pd.DataFrame, step: str) -> Figure:
         for level, part in coverage[coverage["method"] == method].groupby("level"):
             label = method if level == coverage["level"].max() else None
             axes.plot(part["step"], 100 * part["coverage"], ls=line, color=PALETTE[index], lw=1.3, label=label)
-    axes.set(xlabel=f"{step}s ahead", ylabel="coverage on the test (%)", ylim=(0, 100))
+    axes.set(
+        xlabel=f"{step}s ahead", ylabel="coverage on the test (%)", ylim=(min(30, 80 * coverage["coverage"].min()), 100)
+    )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -23,7 +23,7 @@ SERIES = {
     "electrical_equipment": "Equipment",
     "sunspots": "Sunspots",
 }
-KINDS = {"fixed": "split conformal", "adaptive": "corrected as it goes"}
+KINDS = {"split": "split conformal", "corrected": "corrected as it goes"}
 
 
 def forecasting_tables(by_key: pd.DataFrame) -> dict[str, str]:
