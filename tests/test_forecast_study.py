@@ -13,7 +13,7 @@ from resonance import ResonanceTimeSeriesNet
 from resonance.baselines import SeasonalNaive
 from resonance.baselines_forecasting import Budget
 from resonance.data import Series
-from resonance.forecast_choice import Moments, choose_setting, linear_map
+from resonance.forecast_choice import Moments, choose_setting, linear_map, spectral
 from resonance.forecast_study import (
     BETTER,
     EVEN,
@@ -30,7 +30,7 @@ from resonance.forecast_study import (
     window_errors,
     with_rates_of,
 )
-from resonance.forecasting import choose_closed_form, evaluate, forecast_task
+from resonance.forecasting import band_moments, choose_closed_form, evaluate, forecast_task
 from resonance.series import carried_series, csv_series, spans
 
 SEARCH = Search(
@@ -77,8 +77,22 @@ def test_error_from_moments_is_the_error():
     torch.manual_seed(0)
     windows = forecast_task(toy_series(), 6).windows("validation", 24)
     matrix = 0.1 * torch.randn(6, 24)
-    error = Moments.of(windows).mean_squared_error(matrix)
-    assert error == pytest.approx(evaluate(lambda past: matrix @ past, windows)[0], rel=1e-6)
+    error = Moments.of(windows, 5).mean_squared_error(matrix)
+
+    def forecast(past):
+        level = past[:, -5:].mean(dim=1, keepdim=True)
+        return level + matrix @ (past - level)
+
+    assert error == pytest.approx(evaluate(forecast, windows)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize(("horizon", "lookback", "calm"), [(6, 24, 0.0), (7, 25, 1.0)])
+def test_moments_of_spectra_follow_from_those_of_samples(horizon, lookback, calm):
+    windows = forecast_task(toy_series(), horizon).windows("train", lookback)
+    model = ResonanceTimeSeriesNet(horizon, lookback, 2, rank=2, level_steps=12, taper=0.5)
+    expected, found = band_moments(model, windows, calm=calm), spectral(model, Moments.of(windows, 12, calm=calm))
+    for one, other in ((expected.past_past, found.past_past), (expected.future_past, found.future_past)):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6 * one.abs().max().item())
 
 
 # --------------------------------------------------------------------------- a study
