@@ -182,43 +182,47 @@ def outcome(study: Study) -> Outcome:
     return Outcome(pd.DataFrame(rows), windows)
 
 
-def block_interval(
-    values: np.ndarray, block: int, *, draws: int = 2000, seed: int = 0, confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """Return the mean of a dependent series and its interval by a circular block bootstrap (Politis, Romano 1992).
+def block_means(values: np.ndarray, block: int, *, draws: int = 2000, seed: int = 0) -> np.ndarray:
+    """Return bootstrap means (draws, rows) of dependent series (rows, n): circular blocks (Politis, Romano 1992).
 
-    values: (n,), in order of time; blocks of `block` neighbours are drawn with replacement, n values in all.
+    n values a draw, in blocks of `block` neighbours that start anywhere; the same blocks for every row.
     Raises ValueError for block < 1 or no value.
     """
-    n = len(values)
+    n = values.shape[1]
     if block < 1 or n < 1:
         raise ValueError(f"expected a block of at least 1 and at least one value, got {block} and {n}")
     block = min(block, n)
     starts = np.random.default_rng(seed).integers(n, size=(draws, -(-n // block)))
     drawn = (starts[..., None] + np.arange(block)).reshape(draws, -1)[:, :n] % n
-    low, high = np.quantile(values[drawn].mean(axis=1), [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return float(values.mean()), float(low), float(high)
+    return np.stack([row[drawn].mean(axis=1) for row in values], axis=1)
+
+
+def block_interval(
+    values: np.ndarray, block: int, *, confidence: float = 0.95, **options
+) -> tuple[float, float, float]:
+    """Return the mean of a dependent series (n,) and its interval by `block_means`."""
+    means = block_means(values[None], block, **options)
+    return float(values.mean()), *np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2]).tolist()
 
 
 def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.DataFrame:
-    """Return the forecaster against each peer: ratio and difference of test errors, with intervals, and a standing.
+    """Return the forecaster against each peer: the ratio of test errors, its 95% interval, and a standing.
 
-    The interval is over time: windows' differences in blocks of a horizon, because neighbours share their future.
-    "better" or "worse": the whole interval lies on that side of zero.  not_worse: at most `tolerance` above the peer,
-    or not "worse".
+    The interval is over time, in blocks of a horizon, because neighbouring windows share their future.
+    "better" or "worse": the whole interval lies on that side of 1.  not_worse: at most `tolerance` above the peer, or
+    not "worse".
     """
     ours = result.windows["resonance"]
     rows = []
     for key, theirs in result.windows.items():
         if key != "resonance":
-            difference, low, high = block_interval(ours - theirs, horizon)
-            peer = theirs.mean()
-            ratio = ours.mean() / peer
-            standing = BETTER if high < 0 else WORSE if low > 0 else EVEN
+            ratio = ours.mean() / theirs.mean()
+            drawn = block_means(np.stack([ours, theirs]), horizon)
+            low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+            standing = BETTER if high < 1 else WORSE if low > 1 else EVEN
             rows.append(
-                {"peer": METHODS[key], "ratio": ratio, "ratio_low": 1 + low / peer, "ratio_high": 1 + high / peer}
-                | {"difference": difference, "low": low, "high": high}
-                | {"standing": standing, "not_worse": bool(ratio <= 1 + tolerance or standing != WORSE)}
+                {"peer": METHODS[key], "ratio": ratio, "ratio_low": low, "ratio_high": high, "standing": standing}
+                | {"not_worse": bool(ratio <= 1 + tolerance or standing != WORSE)}
             )
     return pd.DataFrame(rows)
 
