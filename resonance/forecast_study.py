@@ -185,13 +185,14 @@ def outcome(study: Study) -> Outcome:
 def block_means(values: np.ndarray, block: int, *, draws: int = 2000, seed: int = 0) -> np.ndarray:
     """Return bootstrap means (draws, rows) of dependent series (rows, n): circular blocks (Politis, Romano 1992).
 
-    n values a draw, in blocks of `block` neighbours that start anywhere; the same blocks for every row.
+    n values a draw, in blocks of `block` neighbours that start anywhere; the same blocks for every row.  A block is cut
+    to a third of the values: one that holds them all would draw the same mean again and again, a false certainty.
     Raises ValueError for block < 1 or no value.
     """
     n = values.shape[1]
     if block < 1 or n < 1:
         raise ValueError(f"expected a block of at least 1 and at least one value, got {block} and {n}")
-    block = min(block, n)
+    block = max(1, min(block, n // 3))
     starts = np.random.default_rng(seed).integers(n, size=(draws, -(-n // block)))
     drawn = (starts[..., None] + np.arange(block)).reshape(draws, -1)[:, :n] % n
     return np.stack([row[drawn].mean(axis=1) for row in values], axis=1)

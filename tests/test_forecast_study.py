@@ -189,6 +189,7 @@ def test_blocks_widen_the_interval_of_a_dependent_series():
     width = {block: np.diff(block_interval(x, block)[1:])[0] for block in (1, 20)}
     assert width[20] > 3 * width[1]
     assert np.ptp(block_interval(np.full(7, 3.0), 50)) < 1e-12
+    assert np.ptp(block_interval(x[:60], 60)) > 0.1, "a block of everything would be sure of itself"
     with pytest.raises(ValueError, match="block of at least 1"):
         block_interval(x, 0)
 
