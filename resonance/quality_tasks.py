@@ -66,7 +66,7 @@ class Forecasting:
     def __init__(self, effort: float = 1.0):
         self.task = forecast_task(load_etth1(), 96)
         self.stand_in = self.task.series.stand_in
-        self.budget = Budget(epochs=5, steps=max(2, round(100 * effort)), batch=32)
+        self.budget = Budget(epochs=3, steps=max(2, round(200 * effort)), batch=32)
         self.train, self.validation, self.test = (
             self.task.windows(split, self.lookback) for split in ("train", "validation", "test")
         )
@@ -222,7 +222,7 @@ def qualities(
         raise ValueError(f"unknown task {', '.join(sorted(unknown))}: expected some of {', '.join(TASKS)}")
     models = [(t, f, size) for t in tasks for f in FAMILIES for size in TASKS[t].sizes[f][:sizes]]
     tried = _scores([(*m, x, 0) for m in models for x in TASKS[m[0]].tries[m[1]]], effort, processes)
-    best = tried.loc[tried.groupby(["task", "family", "size"])["validation"].idxmin()]
+    best = tried.loc[tried.groupby(["task", "family", "size"], sort=False)["validation"].idxmin()]
     again = [(r.task, r.family, r.size, r.tried, seed) for r in best.itertuples() for seed in range(1, seeds)]
     rest = _scores(again, effort, processes) if again else pd.DataFrame()
     return tried, pd.concat([best, rest], ignore_index=True)
