@@ -21,6 +21,7 @@ Read the files in this order:
     batches, randomness, health, checkpoint, progress    what training is made of
     training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
     data, corpora   public data, verified; forecasting: the protocol and the closed form; baselines: peers
+    series, forecast_choice, forecast_study, quantiles   a study of any series: choice, peers, test, intervals
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
