@@ -17,7 +17,8 @@ Read the files in this order:
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
     batches, randomness, health, checkpoint, progress    what training is made of
     training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
-    data            public data, verified; forecasting: the protocol and the closed form; baselines: peers
+    data, corpora   public data, verified; forecasting: the protocol and the closed form; baselines: peers
+    patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
@@ -42,6 +43,7 @@ _HOME = {
     "LearnedSelection": "selection",
     "LongContextResonanceNet": "long_context",
     "NaturalPolarTrainer": "natural",
+    "PatchEmbedding": "patches",
     "PolarTrainer": "training",
     "PolarWeight": "polar",
     "Recollection": "recollection",
@@ -50,12 +52,16 @@ _HOME = {
     "ResonanceTimeSeriesNet": "models",
     "ResonanceTrainer": "natural",
     "SelectiveMixing": "selection",
+    "SpectrumFrames": "frames",
     "TransformerEncoder": "baselines",
     "DLinear": "baselines",
     "Ridge": "baselines",
     "analysis": "spectral",
+    "load_books": "corpora",
     "load_etth1": "data",
+    "load_fsdd": "corpora",
     "load_mnist": "data",
+    "load_movie_reviews": "corpora",
     "natural_polar_step": "polar",
     "synthesis": "spectral",
 }

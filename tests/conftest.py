@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from resonance import runner
-from resonance.data import available
+from resonance.corpora import available
 from resonance.paths import ROOT
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))

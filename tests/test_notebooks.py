@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from resonance import runner
-from resonance.data import DATASETS
+from resonance import corpora, runner
 from resonance.paths import ROOT
 
 NAMES = runner.notebooks()
@@ -81,6 +80,6 @@ def test_prose_quotes_no_result(name):
 def test_metadata_is_known(name):
     settings = runner.settings(name)
     assert set(settings) == {"data", "files", "timed", "after"}
-    assert set(settings["data"]) <= set(DATASETS) and isinstance(settings["timed"], bool)
+    assert set(settings["data"]) <= set(corpora.names()) and isinstance(settings["timed"], bool)
     assert settings["after"] in ([], "results")
     assert all((ROOT / file).exists() for file in settings["files"])
