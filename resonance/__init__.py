@@ -19,6 +19,7 @@ Read the files in this order:
     training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
     data, corpora   public data, verified; forecasting: the protocol and the closed form; baselines: peers
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
+    audio           ResonanceAudioNet; recordings, audio_augmentation, esc50, baselines_audio, audio_tasks: sound
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
@@ -47,6 +48,7 @@ _HOME = {
     "PolarTrainer": "training",
     "PolarWeight": "polar",
     "Recollection": "recollection",
+    "ResonanceAudioNet": "audio",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",

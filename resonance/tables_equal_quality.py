@@ -7,7 +7,12 @@ import pandas as pd
 from .equal_quality import COSTS
 from .tables import to_latex, with_interval
 
-NAMES = {"parameters": "Parameters", "memory": "Peak memory", "training": "Training time", "inference": "Inference time"}
+NAMES = {
+    "parameters": "Parameters",
+    "memory": "Peak memory",
+    "training": "Training time",
+    "inference": "Inference time",
+}
 PRINTED = {"parameters": "5.9", "memory": "5.7", "training": "4.5", "inference": "2.1"}
 
 
