@@ -2,11 +2,11 @@
 
     waveform    (batch, samples), each recording brought to unit power
     frames      the log power of every linear bin (`SpectrumFrames`), or of learned complex weights (`LearnedFrames`)
-    tokens      less the recording's own mean spectrum, projected to dim: one token a frame (`FrameTokens`)
+    tokens      brought to mean 0 and deviation 1 over the recording, projected to dim: one a frame (`FrameTokens`)
     mixing      resonance layers over the frames, each with a feed-forward beside it
     read-out    mean over the frames, one linear map
 
-Taking away the mean spectrum of a recording takes away its microphone, and with it much of the speaker.
+The mean is one number a recording, not one a bin: less its mean spectrum, a steady sound would be nothing at all.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class LearnedFrames(SpectrumFrames):
 
 
 class FrameTokens(nn.Module):
-    """One token a frame: the spectrum of a recording at unit power, less its mean over the frames, projected.
+    """One token a frame: the log spectrum of a recording at unit power, standardised over the recording, projected.
 
-        token_t = W (S_t - mean_t S_t) + b
+        token_t = W (S_t - mean S) / sd S + b,    mean and deviation over all frames and bins of a recording
 
     (batch, samples) -> (batch, frames, dim); a recording's loudness has no effect.  With `lengths`, in samples, what
     stands behind a recording reaches no token of it, and tokens beyond its own frames are b.
@@ -72,6 +72,7 @@ class FrameTokens(nn.Module):
     """
 
     quiet = 1e-10  # power below which a recording is not made louder: 100 dB below full scale
+    even = 1e-4  # variance of a log spectrum below which it is not stretched
 
     def __init__(self, front_end: SpectrumFrames, dim: int):
         super().__init__()
@@ -81,9 +82,11 @@ class FrameTokens(nn.Module):
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         spectrum = self.spectrum(waves, lengths)
         inside = self.inside(spectrum, lengths)
-        count = inside.sum(dim=1, keepdim=True)
-        mean = spectrum.masked_fill(~inside, 0.0).sum(dim=1, keepdim=True) / count
-        return self.projection((spectrum - mean).masked_fill(~inside, 0.0))
+        cells = inside.sum(dim=1, keepdim=True) * spectrum.shape[-1]  # of a recording: frames x bins
+        mean = spectrum.masked_fill(~inside, 0.0).sum(dim=(1, 2), keepdim=True) / cells
+        centred = (spectrum - mean).masked_fill(~inside, 0.0)
+        variance = centred.square().sum(dim=(1, 2), keepdim=True) / cells
+        return self.projection(centred * (variance + self.even).rsqrt())
 
     def spectrum(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the frames (batch, frames, bins) of recordings brought to unit power."""

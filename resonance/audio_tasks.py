@@ -9,6 +9,7 @@ ESC-50 folds     one of five for testing, four for training
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,10 @@ from torch import nn
 from .audio import LearnedFrames, ResonanceAudioNet, freeze_phases_
 from .audio_augmentation import AudioAugmentation
 from .baselines_audio import TransformerAudioNet, log_mel_features, logistic_regression
-from .classification import accuracy, train_classifier
+from .classification import train_classifier
 from .corpora import Speech
 from .esc50 import Sounds
-from .polar import PolarWeight
+from .polar import PolarWeight, count_parameters
 from .recordings import Recordings, recordings
 
 LONGEST = 8192  # samples of a digit: about a second, 63 frames
@@ -35,7 +36,6 @@ class DigitTask:
         self.speech = speech
         self.recordings = recordings(speech.waves, speech.labels, LONGEST)
         self.splits = (OFFICIAL, *speech.speaker_names)
-        self._features: np.ndarray | None = None
 
     def masks(self, split: str) -> tuple[np.ndarray, np.ndarray]:
         """Return which recordings train and which test in a split; raises ValueError for an unknown one."""
@@ -56,11 +56,14 @@ class DigitTask:
 
     def regression(self, split: str, strength: float) -> np.ndarray:
         """Return what log-mel with logistic regression says of the test recordings."""
-        if self._features is None:
-            self._features = log_mel_features(self.recordings, self.speech.rate)
         train, test = self.masks(split)
-        model = logistic_regression(self._features[train], self.speech.labels[train], strength)
-        return model.predict(self._features[test])
+        model = logistic_regression(self.log_mel[train], self.speech.labels[train], strength)
+        return model.predict(self.log_mel[test])
+
+    @cached_property
+    def log_mel(self) -> np.ndarray:
+        """The log-mel features of every recording."""
+        return log_mel_features(self.recordings, self.speech.rate)
 
 
 def digit_model(**options) -> ResonanceAudioNet:
@@ -84,13 +87,24 @@ RESONANCE, TRANSFORMER, REGRESSION = "resonance", "Transformer", "log-mel, logis
 MODELS: dict[str, Callable[[], nn.Module]] = {
     RESONANCE: digit_model,
     TRANSFORMER: lambda: TransformerAudioNet(10),
-    "learned complex frames": lambda: digit_model(front_end=LearnedFrames(256, 128, 64)),
+    "learned complex frames": lambda: digit_model(front_end=LearnedFrames(256, 128, 48)),
     "phases kept at zero": lambda: freeze_phases_(digit_model()),
     "no interference": lambda: digit_model(interference=False),
     "no mixing": lambda: without_mixing_(digit_model()),
 }
 NO_AUGMENTATION = "no augmentation"  # the resonance model, trained on the recordings as they are
 ABLATIONS = (*list(MODELS)[2:], NO_AUGMENTATION)
+# What a method or arm is called in the ledger.
+KEYS = {
+    RESONANCE: "resonance",
+    TRANSFORMER: "transformer",
+    REGRESSION: "regression",
+    "learned complex frames": "learned",
+    "phases kept at zero": "zero_phases",
+    "no interference": "no_interference",
+    "no mixing": "no_mixing",
+    NO_AUGMENTATION: "no_augmentation",
+}
 
 
 def train_digits(name: str, train: Recordings, *, rate: float, steps: int, seed: int, size: int = 32) -> nn.Module:
@@ -125,6 +139,13 @@ def accuracies(answers: pd.DataFrame) -> pd.DataFrame:
     return right.groupby(["method", "split", "seed"], sort=False)["accuracy"].mean().reset_index()
 
 
+def parameters(task: DigitTask, method: str) -> int:
+    """Return the number of trained real parameters of a method."""
+    if method == REGRESSION:
+        return (task.log_mel.shape[1] + 1) * len(set(task.speech.labels.tolist()))
+    return count_parameters(MODELS[method]())
+
+
 def tune(task: DigitTask, tries: dict[str, Iterable[float]], steps: int) -> pd.DataFrame:
     """Return the validation accuracy of every setting of every method: method, setting, accuracy."""
     tables = [
@@ -150,17 +171,25 @@ def environment_model(classes: int, rate: int) -> ResonanceAudioNet:
     return ResonanceAudioNet(classes, frame=frame, hop=frame // 2, dim=96, num_layers=3)
 
 
-def environment_scores(sounds: Sounds, *, rate: float, steps: int, size: int = 32, seed: int = 0) -> pd.DataFrame:
-    """Return the accuracy on each fold of a model trained on the others: fold, accuracy."""
+def environment_scores(sounds: Sounds, *, rate: float, strength: float, steps: int, seed: int = 0) -> pd.DataFrame:
+    """Return accuracies on each fold by models trained on the four others: fold, and one column a method.
+
+    rate is that of the resonance model, strength the C of the regression.
+    """
     longest = max(map(len, sounds.waves))
     everything = recordings(sounds.waves, sounds.labels, longest)
+    features = log_mel_features(everything, sounds.rate)
     rows = []
     for fold in sorted(set(sounds.folds.tolist())):
-        train, test = everything.chosen(sounds.folds != fold), everything.chosen(sounds.folds == fold)
+        held = sounds.folds == fold
+        train, test = everything.chosen(~held), everything.chosen(held)
         torch.manual_seed(seed)
         model = environment_model(len(sounds.label_names), sounds.rate)
         augmentation = AudioAugmentation(longest, shift=longest // 10)
-        batches = train.batches(size, torch.Generator().manual_seed(seed), augmentation)
-        train_classifier(model, batches, steps, rate=rate)
-        rows.append({"fold": fold, "accuracy": accuracy(test.logits(model), test.labels)})
+        train_classifier(model, train.batches(32, torch.Generator().manual_seed(seed), augmentation), steps, rate=rate)
+        regression = logistic_regression(features[~held], sounds.labels[~held], strength)
+        said = {RESONANCE: test.logits(model).argmax(dim=1).numpy(), REGRESSION: regression.predict(features[held])}
+        rows.append(
+            {"fold": fold, **{name: float((each == sounds.labels[held]).mean()) for name, each in said.items()}}
+        )
     return pd.DataFrame(rows)

@@ -75,7 +75,7 @@ def mel_filters(bands: int, frame: int, rate: int) -> Tensor:
 def log_mel_features(recordings: Recordings, rate: int, *, bands: int = 32, steps: int = 16) -> np.ndarray:
     """Return log-mel energies of each recording, stretched to `steps` frames: (count, steps bands), float32.
 
-    Frames of 256 samples every 64, unit power, less the recording's mean over its frames.
+    Frames of 256 samples every 64, unit power, less the recording's mean over frames and bands.
     """
     front_end, filters = SpectrumFrames(256, 64), mel_filters(bands, 256, rate)
     rows = []
@@ -83,7 +83,7 @@ def log_mel_features(recordings: Recordings, rate: int, *, bands: int = 32, step
         own = wave[None, :length]
         spectrum = front_end(own * (own.square().mean() + FrameTokens.quiet).rsqrt())
         mel = (spectrum.exp() @ filters).log()
-        mel = mel - mel.mean(dim=1, keepdim=True)
+        mel = mel - mel.mean()
         stretched = F.interpolate(mel.transpose(1, 2), steps, mode="linear", align_corners=True)
         rows.append(stretched.flatten().numpy())
     return np.stack(rows)
