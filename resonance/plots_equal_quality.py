@@ -5,13 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from .equal_quality import COSTS
 from .plots import PALETTE, WIDTH, panels, student_interval, use_style
 
 STYLE = {"resonance": ("o", "-", PALETTE[0]), "Transformer": ("^", "--", PALETTE[1])}
+
+
+def _plain(axis: Axis) -> None:
+    """Label a logarithmic axis by plain numbers, at 1 and 3 of each decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 3), numticks=12))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"))
 
 
 def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
@@ -34,7 +42,8 @@ def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
                 panel.errorbar(means[cost], means["error"], reach, marker=marker, ls=line, ms=3.5, lw=1, color=colour,
                                capsize=2, elinewidth=0.8, label=family)  # fmt: skip
             panel.set_xscale("log")
-            panel.xaxis.set_minor_formatter(NullFormatter())
+            _plain(panel.xaxis)
+            panel.tick_params(axis="x", labelsize=6.5)
             panel.set_xlabel(label if panel in axes[-1] else "")
         row[0].set_ylabel(f"{task}:\n{labels[task]}")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -42,22 +51,25 @@ def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
 
 
 def factors(table: pd.DataFrame, printed: dict[str, float]) -> Figure:
-    """The factor at equal quality for each cost and task with its interval; a bar marks the printed one."""
+    """The factor at equal quality of each cost and task, with its interval; black bars mark the printed ones."""
     figure, (axes,) = panels(1, 2.3)
     tasks = list(table["task"].unique())
+    for i, (task, marker) in enumerate(zip(tasks, "os^D", strict=False)):
+        axes.plot([], [], marker, ms=4, color=PALETTE[i], label=task)
     for at, cost in enumerate(COSTS):
         axes.plot([at - 0.4, at + 0.4], [printed[cost]] * 2, color="black", lw=1.4, label="printed" if not at else None)
         rows = table[table["cost"] == cost].set_index("task")
         for i, (task, marker) in enumerate(zip(tasks, "os^D", strict=False)):
             x, row = at + 0.22 * (i - (len(tasks) - 1) / 2), rows.loc[task]
-            label = task if not at else None
             if np.isnan(row["factor"]):
-                axes.text(x, 0.02, "no\noverlap", transform=axes.get_xaxis_transform(), ha="center", fontsize=5.5)
+                axes.plot(x, 0.03, "x", ms=4, color=PALETTE[i], transform=axes.get_xaxis_transform())
                 continue
             reach = [[max(0.0, row["factor"] - row["low"])], [max(0.0, row["high"] - row["factor"])]]
-            axes.errorbar(x, row["factor"], reach, marker=marker, ms=4, ls="", capsize=2, color=PALETTE[i], label=label)
+            axes.errorbar(x, row["factor"], reach, marker=marker, ms=4, ls="", capsize=2, color=PALETTE[i])
     axes.axhline(1, color="0.6", lw=0.8, ls=":")
+    axes.plot([], [], "x", ms=4, color="0.3", label="no overlap")
     axes.set(yscale="log", ylabel="Transformer over resonance\nat equal quality", xticks=range(len(COSTS)))
     axes.set_xticklabels(["parameters", "peak memory", "training time", "inference time"])
+    _plain(axes.yaxis)
     figure.legend(loc="outside right center")
     return figure

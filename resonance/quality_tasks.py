@@ -15,7 +15,7 @@ import gc
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .baselines_forecasting import PatchTransformer, train_forecaster
+from .baselines_forecasting import Budget, PatchTransformer, train_patch_transformer
 from .baselines_vision import VisionTransformer
 from .classification import accuracy, predict, shuffled, train_classifier
 from .corpora import load_movie_reviews
@@ -61,12 +61,12 @@ class Forecasting:
     name, error = "forecasting", "test MSE"
     sizes: ClassVar[Sizes] = {"resonance": (1, 2, 4, 16), "Transformer": (4, 8, 16, 32)}
     tries: ClassVar[Tries] = {"resonance": (1e3, 1e4, 1e5), "Transformer": (3e-4, 1e-3, 3e-3)}
-    lookback, batch = 336, 32
+    lookback = 336
 
     def __init__(self, effort: float = 1.0):
         self.task = forecast_task(load_etth1(), 96)
         self.stand_in = self.task.series.stand_in
-        self.epochs, self.steps = 5, max(2, round(100 * effort))
+        self.budget = Budget(epochs=5, steps=max(2, round(100 * effort)), batch=32)
         self.train, self.validation, self.test = (
             self.task.windows(split, self.lookback) for split in ("train", "validation", "test")
         )
@@ -86,28 +86,21 @@ class Forecasting:
                 self._moments = self.setting(size, tried).moments(self.task)
             model = self.setting(size, tried).fitted(self.task, self._moments)
         else:
-            model = train_forecaster(
-                partial(self.model, family, size),
-                self.train,
-                self.validation,
-                rate=tried,
-                epochs=self.epochs,
-                steps=self.steps,
-                seed=seed,
-                batch=self.batch,
+            model = train_patch_transformer(
+                self.train, self.validation, self.budget, dim=size, depth=2, rate=tried, seed=seed
             ).model
         return evaluate(model, self.validation)[0], evaluate(model, self.test)[0]
 
     def training(self, model: nn.Module) -> tuple[Step, int]:
         if isinstance(model, PatchTransformer):
-            past, future = next(iter(self.train.batches(self.batch)))
-            return _descent(model, lambda: F.mse_loss(model(past), future)), self.epochs * self.steps
+            past, future = next(iter(self.train.batches(self.budget.batch)))
+            return _descent(model, lambda: F.mse_loss(model(past), future)), self.budget.epochs * self.budget.steps
         setting = self.setting(model.rank, 1e4)
         return lambda: setting.fitted(self.task, setting.moments(self.task)), 1
 
     def inference(self, model: nn.Module) -> tuple[Step, int]:
-        past, _ = next(iter(self.test.batches(self.batch)))
-        return lambda: model(past), self.batch
+        past, _ = next(iter(self.test.batches(self.budget.batch)))
+        return lambda: model(past), self.budget.batch
 
 
 class Vision:
@@ -229,7 +222,7 @@ def qualities(
         raise ValueError(f"unknown task {', '.join(sorted(unknown))}: expected some of {', '.join(TASKS)}")
     models = [(t, f, size) for t in tasks for f in FAMILIES for size in TASKS[t].sizes[f][:sizes]]
     tried = _scores([(*m, x, 0) for m in models for x in TASKS[m[0]].tries[m[1]]], effort, processes)
-    best = tried.loc[tried.groupby(["task", "family", "size"])["validation"].idxmin()]
+    best = tried.loc[tried.groupby(["task", "family", "size"], sort=False)["validation"].idxmin()]
     again = [(r.task, r.family, r.size, r.tried, seed) for r in best.itertuples() for seed in range(1, seeds)]
     rest = _scores(again, effort, processes) if again else pd.DataFrame()
     return tried, pd.concat([best, rest], ignore_index=True)
