@@ -2,11 +2,12 @@
 
     waveform    (batch, samples), each recording brought to unit power
     frames      the log power of every linear bin (`SpectrumFrames`), or of learned complex weights (`LearnedFrames`)
-    tokens      brought to mean 0 and deviation 1 over the recording, projected to dim: one a frame (`FrameTokens`)
-    mixing      resonance layers over the frames, each with a feed-forward beside it
+    tokens      on one fixed scale, projected to dim: one token a frame (`FrameTokens`)
+    mixing      resonance layers over the frames, each with a feed-forward beside it; phases start as delays
     read-out    mean over the frames, one linear map
 
-The mean is one number a recording, not one a bin: less its mean spectrum, a steady sound would be nothing at all.
+Unit power takes loudness away, and nothing more.  Less its mean spectrum, the usual remedy against microphones, a
+steady sound would be nothing at all, and short words lost by it as well.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .frames import SpectrumFrames
-from .layers import ResonanceLayer, length_mask
+from .layers import BandMixing, ResonanceLayer, length_mask
 from .polar import PolarWeight
 
 
@@ -61,9 +62,9 @@ class LearnedFrames(SpectrumFrames):
 
 
 class FrameTokens(nn.Module):
-    """One token a frame: the log spectrum of a recording at unit power, standardised over the recording, projected.
+    """One token a frame: the log spectrum of a recording at unit power, projected.
 
-        token_t = W (S_t - mean S) / sd S + b,    mean and deviation over all frames and bins of a recording
+        token_t = W (S_t - level) / spread + b
 
     (batch, samples) -> (batch, frames, dim); a recording's loudness has no effect.  With `lengths`, in samples, what
     stands behind a recording reaches no token of it, and tokens beyond its own frames are b.
@@ -72,7 +73,7 @@ class FrameTokens(nn.Module):
     """
 
     quiet = 1e-10  # power below which a recording is not made louder: 100 dB below full scale
-    even = 1e-4  # variance of a log spectrum below which it is not stretched
+    level, spread = -3.0, 3.0  # what log power is about at unit power, so that the projection sees numbers of size 1
 
     def __init__(self, front_end: SpectrumFrames, dim: int):
         super().__init__()
@@ -80,13 +81,8 @@ class FrameTokens(nn.Module):
         self.projection = nn.Linear(front_end.bins, dim)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        spectrum = self.spectrum(waves, lengths)
-        inside = self.inside(spectrum, lengths)
-        cells = inside.sum(dim=1, keepdim=True) * spectrum.shape[-1]  # of a recording: frames x bins
-        mean = spectrum.masked_fill(~inside, 0.0).sum(dim=(1, 2), keepdim=True) / cells
-        centred = (spectrum - mean).masked_fill(~inside, 0.0)
-        variance = centred.square().sum(dim=(1, 2), keepdim=True) / cells
-        return self.projection(centred * (variance + self.even).rsqrt())
+        scaled = (self.spectrum(waves, lengths) - self.level) / self.spread
+        return self.projection(scaled.masked_fill(~self.inside(scaled, lengths), 0.0))
 
     def spectrum(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the frames (batch, frames, bins) of recordings brought to unit power."""
@@ -126,7 +122,8 @@ class ResonanceAudioNet(nn.Module):
     Arguments: num_classes; frame and hop in samples; dim, num_layers and num_frequencies of the resonance layers, with
     a feed-forward of `width` (2 dim) beside each; window, the most frames of a recording, beyond which ValueError;
     front_end, any module of `SpectrumFrames`' kind in its place (frame and hop are then its own); interference as in
-    `ResonanceLayer`.  The defaults suit 5 s at 44.1 kHz, 429 frames of 23 ms.
+    `ResonanceLayer`; delay, in frames, the most by which a channel looks back or ahead at the start (`delays_`).
+    The defaults suit 5 s at 44.1 kHz, 429 frames of 23 ms.
     Raises ValueError for waves that are not (batch, samples), lengths outside 1..samples, more frames than the window.
     Parameters: (bins + 1) dim, for each layer 2 k dim + 2 k^2 + 2 dim width + 5 dim + width, 2 dim, (dim + 1) classes.
     Cost: linear in the samples, beside the transform of a frame.
@@ -146,6 +143,7 @@ class ResonanceAudioNet(nn.Module):
         dropout: float = 0.1,
         front_end: SpectrumFrames | None = None,
         interference: bool = True,
+        delay: float = 4.0,
     ):
         super().__init__()
         if num_classes < 1 or num_layers < 1:
@@ -154,6 +152,8 @@ class ResonanceAudioNet(nn.Module):
         self.embedding = FrameTokens(SpectrumFrames(frame, hop) if front_end is None else front_end, dim)
         options = {"dropout": dropout, "window": window, "interference": interference}
         self.resonance = nn.ModuleList(ResonanceLayer(dim, num_frequencies, **options) for _ in range(num_layers))
+        for layer in self.resonance:
+            delays_(layer.mixing, delay * (2.0 * torch.rand(dim) - 1.0))
         self.feed_forward = nn.ModuleList(FeedForward(dim, width or 2 * dim, dropout) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
         self.output_projection = nn.Linear(dim, num_classes)
@@ -180,6 +180,20 @@ def mean_token(tokens: Tensor, count: Tensor | None = None) -> Tensor:
     if count is None:
         return tokens.mean(dim=1)
     return tokens.sum(dim=1) / count.to(tokens)[:, None]
+
+
+@torch.no_grad()
+def delays_(mixing: BandMixing, delay: Tensor) -> BandMixing:
+    """Set the phases of a mixing so that channel c comes delay[c] positions later: phi_fc = -2 pi f delay_c / N.
+
+    Where phases are drawn at random a token starts as a mixture of the whole sequence; what a sound is stands in its
+    neighbourhood.  delay: (dim,), in positions, of any size and sign.  Raises ValueError for a mixing without a window.
+    """
+    if mixing.window is None:
+        raise ValueError("expected a mixing with a window: a delay in positions needs a fixed grid")
+    turns = torch.tensor(list(mixing.frequencies), dtype=torch.float64) / mixing.grid_of(mixing.window)
+    mixing.weight.phase.copy_(-2 * math.pi * torch.outer(turns, delay.double()))
+    return mixing
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from .audio_tasks import OFFICIAL
 from .plots import GREY, PALETTE, panels
 
 MARKERS = ("o", "s", "^")
@@ -40,10 +41,10 @@ def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
 
 def ablation_accuracies(ablation: pd.DataFrame, reference: str) -> Figure:
     """Accuracy with one part changed, on the official test and on speakers held out: every run and the mean."""
-    figure, axes = panels(2, 2.5, sharey=True)
+    parts = dict(list(ablation.groupby(np.where(ablation["split"] == OFFICIAL, "official test", "speakers held out"))))
+    figure, axes = panels(len(parts), 2.5, sharey=True)
     order = [reference, *(name for name in dict.fromkeys(ablation["method"]) if name != reference)]
-    for axis, (official, title) in zip(axes, ((True, "official test"), (False, "speakers held out")), strict=True):
-        part = ablation[(ablation["split"] == "official") == official]
+    for axis, (title, part) in zip(axes, parts.items(), strict=True):
         for place, name in enumerate(reversed(order)):
             values = 100 * part.loc[part["method"] == name, "accuracy"]
             colour = PALETTE[0] if name == reference else PALETTE[1]
@@ -56,20 +57,20 @@ def ablation_accuracies(ablation: pd.DataFrame, reference: str) -> Figure:
     return figure
 
 
-def confusion(answers: pd.DataFrame, method: str, official: str) -> Figure:
+def confusion(answers: pd.DataFrame, method: str) -> Figure:
     """What a method answers to speakers it has never heard, all together, and how well by speaker.
 
     Left: share of each digit's recordings (rows) that get each answer (columns).  Right: accuracy by speaker and digit.
     """
     figure, (left, right) = panels(2, 2.8)
-    own = answers[(answers["method"] == method) & (answers["split"] != official)]
+    own = answers[(answers["method"] == method) & (answers["split"] != OFFICIAL)]
     shares = pd.crosstab(own["digit"], own["said"], normalize="index").reindex(columns=range(10), fill_value=0.0)
     right_ones = own.assign(right=own["said"] == own["digit"])
     speakers = right_ones.pivot_table(index="speaker", columns="digit", values="right")
-    for axis, table, label in ((left, shares, "share of answers (%)"), (right, speakers, "accuracy (%)")):
+    for axis, table, label, least in ((left, shares, "share of answers (%)", 1), (right, speakers, "accuracy (%)", 0)):
         mesh = axis.pcolormesh(100 * table.to_numpy(), cmap="cividis", vmin=0, vmax=100, rasterized=True)
         for (row, column), value in np.ndenumerate(100 * table.to_numpy()):
-            if value >= 1:
+            if value >= least:
                 colour = "white" if value < 55 else "black"
                 axis.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=5.5)
         axis.set(xticks=np.arange(table.shape[1]) + 0.5, yticks=np.arange(table.shape[0]) + 0.5)

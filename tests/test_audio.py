@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 
 from resonance import ResonanceAudioNet, SpectrumFrames, data
-from resonance.audio import FrameTokens, LearnedFrames, freeze_phases_
+from resonance.audio import FrameTokens, LearnedFrames, delays_, freeze_phases_
 from resonance.audio_augmentation import AudioAugmentation
 from resonance.audio_tasks import (
     ABLATIONS,
@@ -33,6 +33,7 @@ from resonance.audio_tasks import (
 from resonance.baselines_audio import TransformerAudioNet, log_mel_features, mel_filters
 from resonance.corpora import Speech
 from resonance.esc50 import find_esc50, load_esc50
+from resonance.layers import BandMixing
 from resonance.polar import PolarWeight, count_parameters
 from resonance.recordings import loudest, recordings
 
@@ -117,17 +118,12 @@ def test_silence_is_finite():
     assert model(torch.zeros(1, 500)).isfinite().all()
 
 
-def test_a_frame_is_standardised_over_its_recording():
-    torch.manual_seed(0)
-    embedding = FrameTokens(SpectrumFrames(64, 32), 33)
-    with torch.no_grad():
-        embedding.projection.weight.copy_(torch.eye(33))
-        embedding.projection.bias.zero_()
-    tokens = embedding(torch.randn(2, 900) * 5, torch.tensor([900, 400]))
-    for row, frames in zip(tokens, (27, 11), strict=True):
-        assert row[:frames].mean().item() == pytest.approx(0.0, abs=1e-4)
-        assert row[:frames].std(correction=0).item() == pytest.approx(1.0, abs=1e-3)
-        assert not row[frames:].any()
+def test_tokens_are_of_size_one_at_the_start_of_training():
+    waves = torch.randn(4, 900) * torch.tensor([[1e-3], [0.1], [1.0], [30.0]])
+    embedding = FrameTokens(SpectrumFrames(64, 32), 8)
+    scaled = (embedding.spectrum(waves) - embedding.level) / embedding.spread
+    assert scaled.square().mean().sqrt().item() == pytest.approx(1.0, abs=0.5)
+    torch.testing.assert_close(scaled.mean(dim=(1, 2)), scaled.mean().expand(4), rtol=0.2, atol=0.1)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16])
@@ -166,6 +162,21 @@ def test_bad_input_is_named():
         ResonanceAudioNet(10, num_layers=0)
     with pytest.raises(ValueError, match="bins >= 2"):
         LearnedFrames(64, 32, 1)
+
+
+def test_phases_that_start_as_delays_delay():
+    """On a signal within the band, unit weights with the phases of whole delays shift each channel around the grid."""
+    mixing, delay = BandMixing(3, 9, interference=False, window=32), torch.tensor([0.0, 3.0, -2.0])
+    with torch.no_grad():
+        mixing.weight.magnitude.fill_(1.0)
+    delays_(mixing, delay)
+    band = torch.fft.rfft(torch.randn(1, 32, 3), dim=1)
+    band[:, 9:] = 0
+    x = torch.fft.irfft(band, n=32, dim=1)
+    expected = torch.stack([x[..., c].roll(int(d), dims=1) for c, d in enumerate(delay)], dim=-1)
+    torch.testing.assert_close(mixing(x), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="window"):
+        delays_(BandMixing(3, 9), delay)
 
 
 def test_phases_kept_at_zero():
