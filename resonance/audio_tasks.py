@@ -18,7 +18,7 @@ from torch import nn
 
 from .audio import LearnedFrames, ResonanceAudioNet, freeze_phases_
 from .audio_augmentation import AudioAugmentation
-from .baselines_audio import TransformerAudioNet, log_mel_features, logistic_regression
+from .baselines_audio import TransformerAudioNet, log_mel_features, logistic_regression, without_mean_spectrum
 from .classification import train_classifier
 from .corpora import Speech
 from .esc50 import Sounds
@@ -27,6 +27,9 @@ from .recordings import Recordings, recordings
 
 LONGEST = 8192  # samples of a digit: about a second, 63 frames
 OFFICIAL, VALIDATION = "official", "validation"
+RESONANCE, TRANSFORMER = "resonance", "Transformer"
+REGRESSION, NORMALISED = "log-mel regression", "log-mel regression, mean removed"
+REGRESSIONS = (REGRESSION, NORMALISED)
 
 
 class DigitTask:
@@ -54,16 +57,17 @@ class DigitTask:
         train, test = self.masks(split)
         return self.recordings.chosen(train), self.recordings.chosen(test)
 
-    def regression(self, split: str, strength: float) -> np.ndarray:
-        """Return what log-mel with logistic regression says of the test recordings."""
-        train, test = self.masks(split)
-        model = logistic_regression(self.log_mel[train], self.speech.labels[train], strength)
-        return model.predict(self.log_mel[test])
+    def regression(self, method: str, split: str, strength: float) -> np.ndarray:
+        """Return what a log-mel regression says of the test recordings."""
+        (train, test), features = self.masks(split), self.log_mel[method]
+        model = logistic_regression(features[train], self.speech.labels[train], strength)
+        return model.predict(features[test])
 
     @cached_property
-    def log_mel(self) -> np.ndarray:
-        """The log-mel features of every recording."""
-        return log_mel_features(self.recordings, self.speech.rate)
+    def log_mel(self) -> dict[str, np.ndarray]:
+        """The features of every recording, for each of `REGRESSIONS`."""
+        features = log_mel_features(self.recordings, self.speech.rate)
+        return {REGRESSION: features, NORMALISED: without_mean_spectrum(features)}
 
 
 def digit_model(**options) -> ResonanceAudioNet:
@@ -83,7 +87,6 @@ def without_mixing_(model: nn.Module) -> nn.Module:
 
 
 # What is compared: each builds an untrained model of ten classes.
-RESONANCE, TRANSFORMER, REGRESSION = "resonance", "Transformer", "log-mel, logistic regression"
 MODELS: dict[str, Callable[[], nn.Module]] = {
     RESONANCE: digit_model,
     TRANSFORMER: lambda: TransformerAudioNet(10),
@@ -99,6 +102,7 @@ KEYS = {
     RESONANCE: "resonance",
     TRANSFORMER: "transformer",
     REGRESSION: "regression",
+    NORMALISED: "normalised",
     "learned complex frames": "learned",
     "phases kept at zero": "zero_phases",
     "no interference": "no_interference",
@@ -118,13 +122,13 @@ def train_digits(name: str, train: Recordings, *, rate: float, steps: int, seed:
 
 
 def digit_answers(task: DigitTask, name: str, split: str, *, setting: float, steps: int, seed: int) -> pd.DataFrame:
-    """Train a model, or the regression, on a split and return its answers to the test: method, split, seed, said.
+    """Train a model, or a regression, on a split and return its answers to the test: method, split, seed, said.
 
-    setting is the rate of a network, C of the regression; a row a recording, with its speaker and digit.
+    setting is the rate of a network, C of a regression; a row a recording, with its speaker and digit.
     """
     train, test = task.pair(split)
-    if name == REGRESSION:
-        said = task.regression(split, setting)
+    if name in REGRESSIONS:
+        said = task.regression(name, split, setting)
     else:
         model = train_digits(name, train, rate=setting, steps=steps, seed=seed)
         said = test.logits(model).argmax(dim=1).numpy()
@@ -141,8 +145,8 @@ def accuracies(answers: pd.DataFrame) -> pd.DataFrame:
 
 def parameters(task: DigitTask, method: str) -> int:
     """Return the number of trained real parameters of a method."""
-    if method == REGRESSION:
-        return (task.log_mel.shape[1] + 1) * len(set(task.speech.labels.tolist()))
+    if method in REGRESSIONS:
+        return (task.log_mel[method].shape[1] + 1) * len(set(task.speech.labels.tolist()))
     return count_parameters(MODELS[method]())
 
 

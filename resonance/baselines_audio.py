@@ -73,7 +73,7 @@ def mel_filters(bands: int, frame: int, rate: int) -> Tensor:
 
 @torch.no_grad()
 def log_mel_features(recordings: Recordings, rate: int, *, bands: int = 32, steps: int = 16) -> np.ndarray:
-    """Return log-mel energies of each recording, stretched to `steps` frames: (count, steps bands), float32.
+    """Return log-mel energies of each recording, stretched to `steps` frames: (count, bands steps), float32.
 
     Frames of 256 samples every 64, unit power, less the recording's mean over frames and bands.
     """
@@ -87,6 +87,12 @@ def log_mel_features(recordings: Recordings, rate: int, *, bands: int = 32, step
         stretched = F.interpolate(mel.transpose(1, 2), steps, mode="linear", align_corners=True)
         rows.append(stretched.flatten().numpy())
     return np.stack(rows)
+
+
+def without_mean_spectrum(features: np.ndarray, bands: int = 32) -> np.ndarray:
+    """Return log-mel features less each band's mean over the recording: free of microphones, as is usual for speech."""
+    by_band = features.reshape(len(features), bands, -1)
+    return (by_band - by_band.mean(axis=2, keepdims=True)).reshape(features.shape)
 
 
 def logistic_regression(features: np.ndarray, labels: np.ndarray, strength: float) -> Pipeline:

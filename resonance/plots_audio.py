@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from .audio_tasks import OFFICIAL
 from .plots import GREY, PALETTE, panels
 
-MARKERS = ("o", "s", "^")
+MARKERS = ("o", "s", "^", "v")
 
 
 def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
@@ -23,10 +23,10 @@ def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
     places = {split: place + 0.6 * (place > 0) for place, split in enumerate(splits)}  # a gap after the official test
     for at, (method, own) in enumerate(scores.groupby("method", sort=False)):
         colour, marker = PALETTE[at], MARKERS[at]
-        x = own["split"].map(places) + 0.22 * (at - 1)
+        x = own["split"].map(places) + 0.18 * (at - 1.5)
         axes.plot(x, 100 * own["accuracy"], marker, ms=2.5, color=colour, alpha=0.6)
         means = own.groupby("split")["accuracy"].mean()
-        place = np.array([places[split] for split in means.index]) + 0.22 * (at - 1)
+        place = np.array([places[split] for split in means.index]) + 0.18 * (at - 1.5)
         axes.plot(place, 100 * means, marker, ms=5.5, color=colour, label=method)
         over = 100 * means.drop(splits[0]).mean()
         axes.plot([places[splits[1]] - 0.4, places[splits[-1]] + 0.4], [over, over], color=colour, lw=0.9, ls="--")
@@ -35,7 +35,7 @@ def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
     axes.set_xticklabels(["official test", *splits[1:]])
     axes.set_xlabel("tested on the takes held out; or on a speaker held out")
     axes.xaxis.set_label_coords(0.5, -0.15)
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     return figure
 
 

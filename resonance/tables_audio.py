@@ -9,7 +9,8 @@ from .tables import number, to_latex, with_interval
 METHODS = {
     "resonance": "ResonanceAudioNet",
     "transformer": "Transformer, same frames",
-    "regression": "Log-mel, logistic regression",
+    "regression": "Log-mel regression",
+    "normalised": "Log-mel regression, mean removed",
 }
 ARMS = {
     "resonance": "ResonanceAudioNet",
@@ -26,7 +27,7 @@ def audio_tables(by_key: pd.DataFrame) -> dict[str, str]:
     if "audio.resonance.official" not in by_key.index:
         return {}
     names = [key.removeprefix("audio.resonance.speaker.") for key in by_key.index if ".resonance.speaker." in key]
-    rows, speakers, arms = [], [], []
+    value, rows, speakers, arms = by_key["value"], [], [], []
     for key, label in METHODS.items():
         prefix = f"audio.{key}."
         rows.append(
@@ -41,9 +42,9 @@ def audio_tables(by_key: pd.DataFrame) -> dict[str, str]:
         speakers.append({"Method": label, **shares})
     for key, label in ARMS.items():
         if f"audio.ablation.{key}.official" in by_key.index:
-            shares = (number(by_key.loc[f"audio.ablation.{key}.{of}", "value"], 3) for of in ("official", "speakers"))
+            shares = (value.get(f"audio.ablation.{key}.{of}") for of in ("official", "speakers"))
             columns = ("Arm", r"Official test (\%)", r"Speakers held out (\%)")
-            arms.append(dict(zip(columns, (label, *shares), strict=True)))
+            arms.append(dict(zip(columns, (label, *(number(share, 3) for share in shares)), strict=True)))
     return {
         "audio": to_latex(pd.DataFrame(rows), "@{}lrll@{}"),
         "audio_speakers": to_latex(pd.DataFrame(speakers), "@{}l" + "r" * len(names) + "@{}"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import wavfile
 
-from resonance import ResonanceAudioNet, SpectrumFrames, data
+from resonance import ResonanceAudioNet, SpectrumFrames, data, plots_audio
 from resonance.audio import FrameTokens, LearnedFrames, delays_, freeze_phases_
 from resonance.audio_augmentation import AudioAugmentation
 from resonance.audio_tasks import (
@@ -30,12 +30,13 @@ from resonance.audio_tasks import (
     environment_scores,
     train_digits,
 )
-from resonance.baselines_audio import TransformerAudioNet, log_mel_features, mel_filters
+from resonance.baselines_audio import TransformerAudioNet, log_mel_features, mel_filters, without_mean_spectrum
 from resonance.corpora import Speech
 from resonance.esc50 import find_esc50, load_esc50
 from resonance.layers import BandMixing
 from resonance.polar import PolarWeight, count_parameters
 from resonance.recordings import loudest, recordings
+from resonance.tables_audio import METHODS, audio_tables
 
 STILL = {"speed": 0.0, "shift": 0, "mask": 0.0, "noise_db": (math.inf, math.inf), "tilt_db": 0.0}
 
@@ -313,6 +314,14 @@ def test_log_mel_features_ignore_loudness_and_padding():
     np.testing.assert_allclose(plain, louder, atol=1e-3)
 
 
+def test_without_its_mean_spectrum_a_recording_has_no_microphone():
+    source = np.random.default_rng(0)
+    features, microphone = source.standard_normal((4, 30)).astype(np.float32), np.repeat(source.standard_normal(6), 5)
+    cleared = without_mean_spectrum(features, 6)
+    np.testing.assert_allclose(without_mean_spectrum(features + microphone, 6), cleared, atol=1e-6)
+    np.testing.assert_allclose(cleared.reshape(4, 6, 5).mean(axis=2), 0, atol=1e-6)
+
+
 def test_the_transformer_ignores_padding():
     torch.manual_seed(0)
     model, lengths = TransformerAudioNet(10).eval(), torch.tensor([2000, 700])
@@ -429,3 +438,47 @@ def test_esc50_is_found_in_the_mirror(tmp_path, monkeypatch):
     assert find_esc50() is None
     write_esc50(tmp_path / "ESC-50-master")
     assert find_esc50() == tmp_path / "ESC-50-master"
+
+
+# --------------------------------------------------------------------------- figures and tables
+
+
+def toy_answers():
+    rows = [
+        (method, split, 0, speaker, digit, (digit + (k == 0)) % 10)
+        for method in (RESONANCE, NO_AUGMENTATION)
+        for split, speaker in ((OFFICIAL, "a"), ("a", "a"), ("b", "b"))
+        for digit in range(10)
+        for k in range(4)
+    ]
+    return pd.DataFrame(rows, columns=["method", "split", "seed", "speaker", "digit", "said"])
+
+
+def test_accuracies_are_shares_of_right_answers():
+    scores = accuracies(toy_answers())
+    assert len(scores) == 6 and scores["accuracy"].tolist() == [0.75] * 6
+    assert scores["split"].tolist()[:3] == [OFFICIAL, "a", "b"]
+
+
+def test_figures_show_what_they_are_given():
+    answers, scores = toy_answers(), accuracies(toy_answers())
+    shown = plots_audio.confusion(answers, RESONANCE).axes[0]
+    assert {text.get_text() for text in shown.texts} == {"75", "25"} and len(shown.texts) == 20
+    speakers = plots_audio.accuracy_by_speaker(scores, (OFFICIAL, "a", "b")).axes[0]
+    assert [label.get_text() for label in speakers.get_xticklabels()] == ["official test", "a", "b"]
+    ablation = plots_audio.ablation_accuracies(scores, RESONANCE)
+    assert [axes.get_title() for axes in ablation.axes] == ["official test", "speakers held out"]
+    alone = plots_audio.ablation_accuracies(scores[scores["split"] == OFFICIAL], RESONANCE)
+    assert [axes.get_title() for axes in alone.axes] == ["official test"]
+
+
+def test_tables_have_a_row_a_method_and_a_column_a_speaker():
+    values = {f"audio.{key}.{of}": 75.25 for key in METHODS for of in ("parameters", "official", "speakers")}
+    values |= {f"audio.{key}.speaker.{name}": 50.5 for key in METHODS for name in ("ann", "bob")}
+    values |= {f"audio.ablation.{key}.official": 90.5 for key in ("resonance", "zero_phases")}
+    by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
+    tables = audio_tables(by_key)
+    assert set(tables) == {"audio", "audio_speakers", "audio_ablation"}
+    assert "ann & bob" in tables["audio_speakers"] and tables["audio"].count("75.25") == 3 * len(METHODS)
+    assert "Phases kept at zero" in tables["audio_ablation"] and "--" in tables["audio_ablation"]
+    assert audio_tables(by_key.iloc[:0]) == {}
