@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from .audio_tasks import OFFICIAL
 from .plots import GREY, PALETTE, panels
 
-MARKERS = ("o", "s", "^", "v")
+MARKERS, LINES = ("o", "s", "^", "v"), ("-", "--", "-.", ":")
 
 
 def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
     """Accuracy of each method on the official test and on each speaker it has never heard.
 
-    Small marks are seeds, large ones their mean; the line is the mean over the speakers.
+    Small marks are seeds, large ones their mean; the lines are the means over the speakers.
     """
     figure, (axes,) = panels(1, 2.7)
     places = {split: place + 0.6 * (place > 0) for place, split in enumerate(splits)}  # a gap after the official test
@@ -29,7 +29,7 @@ def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
         place = np.array([places[split] for split in means.index]) + 0.18 * (at - 1.5)
         axes.plot(place, 100 * means, marker, ms=5.5, color=colour, label=method)
         over = 100 * means.drop(splits[0]).mean()
-        axes.plot([places[splits[1]] - 0.4, places[splits[-1]] + 0.4], [over, over], color=colour, lw=0.9, ls="--")
+        axes.plot([places[splits[1]] - 0.4, places[splits[-1]] + 0.4], [over, over], color=colour, lw=1, ls=LINES[at])
     axes.axvline(0.8, color=GREY, lw=0.6)
     axes.set(ylabel="accuracy (%)", ylim=(None, 101), xticks=list(places.values()))
     axes.set_xticklabels(["official test", *splits[1:]])
