@@ -23,6 +23,7 @@ Read the files in this order:
     data, corpora   public data, verified; forecasting: the protocol and the closed form; baselines: peers
     series, forecast_choice, forecast_study, quantiles   a study of any series: choice, peers, test, intervals
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
+    audio           ResonanceAudioNet; recordings, audio_augmentation, esc50, baselines_audio, audio_tasks: sound
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
@@ -55,6 +56,7 @@ _HOME = {
     "PolarTrainer": "training",
     "PolarWeight": "polar",
     "Recollection": "recollection",
+    "ResonanceAudioNet": "audio",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",
