@@ -65,7 +65,8 @@ class Plane:
 
     (batch, rows, columns, d) <-> (batch, 2k', d), k = (2 k_rows - 1) k_columns where the grid has them all.
     Order: f = 0, 1, .., k_rows - 1, -1, .., 1 - k_rows; g within f.  A band transform along the rows, then one
-    down the columns for real and imaginary parts: with spectra A and B of the two, Z_f = A_f + i B_f and Z_-f = conj(A_f) + i conj(B_f).
+    down the columns for real and imaginary parts: with spectra A and B of the two, Z_f = A_f + i B_f and
+    Z_-f = conj(A_f) + i conj(B_f).
     At g = 0 a real plane has Z_-f = conj(Z_f): both are kept, and count half each.
     """
 

@@ -260,7 +260,7 @@ def test_the_network_names_what_it_expected():
     net = small()
     with pytest.raises(ValueError, match="at least one of vision, audio, text, got none"):
         net()
-    with pytest.raises(ValueError, match="one batch size .* vision 2, text 3"):
+    with pytest.raises(ValueError, match=r"one batch size .* vision 2, text 3"):
         net(vision=torch.zeros(2, 1, 28, 28), text=torch.zeros(3, 4, dtype=torch.long))
     with pytest.raises(ValueError, match="multiples of patch_size=4"):
         MultimodalResonanceNet(9, (30, 28), 8, 1, **SMALL)
