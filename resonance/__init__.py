@@ -15,6 +15,7 @@ Read the files in this order:
     holography      traces and holograms of every kind: one algebra; cleanup: patterns of a codebook read from one trace
     models          ResonanceNet, ResonanceTimeSeriesNet
     long_context    LongContextResonanceNet: chunks, bridges, reversible training, streaming
+    vocabulary      HierarchicalEmbedding, digits of ids as waves; output_head: HierarchicalHead, its counterpart
     batches, randomness, health, checkpoint, progress    what training is made of
     training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
     data, corpora   public data, verified; forecasting: the protocol and the closed form; baselines: peers
@@ -38,6 +39,8 @@ _HOME = {
     "BandMixing": "layers",
     "CartesianWeight": "cartesian",
     "EnergySelection": "selection",
+    "HierarchicalEmbedding": "vocabulary",
+    "HierarchicalHead": "output_head",
     "HolographicMemory": "memory",
     "Interference": "polar",
     "LearnedSelection": "selection",

@@ -114,7 +114,7 @@ def parameters(name: str, profile: str) -> dict:
 
 
 def _imports(source: str) -> set[str]:
-    """Return the modules of `resonance` that some source imports by name, `__init__` for a name it exports."""
+    """Return the modules of `resonance` that some source imports by name: for a name of the package, its home."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -131,8 +131,7 @@ def _imports(source: str) -> set[str]:
                 found.add(inner[0])
                 continue
             for alias in node.names:
-                home = {"__init__", resonance._HOME.get(alias.name, "__init__")}
-                found |= {alias.name} if _module(alias.name).exists() else home
+                found.add(alias.name if _module(alias.name).exists() else resonance._HOME.get(alias.name, "__init__"))
     return found
 
 
