@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from itertools import combinations, permutations
 
 import pandas as pd
 import torch
@@ -30,6 +30,7 @@ from .data import Images
 from .multimodal import MODALITIES, MultimodalNet, MultimodalResonanceNet
 from .natural import ResonanceTrainer
 from .paired_digits import NOISE, VOCABULARY, Pairs, corrupted, paired_digits, varied
+from .retrieval import nearest
 from .timing import seconds_of
 
 SUBSETS = tuple(names for size in (1, 2, 3) for names in combinations(MODALITIES, size))
@@ -227,6 +228,27 @@ def embeddings(net: MultimodalNet, inputs: dict[str, Tensor]) -> dict[str, Tenso
     """Return the unit vectors (n, dim) of each modality, each alone."""
     net.eval()
     return {name: net.embed(**{name: x}) for name, x in inputs.items()}
+
+
+def brought_back(trial: Trial, count: int = 6) -> pd.DataFrame:
+    """Return what one query of each direction brings back: pair number i for the direction number i, fixed beforehand.
+
+    Columns: query, gallery (modalities), pair and label of the query, rank, item, item_label, similarity.
+    An item that stands in the gallery twice counts once.
+    """
+    vectors = embeddings(trial.net, trial.inputs)
+    rows = []
+    for pair, (query, gallery) in enumerate(permutations(vectors, 2)):
+        kinds = trial.inputs[gallery].flatten(1).unique(dim=0, return_inverse=True)[1].tolist()
+        first = torch.tensor(sorted({kind: i for i, kind in reversed(list(enumerate(kinds)))}.values()))
+        best = first[nearest(vectors[query][pair : pair + 1], vectors[gallery][first], count)[0]]
+        similarity = vectors[gallery][best] @ vectors[query][pair]
+        for rank, (item, value) in enumerate(zip(best.tolist(), similarity.tolist(), strict=True), 1):
+            rows.append(
+                {"query": query, "gallery": gallery, "pair": pair, "label": int(trial.labels[pair])}
+                | {"rank": rank, "item": item, "item_label": int(trial.labels[item]), "similarity": value}
+            )
+    return pd.DataFrame(rows)
 
 
 # --------------------------------------------------------------------------- cost

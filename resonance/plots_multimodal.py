@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Callable
+
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from torch import Tensor
 
+from .frames import SpectrumFrames
 from .plots import GREY, PALETTE, WIDTH, panels, student_interval, use_style
 
 MODELS = {"resonance": "cross-modal resonance", "late": "late fusion", "transformer": "Transformer"}
@@ -45,7 +50,7 @@ def combination_accuracy(scores: pd.DataFrame) -> Figure:
         )
         axis.axhline(2.5, color=GREY, lw=0.6)
         axis.axhline(5.5, color=GREY, lw=0.6)
-        axis.set(title=condition.replace("all, ", "all noisy, "), xlabel="accuracy (%)", ylabel="")
+        axis.set(title=condition.replace("all, ", "all noisy, "), xlabel="accuracy (%)", ylabel="", xlim=(0, 102))
         axis.grid(axis="x", lw=0.4)
     _legend(figure, axes[0])
     return figure
@@ -80,7 +85,8 @@ def margin_by_condition(margins: pd.DataFrame) -> Figure:
     axes.plot([3, 3], [first - 0.5, len(order) - 0.5], color="k", lw=1, ls="--", label="mark of the rule")
     axes.axvline(0, color=GREY, lw=0.6)
     axes.axhline(first - 0.5, color=GREY, lw=0.6)
-    axes.set(xlabel="all present together, less the best of them alone (points)", ylabel="")
+    low, high = margins["margin"].min(), margins["margin"].max()  # two folds have intervals beyond any reason
+    axes.set(xlabel="all present together, less the best of them alone (points)", ylabel="", xlim=(low - 2, high + 2))
     _legend(figure, axes)
     return figure
 
@@ -116,7 +122,7 @@ def retrieval_precision(retrieval: pd.DataFrame) -> Figure:
             legend=False,
             ax=axis,
         )
-        axis.set(xlabel=label, ylabel="")
+        axis.set(xlabel=label, ylabel="", xlim=(0, 1.02))
         axis.grid(axis="x", lw=0.4)
     _legend(figure, axes[0])
     return figure
@@ -125,11 +131,13 @@ def retrieval_precision(retrieval: pd.DataFrame) -> Figure:
 def cost_by_tokens(growth: pd.DataFrame) -> Figure:
     """Operations and seconds of one call against the tokens of all modalities, on logarithmic scales."""
     figure, axes = panels(2, 2.4)
-    for axis, column, label in zip(axes, ("operations", "seconds"), ("operations", "seconds"), strict=True):
+    for axis, column in zip(axes, ("operations", "seconds"), strict=True):
         for i, (name, part) in enumerate(growth.groupby("model", sort=False)):
             style = {"marker": MARKERS[name], "color": PALETTE[list(MODELS).index(name)], "ls": ("-", "--")[i % 2]}
             axis.loglog(part["tokens"], part[column], ms=4, label=MODELS[name], **style)
-        axis.set(xlabel="tokens of all modalities", ylabel=f"{label} a call")
+        axis.set(xlabel="tokens of all modalities", ylabel=f"{column} a call")
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_minor_formatter(NullFormatter())
     axes[0].legend()
     return figure
 
@@ -137,43 +145,38 @@ def cost_by_tokens(growth: pd.DataFrame) -> Figure:
 # --------------------------------------------------------------------------- what a query brings back
 
 
-def retrieved(rows: list[dict], modalities: tuple[str, ...], frames) -> Figure:
-    """Draw queries and the best of what each brings back.
+def retrieved(table: pd.DataFrame, inputs: dict[str, Tensor], words: Callable[[Tensor], str]) -> Figure:
+    """Draw queries and the best of what each brings back: images, log power of recordings, and texts.
 
-    rows: dicts of "query" and "gallery" (modalities), "item" and "label" of the query, "items", "labels", and
-    "texts" of what came; an item is an image, a wave or a text.  A frame is full where the digit is the query's, dashed
-    where it is not.  `frames` turns a wave into log power, (1, frames, bins).
+    table: rows of `fusion.brought_back`; inputs: what its numbers stand for; words(ids): a text.  A frame is full where
+    the digit is the query's, dashed where it is not.
     """
     use_style()
-    columns = 1 + max(len(row["items"]) for row in rows)
-    figure, axes = plt.subplots(len(rows), columns, figsize=(WIDTH, 0.82 * len(rows)), squeeze=False)
-    for row, line in zip(rows, axes, strict=True):
-        _draw(line[0], row["query"], row["item"], frames)
-        line[0].set_ylabel(f"{row['query']} to\n{row['gallery']}", rotation=0, ha="right", va="center", fontsize=7)
-        for axis, item, label in zip(line[1:], row["items"], row["labels"], strict=False):
-            _draw(axis, row["gallery"], item, frames)
-            right = label == row["label"]
+    directions = list(table.groupby(["query", "gallery"], sort=False))
+    columns = 1 + int(table["rank"].max())
+    figure, axes = plt.subplots(len(directions), columns, figsize=(WIDTH, 0.8 * len(directions)), squeeze=False)
+    for ((query, gallery), part), line in zip(directions, axes, strict=True):
+        _draw(line[0], query, inputs[query][part["pair"].iloc[0]], words)
+        line[0].set_ylabel(f"{query} to\n{gallery}", rotation=0, ha="right", va="center", fontsize=7.5)
+        for axis, (_, row) in zip(line[1:], part.iterrows(), strict=False):
+            _draw(axis, gallery, inputs[gallery][row["item"]], words)
+            right = row["item_label"] == row["label"]
             for spine in axis.spines.values():
-                spine.set(visible=True, color=RIGHT if right else WRONG, lw=1.4, ls="-" if right else (0, (2, 1.5)))
-    axes[0, 0].set_title("query", fontsize=8)
-    for place, axis in enumerate(axes[0, 1:], 1):
-        axis.set_title(f"{place}", fontsize=8)
+                spine.set(visible=True, color=RIGHT if right else WRONG, lw=1.5, ls="-" if right else (0, (2, 1.5)))
+    for place, axis in enumerate(axes[0]):
+        axis.set_title(str(place) if place else "query", fontsize=8)
     return figure
 
 
-def _draw(axis: Axes, modality: str, item, frames) -> None:
+def _draw(axis: Axes, modality: str, item: Tensor, words: Callable[[Tensor], str]) -> None:
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set(visible=True, color=GREY, lw=0.6)
     if modality == "text":
-        words = item.split()
-        half = (len(words) + 1) // 2
-        lines = [words] if len(words) < 3 else [words[:half], words[half:]]
-        text = "\n".join(" ".join(line) for line in lines)
-        axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=6, transform=axis.transAxes)
+        text = textwrap.fill(words(item), 12)
+        axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=6.5, transform=axis.transAxes)
     elif modality == "audio":
-        power = frames(item[None])[0].numpy().T
-        low = np.quantile(power, 0.05)
-        axis.imshow(power, origin="lower", aspect="auto", cmap="magma", vmin=low)
+        power = SpectrumFrames(256, 64, floor=1e-6)(item[None])[0].T
+        axis.imshow(power, origin="lower", aspect="auto", cmap="magma", vmin=power.quantile(0.3), rasterized=True)
     else:
-        axis.imshow(item[0].numpy(), cmap="gray_r", vmin=0, vmax=1, aspect="equal")
+        axis.imshow(item[0], cmap="gray_r", vmin=0, vmax=1, aspect="equal")
