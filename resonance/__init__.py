@@ -20,6 +20,7 @@ Read the files in this order:
     training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
     data, corpora   public data, verified; forecasting: the protocol and the closed form; baselines: peers
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
+    multimodal      MultimodalResonanceNet, on cross_modal; paired_digits, fusion, retrieval: its task, training, test
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
@@ -45,6 +46,7 @@ _HOME = {
     "Interference": "polar",
     "LearnedSelection": "selection",
     "LongContextResonanceNet": "long_context",
+    "MultimodalResonanceNet": "multimodal",
     "NaturalPolarTrainer": "natural",
     "PatchEmbedding": "patches",
     "PolarTrainer": "training",

@@ -16,6 +16,7 @@ from .benchmark import AIMS
 from .capacity import PRINTED, SCHEMES
 from .paths import PAPER
 from .runner import is_current
+from .tables_multimodal import multimodal_tables
 
 FORECASTERS = {
     "naive": "Seasonal naive",
@@ -186,6 +187,7 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         return with_interval(by_key.loc[key], figures) if key in by_key.index else "--"
 
     tables = {}
+    tables |= multimodal_tables(by_key)
     if "forecast.resonance.mse" in by_key.index:
         rows = [
             {

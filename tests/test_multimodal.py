@@ -434,26 +434,37 @@ def test_contrastive_is_least_for_what_belongs_together():
     assert together.item() == pytest.approx((2 * two + 2 * one) / 4, rel=1e-5)
 
 
-@pytest.mark.parametrize("kind", [MultimodalResonanceNet, LateFusion, MultimodalTransformer])
-def test_training_learns_and_is_reproducible(stand_ins, kind):
-    images, speech = stand_ins
-    train, _ = paired_digits.paired_digits(images, speech, 0)
-    inputs, labels = train.all_recordings(torch.Generator().manual_seed(0), 60)
-    results = []
-    for _ in range(2):
-        torch.manual_seed(0)
-        options = SMALL | {"patch_size": 2}
-        if kind is MultimodalTransformer:
-            net = kind(len(VOCABULARY), 16, 1, **options)
-        else:
-            bands = {"vision_frequencies": (3, 3), "audio_frequencies": 8, "text_frequencies": 5}
-            net = kind(len(VOCABULARY), (8, 8), 16, 1, **options, **bands)
-        before = fusion.accuracies(net, inputs, labels).query("condition == 'clean' and count == 3")["accuracy"].item()
-        fusion.train_fusion(net, train, 25, rate=1e-2, seed=3, batch=16)
-        after = fusion.accuracies(net, inputs, labels).query("condition == 'clean' and count == 3")["accuracy"].item()
-        assert after > before + 20
-        results.append(net(**inputs))
-    torch.testing.assert_close(*results)
+def trained(name, data, steps):
+    """Return a tiny network after so many steps, and the cross-entropy of all modalities on training pairs."""
+    train, _ = paired_digits.paired_digits(*data, 0)
+    net = fusion.network(name, 8, fusion.Settings(16, 1, steps, 16), seed=0)
+    if steps:
+        fusion.train_fusion(net, train, steps, rate=2e-2, seed=3, batch=16)
+    inputs, labels = train.all_recordings(torch.Generator().manual_seed(0), 200)
+    with torch.no_grad():
+        return net, torch.nn.functional.cross_entropy(net.eval()(**inputs), labels).item()
+
+
+@pytest.mark.parametrize("name", ["resonance", "late", "transformer"])
+def test_training_learns(stand_ins, name):
+    share = {"transformer": 0.95}.get(name, 0.85)  # attention is slower to start
+    assert trained(name, stand_ins, 60)[1] < share * trained(name, stand_ins, 0)[1]
+
+
+def test_training_is_reproducible(stand_ins):
+    a, b = (trained("resonance", stand_ins, 4)[0].state_dict() for _ in range(2))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_what_a_query_brings_back(stand_ins):
+    settings = fusion.Settings(16, 1, 2, 16)
+    found = fusion.trial("late", stand_ins, 0, settings, 1e-3, limit=40)
+    table = fusion.brought_back(found, 4)
+    assert len(table) == 6 * 4 and table.groupby(["query", "gallery"])["similarity"].is_monotonic_decreasing.all()
+    assert (table["item_label"] == found.labels[table["item"].tolist()].numpy()).all()
+    for (_, gallery), part in table.groupby(["query", "gallery"]):
+        items = found.inputs[gallery][part["item"].tolist()].flatten(1)
+        assert len(items.unique(dim=0)) == 4
 
 
 def test_conditions_and_margins_count_what_they_say():
