@@ -24,10 +24,11 @@ RIGHT, WRONG = PALETTE[2], PALETTE[3]
 def combination_accuracy(scores: pd.DataFrame) -> Figure:
     """Accuracy of each combination of modalities by one network, clean and with all of them noisy.
 
-    Bars: Student intervals over folds.  One panel a level of noise.
+    Bars: Student intervals over folds, three of them at least.  One panel a level of noise.
     """
     kept = ["clean", *(f"all, level {level}" for level in (1, 2, 3))]
     figure, axes = panels(len(kept), 2.7, sharey=True, sharex=True)
+    bars = student_interval if scores["seed"].nunique() > 2 else None
     order = list(dict.fromkeys(scores["modalities"]))
     for axis, condition in zip(axes, kept, strict=True):
         part = scores[scores["condition"] == condition]
@@ -43,7 +44,7 @@ def combination_accuracy(scores: pd.DataFrame) -> Figure:
             palette=PALETTE[:3],
             linestyle="none",
             markersize=4,
-            errorbar=student_interval,
+            errorbar=bars,
             err_kws={"linewidth": 1.0},
             legend=False,
             ax=axis,
@@ -59,10 +60,11 @@ def combination_accuracy(scores: pd.DataFrame) -> Figure:
 def margin_by_condition(margins: pd.DataFrame) -> Figure:
     """What fusing gains over the best modality alone, in points, by condition; the two marks that a rule sets.
 
-    Bars: Student intervals over folds.
+    Bars: Student intervals over folds, three of them at least: two would have bars beyond the figure.
     """
     figure, (axes,) = panels(1, 3.6)
     order = list(dict.fromkeys(margins["condition"]))
+    bars = student_interval if margins["seed"].nunique() > 2 else None
     sns.pointplot(
         margins,
         x="margin",
@@ -75,7 +77,7 @@ def margin_by_condition(margins: pd.DataFrame) -> Figure:
         palette=PALETTE[:3],
         linestyle="none",
         markersize=4,
-        errorbar=student_interval,
+        errorbar=bars,
         err_kws={"linewidth": 1.0},
         legend=False,
         ax=axes,
@@ -85,7 +87,7 @@ def margin_by_condition(margins: pd.DataFrame) -> Figure:
     axes.plot([3, 3], [first - 0.5, len(order) - 0.5], color="k", lw=1, ls="--", label="mark of the rule")
     axes.axvline(0, color=GREY, lw=0.6)
     axes.axhline(first - 0.5, color=GREY, lw=0.6)
-    low, high = margins["margin"].min(), margins["margin"].max()  # two folds have intervals beyond any reason
+    low, high = margins["margin"].min(), margins["margin"].max()
     axes.set(xlabel="all present together, less the best of them alone (points)", ylabel="", xlim=(low - 2, high + 2))
     _legend(figure, axes)
     return figure
@@ -102,8 +104,9 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def retrieval_precision(retrieval: pd.DataFrame) -> Figure:
-    """Mean average precision and recall at 1 of every direction; bars: Student intervals over folds."""
+    """Mean average precision and recall at 1 of every direction; bars: Student intervals over three folds or more."""
     figure, axes = panels(2, 2.4, sharey=True)
+    bars = student_interval if retrieval["seed"].nunique() > 2 else None
     table = retrieval.assign(direction=retrieval["query"] + " to " + retrieval["gallery"])
     for axis, figure_of, label in zip(axes, ("mAP", "R@1"), ("mean average precision", "recall at 1"), strict=True):
         sns.pointplot(
@@ -117,7 +120,7 @@ def retrieval_precision(retrieval: pd.DataFrame) -> Figure:
             palette=PALETTE[:3],
             linestyle="none",
             markersize=4,
-            errorbar=student_interval,
+            errorbar=bars,
             err_kws={"linewidth": 1.0},
             legend=False,
             ax=axis,
