@@ -24,6 +24,7 @@ Read the files in this order:
     series, forecast_choice, forecast_study, quantiles   a study of any series: choice, peers, test, intervals
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
     audio           ResonanceAudioNet; recordings, audio_augmentation, esc50, baselines_audio, audio_tasks: sound
+    multimodal      MultimodalResonanceNet, on cross_modal; paired_digits, fusion, retrieval: its task, training, test
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
@@ -50,6 +51,7 @@ _HOME = {
     "Interference": "polar",
     "LearnedSelection": "selection",
     "LongContextResonanceNet": "long_context",
+    "MultimodalResonanceNet": "multimodal",
     "NaturalPolarTrainer": "natural",
     "PatchEmbedding": "patches",
     "PlaneMixing": "plane",

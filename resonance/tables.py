@@ -17,6 +17,7 @@ from .capacity import PRINTED, SCHEMES
 from .paths import PAPER
 from .runner import is_current
 from .tables_vision import vision_tables
+from .tables_multimodal import multimodal_tables
 
 FORECASTERS = {
     "naive": "Seasonal naive",
@@ -187,6 +188,7 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         return with_interval(by_key.loc[key], figures) if key in by_key.index else "--"
 
     tables = {}
+    tables |= multimodal_tables(by_key)
     if "forecast.resonance.mse" in by_key.index:
         rows = [
             {
