@@ -19,10 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .baselines_documents import BagClassifier, FNetClassifier, TransformerClassifier
+from .band import next_power_of_two
+from .baselines_documents import BagClassifier, FNetClassifier, TransformerClassifier, fit_tfidf
 from .classification import accuracy, train_classifier
 from .corpora import Documents, load_movie_reviews
 from .documents import (
+    LETTERS,
     SPLITS,
     DocumentClassifier,
     Passages,
@@ -36,6 +38,7 @@ from .polar import count_parameters
 from .timing import keep_freed_memory, seconds_of
 
 FAMILIES = ("resonance", "Transformer", "FNet", "bag")
+BAR = "TF-IDF, logistic regression"
 
 
 def document_model(
@@ -91,7 +94,7 @@ def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
         {split: torch.from_numpy(documents.labels[at]) for split, at in where.items()},
         len(known),
         len(documents.label_names),
-        1 << (max(map(len, tokens)) - 1).bit_length(),
+        next_power_of_two(max(map(len, tokens))),
     )
 
 
@@ -146,6 +149,14 @@ def train_documents(
     )
 
 
+def bar_on_fold(fold: Fold, strengths: Sequence[float]) -> dict[str, float]:
+    """Return validation and test accuracy of TF-IDF on words and pairs of words with logistic regression."""
+    train, validation, test = ((fold.texts[split], fold.labels[split].numpy()) for split in SPLITS)
+    model, strength = fit_tfidf(*train, lambda model: model.score(*validation), strengths, tokens=words)
+    row = {"family": BAR, "fold": fold.number, "strength": strength, "parameters": model[-1].coef_.size + 1}
+    return row | {"validation_accuracy": model.score(*validation), "accuracy": model.score(*test)}
+
+
 def _named(batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> Iterator[dict[str, Tensor]]:
     return ({"ids": ids, "lengths": lengths, "target": labels} for ids, lengths, labels in batches)
 
@@ -171,7 +182,7 @@ def train_passages(
     drop: float = 0.0,
 ) -> tuple[PooledClassifier, float]:
     """Train a network of one block on passages of every length in turn; return it and the seconds of training."""
-    window = 1 << (passages.section - 1).bit_length()
+    window = next_power_of_two(passages.most_tokens)
     model = document_model(family, len(passages.vocabulary), passages.classes, dim, 1, window=window, seed=seed)
     batches = passages.batches(lengths, characters, torch.Generator().manual_seed(seed), drop=drop)
     return model, train_classifier(model, _named(batches), steps, rate=rate)
@@ -184,6 +195,17 @@ def passage_scores(model: nn.Module, passages: Passages, split: str, lengths: Se
         documents, labels = passages.cut(split, length)
         rows.append((length, len(documents), *quality(logits_of(model, documents), labels)))
     return pd.DataFrame(rows, columns=["length", "passages", "accuracy", "loss"])
+
+
+def bar_on_passages(passages: Passages, length: int, strengths: Sequence[float], *, ngrams: int) -> dict[str, float]:
+    """Return test accuracy, at one length, of TF-IDF on n-grams of the passages' tokens with logistic regression."""
+    parts = []
+    for split in SPLITS:
+        documents, labels = passages.cut(split, length)
+        parts.append(([passages.text_of(document) for document in documents], labels.numpy()))
+    cut = None if passages.vocabulary.tokens == tuple(LETTERS) else str.split
+    model, _ = fit_tfidf(*parts[0], lambda model: model.score(*parts[1]), strengths, ngrams=ngrams, tokens=cut)
+    return {"length": length, "passages": len(parts[2][0]), "accuracy": model.score(*parts[2])}
 
 
 # --------------------------------------------------------------------------- costs

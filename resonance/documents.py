@@ -29,7 +29,7 @@ from .layers import ResonanceLayer, length_mask
 PADDING, UNKNOWN = 0, 1
 SPLITS = ("train", "validation", "test")
 CYCLE = ("train", "train", "train", "validation", "test")  # roles of the sections of a book, in turn
-EMBEDDING_STD = 0.02  # a token starts near nothing, as in BERT: what it means is learned, not drawn
+GAIN = 4.0  # of the mean over a document: over many positions it varies little from one document to the next
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
 
 # --------------------------------------------------------------------------- tokens
@@ -162,6 +162,7 @@ class Passages:
         if min(map(len, texts)) < len(CYCLE) * section:
             raise ValueError(f"expected books of at least {len(CYCLE)} sections of {section} characters")
         self.section, self.classes = section, len(texts)
+        self.most_tokens = (section + 1) // 2 if common else section  # a word has a letter, and a space before the next
         self.vocabulary = Vocabulary(_shared_words(texts, common) if common else LETTERS)
         self.stretches: dict[str, list[Stretch]] = {split: [] for split in SPLITS}
         for label, text in enumerate(texts):
@@ -181,10 +182,11 @@ class Passages:
         if not by_word:
             ids = torch.from_numpy(_LETTER_IDS[np.frombuffer(text.encode(), np.uint8)])
             return Stretch(label, text, ids, np.arange(len(text)))
-        found = list(re.finditer(r"[a-z]+", text))
-        ids = self.vocabulary.encode(match[0] for match in found)
+        found = text.split()
+        starts = np.cumsum([text.startswith(" "), *(len(word) + 1 for word in found[:-1])])  # one space between words
+        ids = self.vocabulary.encode(found)
         known = ids != UNKNOWN
-        return Stretch(label, text, ids[known], np.array([match.start() for match in found])[known.numpy()])
+        return Stretch(label, text, ids[known], starts[known.numpy()])
 
     def cut(self, split: str, length: int) -> tuple[list[Tensor], Tensor]:
         """Return all passages of a split, side by side, each `length` characters long, and their labels."""
@@ -192,6 +194,11 @@ class Passages:
             raise ValueError(f"expected a length that divides the section of {self.section}, got {length}")
         parts = [(s, at) for s in self.stretches[split] for at in range(0, len(s.text), length)]
         return [s.passage(at, length) for s, at in parts], torch.tensor([s.label for s, _ in parts])
+
+    def text_of(self, passage: Tensor) -> str:
+        """Return the tokens of a passage as text: the letters themselves, or the words with spaces between them."""
+        between = "" if self.vocabulary.tokens == tuple(LETTERS) else " "
+        return between.join(self.vocabulary.tokens[i - 2] for i in passage.tolist() if i != UNKNOWN)
 
     def batches(
         self, lengths: Sequence[int], characters: int, generator: torch.Generator, *, drop: float = 0.0
@@ -217,16 +224,17 @@ _LETTER_IDS = np.full(256, UNKNOWN, dtype=np.int64)
 _LETTER_IDS[np.frombuffer(LETTERS.encode(), np.uint8)] = np.arange(2, 2 + len(LETTERS))
 
 
-def _shared_words(texts: Sequence[str], count: int) -> list[str]:
+def _shared_words(texts: Sequence[str], most: int) -> list[str]:
     """Return the words that every text uses, those first whose smallest share of a text is largest."""
     shares = []
     for text in texts:
         found = Counter(text.split())
-        shares.append({word: n / found.total() for word, n in found.items()})
+        total = found.total()
+        shares.append({word: count / total for word, count in found.items()})
     shared = set.intersection(*map(set, shares))
-    if len(shared) < count:
-        raise ValueError(f"the books share {len(shared)} words, fewer than common={count}")
-    return sorted(shared, key=lambda word: (-min(share[word] for share in shares), word))[:count]
+    if len(shared) < most:
+        raise ValueError(f"the books share {len(shared)} words, fewer than common={most}")
+    return sorted(shared, key=lambda word: (-min(share[word] for share in shares), word))[:most]
 
 
 # --------------------------------------------------------------------------- models
@@ -239,11 +247,13 @@ class PooledClassifier(nn.Module):
     result.  A subclass says what `encode(h, lengths)` does to (batch, n, dim).
     """
 
+    embedding_std = 0.02  # a token starts near nothing, as in BERT: what it means is learned, not drawn
+
     def __init__(self, vocabulary: int, classes: int, dim: int, *, dropout: float = 0.1):
         super().__init__()
         self.embedding = nn.Embedding(vocabulary, dim, padding_idx=PADDING)
         with torch.no_grad():
-            self.embedding.weight.mul_(EMBEDDING_STD)  # drawn from N(0, 1); padding stays 0
+            self.embedding.weight.mul_(self.embedding_std)  # drawn from N(0, 1); padding stays 0
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, classes)
@@ -256,7 +266,7 @@ class PooledClassifier(nn.Module):
         """Return the logits, (batch, classes)."""
         h = self.encode(self.embedding(ids), lengths)
         total = self.norm(h).masked_fill(~length_mask(h, lengths), 0.0).sum(dim=1)
-        return self.head(self.dropout(total / lengths[:, None]))
+        return self.head(self.dropout(GAIN * total / lengths[:, None]))
 
 
 class DocumentClassifier(PooledClassifier):
