@@ -18,7 +18,7 @@ from .statistics import mean_interval
 
 COSTS = {
     "parameters": "parameters",
-    "memory": "peak memory of a training step (MB)",
+    "memory": "peak memory (MB)",
     "training": "training (s)",
     "inference": "inference (ms an item)",
 }
@@ -102,15 +102,13 @@ def factors(points: pd.DataFrame) -> pd.DataFrame:
 def judged(table: pd.DataFrame, printed: float) -> tuple[str, str]:
     """Return the verdict on a printed factor, and its condition, from the rows of one cost in `factors`.
 
-    holds: in every task whose curves overlap the printed factor, or a larger one, lies within the interval.  false as
-    printed: in none.  holds if: in some, which the condition names.  not comparable: no task's curves overlap.
+    A task reaches it with a factor at least as large, its interval above 1; misses it with an interval below it; else
+    leaves it open, as where curves do not overlap.  holds: every task reaches it.  holds if: some do, which the
+    condition names.  false as printed: none does, and some miss it.  not comparable: all leave it open.
     """
-    compared = table.dropna(subset=["factor"])
-    if compared.empty:
-        return "not comparable", ""
-    reached = compared[compared["high"] >= printed]
-    if len(reached) == len(compared):
+    reached = table[(table["factor"] >= printed) & (table["low"] > 1)]
+    if len(reached) == len(table):
         return "holds", ""
-    if reached.empty:
-        return "false as printed", ""
-    return "holds if", "the task is " + " or ".join(reached["task"])
+    if len(reached):
+        return "holds if", "the task is " + " or ".join(reached["task"])
+    return ("false as printed" if (table["high"] < printed).any() else "not comparable"), ""

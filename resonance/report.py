@@ -25,8 +25,13 @@ from .paths import PAPER, ROOT, write_text, written_aside
 from .readme import readme_parts, renew_readme
 from .runner import RunError, check_profile
 from .tables import escape, measure_tables, provenance_table, published_table, verdict_table, with_interval
+from .tables_equal_quality import equal_quality_tables
 
 # --------------------------------------------------------------------------- macros
+
+
+# Tables that have a module of their own: each takes the measures by key, and gives LaTeX by name.
+SUBJECTS = (equal_quality_tables,)
 
 
 def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict], profile: str) -> str:
@@ -71,6 +76,8 @@ def generate(profile: str) -> Path:
         "published": published_table(),
         **measure_tables(measures),
     }
+    for subject in SUBJECTS:
+        tables |= subject(measures.set_index("key"))
     write_text(folder / "macros.tex", macros(claims, measures, provenance, profile))
     for name, text in tables.items():
         write_text(folder / f"{name}.tex", text)

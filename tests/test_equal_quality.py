@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resonance.equal_quality import COSTS, curve, factor, factors, judged, log_factor, overlap
@@ -18,13 +18,14 @@ def family(name, shift, seeds=3, noise=0.0, sizes=(1, 2, 4, 8)):
     rng = np.random.default_rng(len(name))
     return [
         {"task": "t", "family": name, "seed": seed, "error": 1 - math.log2(size) / 10 + noise * rng.normal()}
-        | {cost: shift * size for cost in COSTS}
+        | dict.fromkeys(COSTS, shift * size)
         for seed in range(seeds)
         for size in sizes
     ]
 
 
 @given(st.floats(0.05, 20.0))
+@settings(deadline=None)
 def test_a_shifted_curve_costs_its_shift(shift):
     found = factor(pd.DataFrame(family("Transformer", shift) + family("resonance", 1.0)), "memory")
     assert found.value == pytest.approx(shift) and found.low == pytest.approx(found.high) and found.seeds == 3
@@ -60,12 +61,23 @@ def test_seeds_give_an_interval_around_the_truth():
     assert found.low < 2.0 < found.high and found.high / found.low < 1.5
 
 
+REACHED, MISSED, OPEN, APART = (7, 6.5, 8), (2, 1, 3), (4, 2, 9), (math.nan,) * 3
+
+
 @pytest.mark.parametrize(
-    ("highs", "expected"),
-    [((6, 7), "holds"), ((5, 7), "holds if"), ((1, 2), "false as printed"), ((math.nan, 2), "false as printed")],
+    ("tasks", "expected"),
+    [
+        ((REACHED, REACHED), "holds"),
+        ((MISSED, REACHED), "holds if"),
+        ((APART, REACHED), "holds if"),
+        ((OPEN, MISSED), "false as printed"),
+        ((APART, MISSED), "false as printed"),
+        ((OPEN, APART), "not comparable"),
+        (((7, 0.9, 90), OPEN), "not comparable"),  # so wide an interval reaches nothing
+    ],
 )
-def test_verdicts_follow_from_the_intervals(highs, expected):
-    rows = [{"task": f"task {i}", "factor": h - 1, "low": h - 2, "high": h} for i, h in enumerate(highs)]
+def test_verdicts_follow_from_the_intervals(tasks, expected):
+    rows = [{"task": f"task {i}", "factor": f, "low": low, "high": high} for i, (f, low, high) in enumerate(tasks)]
     verdict, condition = judged(pd.DataFrame(rows), 5.9)
     assert verdict == expected and (condition == "the task is task 1") == (expected == "holds if")
 
