@@ -19,6 +19,7 @@ Read the files in this order:
     training        PolarTrainer; natural: the natural polar step, and ResonanceTrainer, which takes it
     data, corpora   public data, verified; forecasting: the protocol and the closed form; baselines: peers
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
+    documents       passages and classifiers; baselines_documents: peers; document_tasks: how they are measured
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 _HOME = {
     "BandMixing": "layers",
     "CartesianWeight": "cartesian",
+    "DocumentClassifier": "documents",
     "EnergySelection": "selection",
     "HolographicMemory": "memory",
     "Interference": "polar",
