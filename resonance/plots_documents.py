@@ -39,7 +39,8 @@ def review_accuracy(scores: pd.DataFrame, bar: str) -> Figure:
         ax=axes,
     )
     axes.axvline(points.loc[points["family"] == bar, "percent"].mean(), color=GREY, lw=0.9, ls="--")
-    axes.set(xlabel="test accuracy (%), one point a fold", ylabel="")
+    lowest = points["percent"].min()
+    axes.set(xlabel="test accuracy (%), one point a fold", ylabel="", xlim=(lowest - 2, 100))
     return figure
 
 
@@ -54,10 +55,10 @@ def passage_accuracy(scores: pd.DataFrame, bars: pd.DataFrame) -> Figure:
             band = pd.DataFrame([student_interval(values) for _, values in part], index=mean.index).clip(upper=100)
             axes.plot(mean.index, mean, color=colour, marker=marker, ls=line, lw=1.2, ms=4, label=family)
             axes.fill_between(mean.index, band[0], band[1], color=colour, alpha=0.15, lw=0)
-    for (name, part), marker in zip(bars.groupby("bar", sort=False), ("x", "+", "1"), strict=False):
+    for (name, part), marker in zip(bars.groupby("bar", sort=False), ("x", "+", "1", "2"), strict=False):
         axes.plot(part["length"], 100 * part["accuracy"], color="k", marker=marker, ls="none", ms=6, label=name)
     _lengths(axes, sorted(table["length"].unique()), "passage (characters)")
-    axes.set_ylabel("test accuracy (%)")
+    axes.set(ylabel="test accuracy (%)", ylim=(0, 102))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -72,9 +73,10 @@ def document_costs(costs: pd.DataFrame) -> Figure:
             part = costs[costs["family"] == family]
             panel.plot(part["tokens"], part[column], color=colour, marker=marker, ls=line, lw=1.2, ms=4, label=family)
         panel.set_yscale("log")
+        panel.yaxis.set_minor_formatter(NullFormatter())
         _lengths(panel, sorted(costs["tokens"].unique()), "document (tokens)")
         panel.set_ylabel(label)
-    axes[0].legend(loc="upper left")
+    axes[1].legend(loc="lower right")
     return figure
 
 
