@@ -29,14 +29,23 @@ from .tables_audio import audio_tables
 from .tables_documents import documents_tables
 from .tables_equal_quality import equal_quality_tables
 from .tables_forecasting import forecasting_tables
+from .tables_multimodal import multimodal_tables
+from .tables_vision import vision_tables
+from .tables_vocabulary import vocabulary_tables
 
 # --------------------------------------------------------------------------- macros
 
 
 # Tables that have a module of their own: each takes the measures by key, and gives LaTeX by name.
-SUBJECTS = (equal_quality_tables, forecasting_tables)
-SUBJECTS = (audio_tables, equal_quality_tables)
-SUBJECTS = (documents_tables, equal_quality_tables)
+SUBJECTS = (
+    audio_tables,
+    documents_tables,
+    equal_quality_tables,
+    forecasting_tables,
+    multimodal_tables,
+    vision_tables,
+    vocabulary_tables,
+)
 
 
 def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict], profile: str) -> str:

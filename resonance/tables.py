@@ -16,8 +16,6 @@ from .benchmark import AIMS
 from .capacity import PRINTED, SCHEMES
 from .paths import PAPER
 from .runner import is_current
-from .tables_vision import vision_tables
-from .tables_multimodal import multimodal_tables
 
 FORECASTERS = {
     "naive": "Seasonal naive",
@@ -188,7 +186,6 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         return with_interval(by_key.loc[key], figures) if key in by_key.index else "--"
 
     tables = {}
-    tables |= multimodal_tables(by_key)
     if "forecast.resonance.mse" in by_key.index:
         rows = [
             {
@@ -212,14 +209,10 @@ def measure_tables(measures: pd.DataFrame) -> dict[str, str]:
         tables |= information_tables(by_key)
     if "context.longest" in by_key.index:
         tables["context"] = context_table(by_key["value"])
-    from .tables_vocabulary import vocabulary_tables  # it takes `number` and `to_latex` from here
-
-    tables |= vocabulary_tables(by_key)
     if "capacity.fhrr.512.error" in by_key.index:
         tables["capacity"] = capacity_table(by_key["value"])
     if "ablation.cells" in by_key.index:
         tables["ablation"] = ablation_table(by_key)
-    tables |= vision_tables(by_key)
     return tables
 
 
