@@ -32,6 +32,8 @@ def readme_parts() -> dict[str, str]:
         ("ETTh1-96 test MSE, DLinear", "forecast.dlinear.mse", "08", 4),
         ("ETTh1-96 test MSE, FITS form (control: published 0.372)", "forecast.fits.mse", "08", 4),
         ("ETTh1-96 test MSE, Transformer on patches", "forecast.transformer.mse", "08", 4),
+        ("MNIST test accuracy, `ResonanceVisionNet`", "vision.long.accuracy", "09", 4),
+        ("its real parameters", "vision.long.parameters", "09", 0),
         ("spoken digits, official test, %, `ResonanceAudioNet`", "audio.resonance.official", "10", 2),
         ("spoken digits by speakers never heard, %", "audio.resonance.speakers", "10", 1),
         ("the same, a Transformer on the same frames", "audio.transformer.speakers", "10", 1),
