@@ -32,23 +32,7 @@ def combination_accuracy(scores: pd.DataFrame) -> Figure:
     order = list(dict.fromkeys(scores["modalities"]))
     for axis, condition in zip(axes, kept, strict=True):
         part = scores[scores["condition"] == condition]
-        sns.pointplot(
-            part,
-            x="accuracy",
-            y="modalities",
-            hue="model",
-            order=order,
-            hue_order=list(MODELS),
-            dodge=0.5,
-            markers=list(MARKERS.values()),
-            palette=PALETTE[:3],
-            linestyle="none",
-            markersize=4,
-            errorbar=bars,
-            err_kws={"linewidth": 1.0},
-            legend=False,
-            ax=axis,
-        )
+        _points(part, axis, x="accuracy", y="modalities", order=order, errorbar=bars)
         axis.axhline(2.5, color=GREY, lw=0.6)
         axis.axhline(5.5, color=GREY, lw=0.6)
         axis.set(title=condition.replace("all, ", "all noisy, "), xlabel="accuracy (%)", ylabel="", xlim=(0, 102))
@@ -65,23 +49,7 @@ def margin_by_condition(margins: pd.DataFrame) -> Figure:
     figure, (axes,) = panels(1, 3.6)
     order = list(dict.fromkeys(margins["condition"]))
     bars = student_interval if margins["seed"].nunique() > 2 else None
-    sns.pointplot(
-        margins,
-        x="margin",
-        y="condition",
-        hue="model",
-        order=order,
-        hue_order=list(MODELS),
-        dodge=0.5,
-        markers=list(MARKERS.values()),
-        palette=PALETTE[:3],
-        linestyle="none",
-        markersize=4,
-        errorbar=bars,
-        err_kws={"linewidth": 1.0},
-        legend=False,
-        ax=axes,
-    )
+    _points(margins, axes, x="margin", y="condition", order=order, errorbar=bars)
     first = order.index("all, level 1")
     axes.plot([-0.5, -0.5], [-0.5, first - 0.5], color="k", lw=1, ls="--")
     axes.plot([3, 3], [first - 0.5, len(order) - 0.5], color="k", lw=1, ls="--", label="mark of the rule")
@@ -91,6 +59,24 @@ def margin_by_condition(margins: pd.DataFrame) -> Figure:
     axes.set(xlabel="all present together, less the best of them alone (points)", ylabel="", xlim=(low - 2, high + 2))
     _legend(figure, axes)
     return figure
+
+
+def _points(table: pd.DataFrame, axes: Axes, **columns) -> None:
+    """Draw the mean of each row of an axis, a marker a model."""
+    sns.pointplot(
+        table,
+        hue="model",
+        hue_order=list(MODELS),
+        dodge=0.5,
+        markers=list(MARKERS.values()),
+        palette=PALETTE[:3],
+        linestyle="none",
+        markersize=4,
+        err_kws={"linewidth": 1.0},
+        legend=False,
+        ax=axes,
+        **columns,
+    )
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
