@@ -37,6 +37,8 @@ def readme_parts() -> dict[str, str]:
         ("spoken digits, official test, %, `ResonanceAudioNet`", "audio.resonance.official", "10", 2),
         ("spoken digits by speakers never heard, %", "audio.resonance.speakers", "10", 1),
         ("the same, a Transformer on the same frames", "audio.transformer.speakers", "10", 1),
+        ("three modalities less the best one alone, points, worst condition", "fusion.least_margin", "11", 1),
+        ("all modalities, all conditions: ours less late fusion, points", "fusion.fused.less_late", "11", 1),
         ("parameters of 1,000,000 x 768 embeddings, % of a table", "vocabulary.percent", "07", 2),
         ("perplexity against the full table, %, at a tenth of its parameters", "vocabulary.gap.words.full", "07", 1),
         ("operations of a resonance layer, forward, n = 8192 (law: n log n)", "cost.fft.operations", "03", 0),
