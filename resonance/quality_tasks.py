@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import suppress
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import ClassVar
 
@@ -203,11 +204,20 @@ def _begin() -> None:
     end_with_parent()
 
 
-def _scores(cases: Iterable[tuple], effort: float, processes: int) -> pd.DataFrame:
-    """Run cases (task, family, size, tried, seed), the costly ones first, a process a core, each with one thread."""
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin) as pool:
-        cases = sorted(cases, key=lambda case: (list(TASKS).index(case[0]), case[1], -case[2]))
-        return pd.DataFrame([job.result() for job in [pool.submit(_score, c[0], effort, *c[1:]) for c in cases]])
+def _fresh() -> BaseContext:
+    """Return the way to start a process that knows this module and nothing else of its parent.
+
+    A server imports the module once, and forks before any thread or data is there: a start then costs no import.
+    """
+    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _scores(pool: Executor, cases: Iterable[tuple], effort: float) -> pd.DataFrame:
+    """Run cases (task, family, size, tried, seed) on a pool, the costly ones first."""
+    cases = sorted(cases, key=lambda case: (list(TASKS).index(case[0]), case[1], -case[2]))
+    return pd.DataFrame([job.result() for job in [pool.submit(_score, c[0], effort, *c[1:]) for c in cases]])
 
 
 def qualities(
@@ -221,10 +231,11 @@ def qualities(
     if unknown := set(tasks) - set(TASKS):
         raise ValueError(f"unknown task {', '.join(sorted(unknown))}: expected some of {', '.join(TASKS)}")
     models = [(t, f, size) for t in tasks for f in FAMILIES for size in TASKS[t].sizes[f][:sizes]]
-    tried = _scores([(*m, x, 0) for m in models for x in TASKS[m[0]].tries[m[1]]], effort, processes)
-    best = tried.loc[tried.groupby(["task", "family", "size"], sort=False)["validation"].idxmin()]
-    again = [(r.task, r.family, r.size, r.tried, seed) for r in best.itertuples() for seed in range(1, seeds)]
-    rest = _scores(again, effort, processes) if again else pd.DataFrame()
+    with ProcessPoolExecutor(processes, _fresh(), initializer=_begin) as pool:  # each with one thread
+        tried = _scores(pool, [(*m, x, 0) for m in models for x in TASKS[m[0]].tries[m[1]]], effort)
+        best = tried.loc[tried.groupby(["task", "family", "size"], sort=False)["validation"].idxmin()]
+        again = [(r.task, r.family, r.size, r.tried, seed) for r in best.itertuples() for seed in range(1, seeds)]
+        rest = _scores(pool, again, effort) if again else pd.DataFrame()
     return tried, pd.concat([best, rest], ignore_index=True)
 
 
@@ -259,7 +270,7 @@ def costs(cases: pd.DataFrame, *, effort: float = 1.0, threads: int = 1) -> pd.D
     """Return the costs of every (task, family, size) in `cases`, one after the other, each in a fresh process."""
     rows = []
     for task, family, size in cases[["task", "family", "size"]].drop_duplicates().itertuples(index=False):
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        with ProcessPoolExecutor(1, _fresh()) as pool:
             rows.append(pool.submit(_cost, task, effort, family, int(size), threads).result())
     return pd.DataFrame(rows)
 
