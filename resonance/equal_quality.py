@@ -1,9 +1,9 @@
 """What one family of models costs over another at the same quality, read off curves of quality against cost.
 
 A family is trained at several sizes.  Its curve says what it costs to be as good as q: through the sizes in order of
-cost, each counted as at least as good as the cheaper ones.  Where two curves overlap in quality, their costs are
-compared there, in logarithms; each seed gives a pair of curves, and the seeds an interval.  Where they do not overlap
-there is no factor.
+cost, those left out that a cheaper one beats, from the worst quality that any of them has.  Where two curves overlap in
+quality, their costs are compared there, in logarithms; each seed gives a pair of curves, and the seeds an interval.
+Where they do not overlap there is no factor.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ GRID = 64  # qualities at which two curves are compared
 
 
 def curve(costs: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sizes that count, in order of cost: (log cost, error), errors strictly falling.
+    """Return a curve in order of cost: (log cost, error), errors strictly falling.
 
+    A size that a cheaper one beats does not count, but its quality is reached, for the cheaper one's cost: where such a
+    quality is the worst, the curve begins there.
     Raises ValueError for costs that are not positive, values that are not finite, or none.
     """
     costs, errors = np.asarray(costs, dtype=float), np.asarray(errors, dtype=float)
@@ -39,7 +41,10 @@ def curve(costs: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray
     costs, errors = costs[order], errors[order]
     before = np.concatenate([[np.inf], np.minimum.accumulate(errors)[:-1]])
     counts = errors < before
-    return np.log(costs[counts]), errors[counts]
+    log_costs, worst = np.log(costs[counts]), errors.max()
+    if worst == errors[0]:
+        return log_costs, errors[counts]
+    return np.append(log_costs[0], log_costs), np.append(worst, errors[counts])
 
 
 def overlap(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> tuple[float, float] | None:

@@ -39,10 +39,20 @@ def test_the_order_of_rows_does_not_matter_but_the_sides_do():
     assert swapped.value == pytest.approx(1 / 3.0)
 
 
-def test_a_size_that_is_no_better_than_a_cheaper_one_does_not_count():
+def test_a_size_that_is_no_better_than_a_cheaper_one_costs_what_that_one_costs():
     log_cost, error = curve(np.array([1, 2, 3, 4]), np.array([0.5, 0.6, 0.4, 0.4]))
-    np.testing.assert_allclose(np.exp(log_cost), [1, 3])
-    np.testing.assert_allclose(error, [0.5, 0.4])
+    np.testing.assert_allclose(np.exp(log_cost), [1, 1, 3])
+    np.testing.assert_allclose(error, [0.6, 0.5, 0.4])
+    log_cost, error = curve(np.array([1, 2, 3]), np.array([0.5, 0.45, 0.4]))
+    np.testing.assert_allclose(np.exp(log_cost), [1, 2, 3])
+    np.testing.assert_allclose(error, [0.5, 0.45, 0.4])
+
+
+def test_a_family_whose_best_is_its_cheapest_still_has_a_curve():
+    ours = curve(np.array([2.0, 2.1]), np.array([0.3, 0.6]))
+    theirs = curve(np.array([8.0, 16.0]), np.array([0.5, 0.4]))
+    assert overlap(theirs, ours) == (0.4, 0.5)
+    assert log_factor(theirs, ours) == pytest.approx(math.log(8**0.5 * 16**0.5 / 2.0))
 
 
 def test_curves_apart_have_no_factor():
