@@ -172,7 +172,8 @@ def summary(profile: str) -> str:
     judged = claims[claims["verdict"] != "not measured"]
     rows = [("claim", "verdict", "data"), *judged[["id", "verdict", "dataset"]].itertuples(index=False)]
     lines = [f"{claim:<{width}}  {verdict:<16}  {dataset}" for claim, verdict, dataset in rows]
-    lines.append("not measured yet: " + ", ".join(claims.loc[claims["verdict"] == "not measured", "id"]))
+    if len(judged) < len(claims):
+        lines.append("not measured yet: " + ", ".join(claims.loc[claims["verdict"] == "not measured", "id"]))
     counts = claims["verdict"].value_counts()
     total = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
     pdf = PAPER / "report.pdf" if profile == "full" else PAPER / "build" / profile / "report.pdf"
