@@ -90,7 +90,7 @@ class PlainRecall(nn.Module):
     def extend(self, x: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """Return y (batch, n, dim) of a sequence that goes on from `state`, and the state after it.
 
-        With `lengths`, (batch,) of 0..n, sample b goes on by lengths[b] steps; the padding is neither read nor recorded.
+        With `lengths`, (batch,) of 0..n, sample b goes on by lengths[b] steps; its padding is not recorded.
         """
         check_sequences(x, self.dim)
         inside = None if lengths is None else inside_of(x, lengths)
