@@ -28,6 +28,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .layers import length_mask
 from .spectral import check_sequences
 
 State = dict[str, Tensor]
@@ -90,10 +91,10 @@ class PlainRecall(nn.Module):
     def extend(self, x: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
         """Return y (batch, n, dim) of a sequence that goes on from `state`, and the state after it.
 
-        With `lengths`, (batch,) of 0..n, sample b goes on by lengths[b] steps; its padding is not recorded.
+        With `lengths`, (batch,) of 1..n, sample b goes on by lengths[b] steps; its padding is not recorded.
         """
         check_sequences(x, self.dim)
-        inside = None if lengths is None else inside_of(x, lengths)
+        inside = None if lengths is None else length_mask(x, lengths)
         if inside is not None:
             x = x.masked_fill(~inside, 0.0)
         tokens = torch.cat([state["previous"][:, None].to(x.dtype), x], dim=1)
@@ -201,13 +202,3 @@ def chunked(x: Tensor) -> Tensor:
     n = x.shape[2]
     size = min(CHUNK, n)
     return nn.functional.pad(x, (0, 0, 0, -n % size)).unflatten(2, (-1, size))
-
-
-def inside_of(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return (batch, n, 1) booleans, true within a sample's length; raise ValueError for lengths outside 0..n."""
-    lengths = torch.as_tensor(lengths, device=x.device)
-    if lengths.shape != x.shape[:1]:
-        raise ValueError(f"expected one length a sample, shape ({x.shape[0]},), got {tuple(lengths.shape)}")
-    if int(lengths.min()) < 0 or int(lengths.max()) > x.shape[1]:
-        raise ValueError(f"lengths must lie in 0..{x.shape[1]}, got {int(lengths.min())}..{int(lengths.max())}")
-    return torch.arange(x.shape[1], device=x.device)[None, :, None] < lengths[:, None, None]
