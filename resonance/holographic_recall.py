@@ -33,8 +33,9 @@ from .spectral import check_sequences
 
 State = dict[str, Tensor]
 CHUNK = 64  # steps solved together: measured, level from 32 to 128
-SPREAD = 2.0  # standard deviation of the phases at the start, in radians: even over the circle to exp(-2)
+SPREAD = 2.5  # standard deviation of the phases at the start, in radians: strangers agree by exp(-2.5^2) on average
 KEY, VALUE, QUERY, STRENGTH = range(4)
+WEAK = -1.0  # sigmoid(-1) = 0.27 at the start: pairs fade late until it is learned what is worth recording
 
 
 class PlainRecall(nn.Module):
@@ -68,7 +69,7 @@ class PlainRecall(nn.Module):
         nn.init.normal_(self.key.weight, std=SPREAD / math.sqrt(dim))
         nn.init.orthogonal_(self.value.weight)
         nn.init.zeros_(self.strength.weight)
-        nn.init.ones_(self.strength.bias)
+        nn.init.constant_(self.strength.bias, WEAK)
         with torch.no_grad():
             self.query.weight.copy_(self.key.weight)
             self.output.weight.copy_(self.value.weight.T)
