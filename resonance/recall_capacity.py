@@ -54,21 +54,14 @@ def plain_noise(pairs: int, features: int) -> np.ndarray:
 
 def delta_noise(pairs: int, features: int, strength: float = 1.0) -> np.ndarray:
     """Return rho of each of N pairs, oldest first, under the delta rule."""
-    b, f = strength, features
-    heard = np.zeros(pairs + 1)  # g_t
+    b, f, heard = strength, features, 0.0  # heard: g_t
+    signal, power = np.empty(pairs), np.empty(pairs)
     for t in range(pairs):
-        heard[t + 1] = heard[t] - b * (2 - b) * heard[t] / f + b * b / f
-    noise = np.empty(pairs)
-    for i in range(pairs):
-        signal, power = b, b * b + (1 - b) ** 2 * heard[i]
-        for g in heard[i + 1 : pairs]:
-            power = power * (1 - 2 * b / f + 3 * (b / f) ** 2) + b * b * (1 + g) / f
-            signal *= 1 - b / f
-        noise[i] = max(power / signal**2 - 1.0, 0.0)
-    return noise
-
-
-NOISE = {"plain sum": plain_noise, "delta rule": delta_noise}
+        power[:t] = power[:t] * (1 - 2 * b / f + 3 * (b / f) ** 2) + b * b * (1 + heard) / f
+        signal[:t] *= 1 - b / f
+        signal[t], power[t] = b, b * b + (1 - b) ** 2 * heard
+        heard += (b * b - b * (2 - b) * heard) / f
+    return np.maximum(power / signal**2 - 1.0, 0.0)
 
 
 def naming_accuracy(noise: np.ndarray, channels: int, values: int, favoured: np.ndarray, variance: float) -> float:
@@ -93,6 +86,18 @@ def predicted_accuracy(
     noise = plain_noise(pairs, features) if rule == "plain sum" else delta_noise(pairs, features, strength)
     older = np.arange(pairs)[::-1] if rule == "delta rule" and strength == 1.0 else np.full(pairs, pairs - 1)
     return naming_accuracy(noise, channels, values, older, 1.0 / (features * heads))
+
+
+def pairs_held(rule: str, level: float, **shape: int) -> int:
+    """Return the most pairs of which a share of `level` is read right, by theory; shape as `predicted_accuracy`."""
+    most = 1
+    while predicted_accuracy(rule, 2 * most, **shape) >= level:
+        most *= 2
+    low, high = most, 2 * most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if predicted_accuracy(rule, middle, **shape) >= level else (low, middle)
+    return low
 
 
 def hologram_accuracy(

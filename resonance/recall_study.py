@@ -138,6 +138,31 @@ def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict
     return [{**common, "pairs": task.pairs, "accuracy": tested(run.model, task, sequences)} for task in tasks]
 
 
+@torch.no_grad()
+def form_errors(rules: dict[str, type[PlainRecall]], lengths: Iterable[int], *, seed: int = 0) -> pd.DataFrame:
+    """Return how far the recurrence, and chunks cut in two, are from one parallel call: relative, in float64.
+
+    Columns rule, length, form, error.
+    """
+    rows = []
+    for rule, cls in rules.items():
+        torch.manual_seed(seed)
+        layer = cls(16, 2, features=16).double()
+        for n in lengths:
+            x, state, steps = torch.randn(2, n, 16, dtype=torch.float64), layer.initial_state(2), []
+            whole = layer(x)
+            for token in x.unbind(1):
+                y, state = layer.step(token, state)
+                steps.append(y)
+            first, carried = layer.extend(x[:, : (n + 1) // 2], layer.initial_state(2))
+            second = [layer.extend(x[:, (n + 1) // 2 :], carried)[0]] if n > 1 else []
+            forms = {"step by step": torch.stack(steps, 1), "carried across a cut": torch.cat([first, *second], 1)}
+            for form, y in forms.items():
+                error = ((y - whole).norm() / whole.norm()).item()
+                rows.append({"rule": rule, "length": n, "form": form, "error": error})
+    return pd.DataFrame(rows)
+
+
 def _begin() -> None:
     torch.set_num_threads(1)
     end_with_parent()
