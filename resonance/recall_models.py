@@ -1,12 +1,12 @@
-"""Networks that recall: two layers without feed-forward, as Zoology measures them, one for each way to mix tokens.
+"""Networks that recall: two layers without feed-forward, as Zoology measures them, one arm for each way to mix tokens.
 
-    resonance    h + CausalResonance(norm h)
-    plain sum    h + PlainRecall(norm h), then the same
-    delta rule   h + HolographicRecall(norm h), then the same
-    attention    h + ShiftedAttention(norm h)
+    resonance                h + CausalResonance(norm h)
+    resonance, plain sum     the same, then h + PlainRecall(norm h)
+    resonance, delta rule    the same, then h + HolographicRecall(norm h)
+    attention                h + ShiftedAttention(norm h), learned positions added to the embeddings
 
-Recall stands first in a layer, where a token is still itself.  Embeddings are tied: what reads a value out is what it
-went in as.  They start small beside what the sublayers add, so that a token does not answer with itself.
+Embeddings are tied: what reads a value out is what it went in as.  They have unit norm on average, little beside what
+recall adds, so that a token does not answer with itself.  A resonance adds nothing at the start.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from .causal import CausalResonance
 from .holographic_recall import SPREAD, HolographicRecall, PlainRecall
 from .spectral import check_sequences
 
-RESONATORS = 16
-EMBEDDING_SCALE = 0.02
+RESONATORS = 16  # of a resonance layer
 
 
 class ShiftedAttention(nn.Module):
@@ -61,12 +60,7 @@ class ShiftedAttention(nn.Module):
 
 RESONANCE, PLAIN, DELTA, ATTENTION = "resonance", "resonance, plain sum", "resonance, delta rule", "attention"
 KEYS = {RESONANCE: "alone", PLAIN: "plain", DELTA: "delta", ATTENTION: "attention"}
-RECALLS: dict[str, type[nn.Module] | None] = {
-    RESONANCE: None,
-    PLAIN: PlainRecall,
-    DELTA: HolographicRecall,
-    ATTENTION: ShiftedAttention,
-}
+RECALLS = {PLAIN: PlainRecall, DELTA: HolographicRecall}
 
 
 class RecallNet(nn.Module):
@@ -81,21 +75,21 @@ class RecallNet(nn.Module):
         self, arm: str, vocab_size: int, dim: int, *, length: int, heads: int = 2, features: int = 64, layers: int = 2
     ):
         super().__init__()
-        if arm not in RECALLS:
-            raise ValueError(f"unknown arm {arm!r}: expected one of {', '.join(RECALLS)}")
+        if arm not in KEYS:
+            raise ValueError(f"unknown arm {arm!r}: expected one of {', '.join(KEYS)}")
         self.embedding = nn.Embedding(vocab_size, dim)
         nn.init.normal_(self.embedding.weight, std=dim**-0.5)
         self.positions = nn.Parameter(0.02 * torch.randn(length, dim)) if arm == ATTENTION else None
-        sublayers = []
+        sublayers: list[nn.Module] = []
         for _ in range(layers):
-            if arm != ATTENTION:
-                resonance = CausalResonance(dim, RESONATORS, longest=length)
-                nn.init.zeros_(resonance.output_projection.weight)
-                nn.init.zeros_(resonance.output_projection.bias)
-                sublayers.append(resonance)
             if arm == ATTENTION:
                 sublayers.append(ShiftedAttention(dim, heads))
-            elif RECALLS[arm] is not None:
+                continue
+            resonance = CausalResonance(dim, RESONATORS, longest=length)
+            nn.init.zeros_(resonance.output_projection.weight)
+            nn.init.zeros_(resonance.output_projection.bias)
+            sublayers.append(resonance)
+            if arm in RECALLS:
                 sublayers.append(RECALLS[arm](dim, heads, features=features))
         self.sublayers = nn.ModuleList(sublayers)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in sublayers)
