@@ -132,6 +132,7 @@ def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict
     run = train(case)
     common = {key: value for key, value in asdict(case).items() if key not in ("task", "steps", "mixed")}
     common |= case.task._asdict() | {"task": str(case.task), "start": start, "steps": len(run.accuracies)}
+    common["key"] = ".".join(map(str, [*case.task, f"d{case.dim}"]))  # of the ledger
     common |= {"seconds": run.seconds, "parameters": count_parameters(run.model)}
     common |= {"memory": memory_of(run.model, case.task.length), "curve": " ".join(f"{a:.4f}" for a in run.accuracies)}
     tasks = [case.task._replace(pairs=count) for count in pairs or (case.task.pairs,)]
