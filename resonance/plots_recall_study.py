@@ -86,24 +86,3 @@ def arm_accuracy(runs: pd.DataFrame, marks: dict[str, float]) -> Figure:
     axes[0].set(yticks=range(len(order)))
     axes[0].set_yticklabels(order)
     return figure
-
-
-def learning(runs: pd.DataFrame, window: int = 8) -> Figure:
-    """Accuracy on new sequences while training, a panel a task, at the largest width: one line a seed."""
-    widest = runs[runs["dim"] == runs["dim"].max()]
-    groups = list(widest.groupby("task", sort=False))
-    figure, axes = panels(len(groups), 2.4, sharey=True)
-    for panel, (task, part) in zip(axes, groups, strict=True):
-        for row in part.itertuples():
-            colour, _, line = LOOKS[row.arm]
-            curve = pd.Series([100 * float(value) for value in row.curve.split()])
-            panel.plot(curve.rolling(window, min_periods=1).mean(), color=colour, ls=line, lw=1.0, alpha=0.8)
-        panel.set(title=task, xlabel="training step")
-    axes[0].set(ylabel="accuracy on new sequences (%)", ylim=(-2, 102))
-    handles = [
-        Line2D([], [], color=colour, ls=line, label=arm)
-        for arm, (colour, _, line) in LOOKS.items()
-        if arm in set(runs["arm"])
-    ]
-    axes[-1].legend(handles=handles, loc="center right")
-    return figure

@@ -22,8 +22,9 @@ power of a reading, a recordings later,
 
 So the newest pairs are exact and the oldest fade as exp(-a/F): the rule forgets, where the sum blurs.
 
-Naming.  Against the right value's score 1 + z sqrt(rho/d) stand M - N strangers of variance (1 + rho)/d, and the
-other recorded values, which crosstalk itself favours; the share of right names is the chance that the first is largest.
+Naming.  Against the right value's score o = 1 + z sqrt(rho/d), z normal, stand M - N strangers of variance
+(o^2 + rho)/d, and the other recorded values, which crosstalk itself favours by a variance of 1/(F heads) more; the
+share of right names is the chance that the first is largest.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def naming_accuracy(noise: np.ndarray, channels: int, values: int, favoured: np.
     z, weights = np.polynomial.hermite_e.hermegauss(64)
     weights = weights / weights.sum()
     own = 1.0 + z[None] * np.sqrt(noise / channels)[:, None]
-    spread = np.sqrt((1.0 + noise) / channels)[:, None]
+    spread = np.sqrt((own**2 + noise[:, None]) / channels)  # a reading of power own^2 + rho, seen by a stranger
     strangers = np.maximum(values - 1 - favoured, 0)[:, None] * log_ndtr(own / spread)
     rivals = favoured[:, None] * log_ndtr(own / np.sqrt(spread**2 + variance))
     return float((np.exp(strangers + rivals) @ weights).mean())

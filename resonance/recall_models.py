@@ -103,3 +103,25 @@ class RecallNet(nn.Module):
         for norm, sublayer in zip(self.norms, self.sublayers, strict=True):
             h = h + sublayer(norm(h))
         return F.linear(self.norm(h if asked is None else h[asked]), self.embedding.weight)
+
+
+@torch.no_grad()
+def maps_apart(model: RecallNet) -> RecallNet:
+    """Draw query and output maps anew, apart from the key and value maps: nothing is recalled at the start."""
+    for sublayer in recalls(model):
+        sublayer.query.weight.normal_(std=SPREAD / math.sqrt(sublayer.dim))
+        nn.init.orthogonal_(sublayer.output.weight)
+    return model
+
+
+@torch.no_grad()
+def unshifted(model: RecallNet) -> RecallNet:
+    """Make keys of the present token, and leave it so: recall cannot know what followed."""
+    for sublayer in recalls(model):
+        sublayer.shift.zero_().requires_grad_(False)
+    return model
+
+
+def recalls(model: RecallNet) -> list[nn.Module]:
+    """Return the sublayers that recall: holograms, or attention."""
+    return [part for part in model.sublayers if isinstance(part, (PlainRecall, ShiftedAttention))]

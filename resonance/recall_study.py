@@ -7,7 +7,7 @@ arm alike.  The test, drawn from seeds of its own, is computed once, at the end.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -23,15 +23,22 @@ from .associative_recall import IGNORED, Task, associative_recall
 from .holographic_recall import PlainRecall
 from .polar import count_parameters
 from .processes import end_with_parent
-from .recall_models import RecallNet
+from .recall_models import RecallNet, maps_apart, unshifted
 
 TEST_SEED = 2**32  # seeds of test sequences stand apart from those of training
-WINDOW = 4  # batches whose mean accuracy is looked at
+TUNING_SEED = 1000  # rates are chosen by training and test sequences that no result has
+AS_IT_IS, APART, UNSHIFTED = "unchanged", "maps apart at the start", "keys not shifted"
+CHANGES: dict[str, Callable[[RecallNet], RecallNet]] = {
+    AS_IT_IS: lambda model: model,
+    APART: maps_apart,
+    UNSHIFTED: unshifted,
+}
+WINDOW = 8  # batches whose mean accuracy ends a training
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run: an arm, a task, a width, F features a head, a rate, a seed, and its effort.
+    """One run: an arm, a task, a width, F features a head, a rate, a seed, its effort, and a change of `CHANGES`.
 
     steps at most, of `batch` sequences; where `mixed` is set, pairs are drawn from 1 up to the task's for each batch.
     """
@@ -46,6 +53,7 @@ class Case:
     steps: int = 200
     batch: int = 8
     mixed: bool = False
+    change: str = AS_IT_IS
 
 
 @dataclass
@@ -58,24 +66,24 @@ class Run:
 
 
 def network(case: Case) -> RecallNet:
-    """Return the untrained network of a case, the same for the same seed."""
+    """Return the untrained network of a case, the same for the same seed; raise ValueError for an unknown change."""
+    if case.change not in CHANGES:
+        raise ValueError(f"unknown change {case.change!r}: expected one of {', '.join(CHANGES)}")
     torch.manual_seed(case.seed)
-    return RecallNet(
-        case.arm, case.task.vocab_size, case.dim, length=case.task.length, heads=case.heads, features=case.features
-    )
+    shape = {"length": case.task.length, "heads": case.heads, "features": case.features}
+    return CHANGES[case.change](RecallNet(case.arm, case.task.vocab_size, case.dim, **shape))
 
 
-def train(case: Case, *, enough: float = 0.999, patience: int = 60) -> Run:
+def train(case: Case, *, enough: float = 0.999) -> Run:
     """Train by AdamW on the cross-entropy of what is asked, the rate in one cycle, gradients clipped at norm 1.
 
-    It ends before `case.steps` once the mean accuracy of the last few batches reaches `enough`, or has not reached a
-    new best for `patience` steps.
+    It ends before `case.steps` once the mean accuracy of the last `WINDOW` batches reaches `enough`.
     """
     model, generator = network(case), torch.Generator().manual_seed(case.seed)
     optimizer = torch.optim.AdamW(model.parameters(), case.rate, betas=(0.9, 0.99), weight_decay=0.0)
     schedule = OneCycleLR(optimizer, case.rate, total_steps=case.steps + 1, pct_start=0.1)
-    started, accuracies, best, best_step = time.perf_counter(), [], -1.0, 0
-    for step in range(case.steps):
+    started, accuracies = time.perf_counter(), []
+    for _ in range(case.steps):
         tokens, answers = associative_recall(drawn_task(case, generator), case.batch, generator)
         asked = answers != IGNORED
         logits, right = model(tokens, asked), answers[asked]
@@ -85,10 +93,7 @@ def train(case: Case, *, enough: float = 0.999, patience: int = 60) -> Run:
         optimizer.step()
         schedule.step()
         accuracies.append(logits.argmax(dim=-1).eq(right).double().mean().item())
-        recent = float(np.mean(accuracies[-WINDOW:]))
-        if recent > best:
-            best, best_step = recent, step
-        if (recent >= enough and step + 1 >= WINDOW) or step - best_step >= patience:
+        if len(accuracies) >= WINDOW and np.mean(accuracies[-WINDOW:]) >= enough:
             break
     return Run(model, accuracies, time.perf_counter() - started)
 
@@ -101,7 +106,7 @@ def drawn_task(case: Case, generator: torch.Generator) -> Task:
 
 
 @torch.inference_mode()
-def tested(model: nn.Module, task: Task, sequences: int, *, seed: int = 0, batch: int = 16) -> float:
+def accuracy_of(model: nn.Module, task: Task, sequences: int, *, seed: int = 0, batch: int = 16) -> float:
     """Return the share of right answers over test sequences."""
     generator, right, count = torch.Generator().manual_seed(TEST_SEED + seed), 0, 0
     for size in [batch] * (sequences // batch) + [sequences % batch] * (sequences % batch > 0):
@@ -126,9 +131,10 @@ def memory_of(model: RecallNet, length: int) -> int:
 def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict]:
     """Train a case and test it, at its own number of pairs or at each of `pairs`: a row a test.
 
-    Beside the case: `start`, the accuracy of the untrained network on its first batch, and the effort.
+    Test sequences are those of the case's seed.  Beside the case: `start`, the accuracy of the untrained network, its
+    effort, its `curve`, the accuracy on every batch, and what it keeps.
     """
-    start = tested(network(case), case.task, min(sequences, 16), seed=1)
+    start = accuracy_of(network(case), case.task, min(sequences, 16), seed=case.seed)
     run = train(case)
     common = {key: value for key, value in asdict(case).items() if key not in ("task", "steps", "mixed")}
     common |= case.task._asdict() | {"task": str(case.task), "start": start, "steps": len(run.accuracies)}
@@ -136,7 +142,10 @@ def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict
     common |= {"seconds": run.seconds, "parameters": count_parameters(run.model)}
     common |= {"memory": memory_of(run.model, case.task.length), "curve": " ".join(f"{a:.4f}" for a in run.accuracies)}
     tasks = [case.task._replace(pairs=count) for count in pairs or (case.task.pairs,)]
-    return [{**common, "pairs": task.pairs, "accuracy": tested(run.model, task, sequences)} for task in tasks]
+    return [
+        {**common, "pairs": task.pairs, "accuracy": accuracy_of(run.model, task, sequences, seed=case.seed)}
+        for task in tasks
+    ]
 
 
 @torch.no_grad()
@@ -172,9 +181,12 @@ def _begin() -> None:
 def all_measured(
     cases: Iterable[Case], sequences: int, *, pairs: Sequence[int] = (), processes: int = 2
 ) -> pd.DataFrame:
-    """Run cases, a process a core, each with one thread; return the rows of `measured`, in the order of the cases."""
+    """Run cases and return the rows of `measured`, in their order; more processes than one have one thread each."""
+    cases, pairs = list(cases), tuple(pairs)
+    if processes == 1:
+        return pd.DataFrame([row for case in cases for row in measured(case, sequences, pairs)])
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin) as pool:
-        jobs = [pool.submit(measured, case, sequences, tuple(pairs)) for case in cases]
+        jobs = [pool.submit(measured, case, sequences, pairs) for case in cases]
         return pd.DataFrame([row for job in jobs for row in job.result()])
 
 
