@@ -95,6 +95,7 @@ class PlainRecall(nn.Module):
         With `lengths`, (batch,) of 1..n, sample b goes on by lengths[b] steps; its padding is not recorded.
         """
         check_sequences(x, self.dim)
+        self._check_state(state, len(x))
         inside = None if lengths is None else length_mask(x, lengths)
         if inside is not None:
             x = x.masked_fill(~inside, 0.0)
@@ -102,7 +103,8 @@ class PlainRecall(nn.Module):
         queries, keys, values, strengths = self.parts(x, tokens[:, :-1])
         if inside is not None:
             strengths = strengths * inside[:, None]
-        read, hologram = self.recorded(queries, keys, values, strengths, state["hologram"])
+        with torch.autocast(x.device.type, enabled=False):  # in half precision a hologram would lose what it gathers
+            read, hologram = self.recorded(queries, keys, values, strengths, state["hologram"])
         y = self.output(read.transpose(1, 2).flatten(2).to(x.dtype))
         if inside is None:
             return y, {"hologram": hologram, "previous": x[:, -1]}
@@ -113,11 +115,19 @@ class PlainRecall(nn.Module):
         """Return y (batch, dim) of the next token x (batch, dim), and the state after it: constant time and memory."""
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(f"expected one token a sample, shape (batch, {self.dim}), got {tuple(x.shape)}")
+        self._check_state(state, len(x))
         queries, keys, values, strengths = self.parts(x[:, None], state["previous"][:, None].to(x.dtype))
-        hologram = state["hologram"]
-        hologram = hologram + keys.mT * (strengths * self.unknown(keys, values, hologram))
-        read = queries @ hologram  # (batch, heads, 1, dim / heads)
+        with torch.autocast(x.device.type, enabled=False):
+            hologram = state["hologram"]
+            hologram = hologram + keys.mT * (strengths * self.unknown(keys, values, hologram))
+            read = queries @ hologram  # (batch, heads, 1, dim / heads)
         return self.output(read.flatten(1).to(x.dtype)), {"hologram": hologram, "previous": x}
+
+    def _check_state(self, state: State, batch: int) -> None:
+        expected = batch, self.heads, self.features, self.dim // self.heads
+        shapes = {name: tuple(part.shape) for name, part in state.items()}
+        if shapes != {"hologram": expected, "previous": (batch, self.dim)}:
+            raise ValueError(f"expected a state of hologram {expected} and previous {(batch, self.dim)}, got {shapes}")
 
     def parts(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return queries, keys (batch, heads, n, F), values (..., dim / heads) and strengths (..., 1) of tokens.
@@ -161,8 +171,8 @@ class HolographicRecall(PlainRecall):
 
     Up to F pairs under orthogonal references, recorded with strength 1, are read exactly, and a pair that is recorded
     anew replaces the one before.  No strength lets the hologram grow without bound: references have unit norm.
-    Arguments, shapes, parameters, state, errors: as `PlainRecall`.  Cost: 2 F dim multiply-adds a step more in the
-    recurrence, and a triangular system of C unknowns a chunk.
+    Arguments, shapes, parameters, state, errors: as `PlainRecall`.  Cost: F dim multiply-adds a step more in the recurrence,
+    and a triangular system of C unknowns a chunk.
     """
 
     def unknown(self, keys: Tensor, values: Tensor, hologram: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def arm_accuracy(runs: pd.DataFrame, marks: dict[str, float]) -> Figure:
     Dashed: the mark that was set for recall.
     """
     groups = list(runs.groupby(["task", "dim"], sort=False))
-    figure, axes = panels(len(groups), 2.0, sharey=True)
+    figure, axes = panels(len(groups), 2.2, sharey=True)
     order = list(dict.fromkeys(runs["arm"]))[::-1]
     for panel, ((task, dim), part) in zip(axes, groups, strict=True):
         for place, arm in enumerate(order):
@@ -81,7 +81,7 @@ def arm_accuracy(runs: pd.DataFrame, marks: dict[str, float]) -> Figure:
             panel.plot(100 * own["accuracy"].mean(), place, "|", color=colour, ms=12, mew=1.6)
         if task in marks:
             panel.axvline(100 * marks[task], color=GREY, lw=0.8, ls="--")
-        panel.set(title=f"{task}, d = {dim}", xlim=(-4, 104), ylim=(-0.6, len(order) - 0.4), xticks=[0, 50, 100])
+        panel.set(title=f"{task}\nd = {dim}", xlim=(-4, 104), ylim=(-0.6, len(order) - 0.4), xticks=[0, 50, 100])
         panel.set_xlabel("test accuracy (%)")
     axes[0].set(yticks=range(len(order)))
     axes[0].set_yticklabels(order)

@@ -8,8 +8,8 @@ from .tables import number, to_latex, with_interval
 
 ARMS = {
     "alone": "Resonance alone",
-    "plain": "with recall, plain sum",
-    "delta": "with recall, delta rule",
+    "plain": "Recall, plain sum",
+    "delta": "Recall, delta rule",
     "attention": "Attention, same shift",
 }
 
@@ -34,8 +34,7 @@ def recall_study_tables(by_key: pd.DataFrame) -> dict[str, str]:
                 r"Untrained (\%)": number(value("start"), 3),
                 r"Trained (\%)": with_interval(by_key.loc[prefix + key], 4),
                 "Steps": number(value("steps"), 3),
-                "Seconds": number(value("seconds"), 2),
                 "Reals kept": number(value("memory"), 6),
             }
         )
-    return {"recall_study": to_latex(pd.DataFrame(rows), "@{}rrlrlrrr@{}")} if rows else {}
+    return {"recall_study": to_latex(pd.DataFrame(rows), "@{}rrlrlrr@{}")} if rows else {}

@@ -149,6 +149,17 @@ def test_lower_precision_stays_near(cls, dtype, tolerance):
     assert ((stepped(low, x.to(dtype))[0].double() - expected).norm() / expected.norm()) < tolerance
 
 
+@pytest.mark.parametrize("cls", CLASSES)
+def test_autocast_keeps_the_hologram_in_float32(cls):
+    layer, x = layer_of(cls, dtype=torch.float32), torch.randn(2, 130, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, state = layer.extend(x, layer.initial_state(2))
+        steps = stepped(layer, x)[0]
+    assert state["hologram"].dtype == torch.float32
+    for found in (y, steps):
+        assert (found.float() - layer(x)).norm() < 0.05 * layer(x).norm()
+
+
 def test_the_hologram_of_the_delta_rule_stays_bounded():
     """|S_t|^2 grows by at most |v|^2 a step where r is new, and cannot grow along a reference that comes again."""
     layer = layer_of(HolographicRecall, dtype=torch.float32)
@@ -240,6 +251,8 @@ def test_bad_input_is_named():
         layer(torch.ones(2, 3, 8, dtype=torch.long))
     with pytest.raises(ValueError, match=r"\(batch, 8\)"):
         layer.step(torch.randn(2, 1, 8), layer.initial_state(2))
+    with pytest.raises(ValueError, match=r"state of hologram \(2, 2, 64, 4\)"):
+        layer.extend(torch.randn(2, 3, 8), layer.initial_state(1))
     with pytest.raises(ValueError, match=r"1\.\.3"):
         layer(torch.randn(2, 3, 8), torch.tensor([3, 4]))
 

@@ -192,11 +192,11 @@ def test_figures_show_what_they_are_given():
     assert any(list(map(float, y)) == pytest.approx([60.0]) for y in drawn if len(y) == 1)
     (panel,) = plots_recall_study.arm_accuracy(toy_runs(), {"(128, 64, 8)": 0.95}).axes
     assert [label.get_text() for label in panel.get_yticklabels()] == ARMS[::-1]
-    assert panel.get_title() == "(128, 64, 8), d = 32"
+    assert panel.get_title() == "(128, 64, 8)\nd = 32"
 
 
 def test_table_has_a_row_an_arm():
-    names = ("accuracy", "start", "steps", "seconds", "memory")
+    names = ("accuracy", "start", "steps", "memory")
     values = {f"recall16.{name}.512.128.16.d64.{key}": 75.25 for key in KEYS.values() for name in names}
     by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
     table = recall_study_tables(by_key)["recall_study"]
