@@ -169,10 +169,10 @@ class HolographicRecall(PlainRecall):
 
         y_t = O [S_t' q_t],    S_t = S_(t-1) + beta_t r_t (v_t - S_(t-1)' r_t)'
 
-    Up to F pairs under orthogonal references, recorded with strength 1, are read exactly, and a pair that is recorded
-    anew replaces the one before.  No strength lets the hologram grow without bound: references have unit norm.
-    Arguments, shapes, parameters, state, errors: as `PlainRecall`.  Cost: F dim multiply-adds a step more in the recurrence,
-    and a triangular system of C unknowns a chunk.
+    Up to F pairs under orthogonal references, recorded with strength 1, are read exactly; a pair that is recorded anew
+    replaces the one before, and one recorded again and again adds nothing.
+    Arguments, shapes, parameters, state, errors: as `PlainRecall`.  Cost: F dim multiply-adds a step more in the
+    recurrence, and a triangular system of C unknowns a chunk.
     """
 
     def unknown(self, keys: Tensor, values: Tensor, hologram: Tensor) -> Tensor:

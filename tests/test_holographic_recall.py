@@ -160,8 +160,7 @@ def test_autocast_keeps_the_hologram_in_float32(cls):
         assert (found.float() - layer(x)).norm() < 0.05 * layer(x).norm()
 
 
-def test_the_hologram_of_the_delta_rule_stays_bounded():
-    """|S_t|^2 grows by at most |v|^2 a step where r is new, and cannot grow along a reference that comes again."""
+def test_a_pair_recorded_again_and_again_adds_nothing_under_the_delta_rule():
     layer = layer_of(HolographicRecall, dtype=torch.float32)
     x = torch.randn(1, 1, 8).repeat(1, 4000, 1)
     _, state = layer.extend(x, layer.initial_state(1))
