@@ -84,7 +84,7 @@ def mixing_pass(n: int, batch: int, k: int, size: int) -> Step:
     def step() -> None:
         x.grad = None
         mixing.zero_grad(set_to_none=True)
-        powers, readout = constants(mixing.octave, mixing.turns, mixing.readout, (size or n) + 1)
+        powers, readout = constants(mixing.octave, mixing.turns * mixing.spacing, mixing.readout, (size or n) + 1)
         if size:
             y = by_chunks(x, powers, readout, mixing.direct, None)[0]
         else:
