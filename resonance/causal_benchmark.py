@@ -27,7 +27,7 @@ from .complexity import slope
 from .timing import Step, alternated, copy_step, pass_of, product_step, seconds_of
 
 DIM, HEADS, RESONATORS = 128, 4, (16, 32)
-CHUNKS = (16, 32, 64, 128, 256)
+CHUNKS = (16, 32, 64, 128)
 LONGEST_ATTENTION = 16384  # beyond, one pass of the peer takes minutes
 
 # How many times faster than its peer the sublayer was to be, set before it was measured; length 256 has no mark.
@@ -54,11 +54,11 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
         bytes_floor = 2 * seconds_of(copy_step(n * DIM))  # a copy is two passes
         for k, engine in cases:
             taken, peer = seconds[k, engine], seconds.get("attention")
-            size = chunk_size(n, 1) if choose_engine(n, 1) == "chunked" else 0
+            size = chunk_size(n) if choose_engine(n) == "chunked" else 0
             operations = 3 * 2 * n * DIM * (3 * DIM + size + 4 * k)
             mark = MARKS.get(n) if engine == "auto" else None
             rows.append(
-                {"n": n, "k": k, "engine": engine, "chosen": choose_engine(n, 1) if engine == "auto" else engine}
+                {"n": n, "k": k, "engine": engine, "chosen": choose_engine(n) if engine == "auto" else engine}
                 | {"seconds": taken, "peer_seconds": peer, "ratio": None if peer is None else peer / taken}
                 | {"mark": mark, "reached": None if mark is None else peer / taken >= mark}
                 | {"bytes_floor": bytes_floor, "products_floor": operations / rate if engine == "auto" else None}
@@ -103,7 +103,7 @@ def engines(lengths: Iterable[int], batches: Iterable[int] = (1, 16), k: int = 1
             sizes = [0, *(size for size in CHUNKS if size <= n)]
             steps = {size: mixing_pass(n, batch, k, size) for size in sizes}
             seconds = alternated(steps, rounds=rounds, min_seconds=0.02)
-            chosen = chunk_size(n, batch) if choose_engine(n, batch) == "chunked" else 0
+            chosen = chunk_size(n) if choose_engine(n) == "chunked" else 0
             named = {f"chunks of {size}" if size else "fft": value for size, value in seconds.items()}
             over_best = seconds[chosen] / min(seconds.values())
             rows.append({"n": n, "batch": batch, **named, "chosen": chosen, "over_best": over_best})

@@ -25,14 +25,18 @@ from .spectral import check_sequences
 ENGINES = ("auto", "fft", "chunked")
 
 
-def chunk_size(n: int, batch: int) -> int:
-    """Return B, the chunk that is fastest at length n, by measurement (`python -m resonance.causal_benchmark`)."""
-    return min(n, 32 if n <= 2048 else 64 if n <= 8192 else 128)
+# Measured on 2 cores, float32, k = 16, batches of 1 and 16 (`python -m resonance.causal_benchmark engines`).
+LONGEST_FFT, LONGEST_SHORT_CHUNKS = 128, 4096
 
 
-def choose_engine(n: int, batch: int) -> str:
-    """Return the engine that is fastest at length n, by measurement (`python -m resonance.causal_benchmark`)."""
-    return "chunked"
+def choose_engine(n: int) -> str:
+    """Return the engine that is fastest at length n, by measurement: FFT up to 128 samples."""
+    return "fft" if n <= LONGEST_FFT else "chunked"
+
+
+def chunk_size(n: int) -> int:
+    """Return B, the chunk that is fastest at length n, by measurement: 32, and 64 beyond 4096 samples."""
+    return min(n, 32 if n <= LONGEST_SHORT_CHUNKS else 64)
 
 
 class CausalMixing(nn.Module):
@@ -149,8 +153,8 @@ class CausalMixing(nn.Module):
     def _channels_first(self, u: Tensor, start: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return y (dim, batch, n) of u (dim, batch, n), and with a start also the state behind, batch first."""
         n = u.shape[-1]
-        engine = choose_engine(n, u.shape[1]) if self.engine == "auto" else self.engine
-        size = chunk_size(n, u.shape[1]) if engine == "chunked" else n
+        engine = choose_engine(n) if self.engine == "auto" else self.engine
+        size = chunk_size(n) if engine == "chunked" else n
         powers, readout = constants(self.octave, self._frequency(), self.readout.to(u.dtype), size + 1)
         direct = self.direct.to(u.dtype)
         if engine == "chunked":

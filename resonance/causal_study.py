@@ -165,7 +165,7 @@ def fit_filter(
 
 
 @torch.no_grad()
-def read_filter(mixings: dict[str, CausalMixing], points: int = 800) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_filter(mixings: dict[str, CausalMixing], points: int = 3000) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return what a layer is as a filter, by name: poles with their weight, and the gain against frequency.
 
     Poles: re, im, frequency (cycles per step), time_scale (steps), weight (root mean square of the readout over the

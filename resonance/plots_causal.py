@@ -35,7 +35,13 @@ def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) ->
         disc.plot([0, 1.07 * np.cos(angle)], [0, 1.07 * np.sin(angle)], color=GREY, lw=0.8, ls=":")
         disc.annotate(f"{text} {step}s", 1.1 * np.array([np.cos(angle), np.sin(angle)]), fontsize=7, va="center")
         axes.axvline(share / period, color=GREY, lw=0.8, ls=":")
-    disc.set(aspect="equal", xlim=(min(0.0, poles["re"].min()) - 0.1, 1.6), ylim=(-0.06, 1.06), title="poles")
+    disc.set(
+        aspect="equal",
+        xlim=(min(0.0, poles["re"].min()) - 0.1, 1.6),
+        ylim=(-0.06, 1.06),
+        xticks=(0.0, 0.5, 1.0),
+        title="poles",
+    )
     disc.set(xlabel=r"$\mathrm{Re}\,\lambda$", ylabel=r"$|\mathrm{Im}\,\lambda|$")
     axes.set(
         xscale="log",
@@ -47,7 +53,7 @@ def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) ->
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-    axes.legend(loc="upper right")
+    axes.legend(loc="center left")
     return figure
 
 

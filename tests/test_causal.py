@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from resonance import BandMixing, CausalMixing, CausalResonance, causal_benchmark, causal_mixing
+from resonance import BandMixing, CausalMixing, CausalResonance, causal_benchmark, causal_mixing, causal_study
 from resonance.baselines_causal import CausalAttention
 from resonance.causal_engines import _Chunked, by_chunks, by_fft, chunked, kernel
 from resonance.causal_poles import constants, make_poles, make_powers, turned
+from resonance.causal_study import undamped
+from resonance.data import Series
+from resonance.forecasting import forecast_task
+from resonance.tables_causal import causal_tables
 
 ENGINES = ["fft", "chunked"]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -57,7 +63,7 @@ def test_both_engines_are_the_equation(n, k, engine, chunk):
     mixing = CausalMixing(3, k, longest=50, engine=engine).double()
     x = torch.randn(2, n, 3, dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(causal_mixing, "chunk_size", lambda n, batch: min(n, chunk))
+        patch.setattr(causal_mixing, "chunk_size", lambda n: min(n, chunk))
         torch.testing.assert_close(mixing(x), by_definition(mixing, x), rtol=1e-10, atol=1e-10)
 
 
@@ -100,7 +106,7 @@ def test_cuts_at_and_beside_the_borders_of_chunks(engine):
     torch.manual_seed(0)
     layer = CausalResonance(2, 3, engine=engine).double()
     n = 3000
-    size = causal_mixing.chunk_size(n, 1)
+    size = causal_mixing.chunk_size(n)
     x = torch.randn(1, n, 2, dtype=torch.float64)
     y, end = stepped(layer, x)
     for cut in (size - 1, size, size + 1, 7 * size):
@@ -201,7 +207,7 @@ def test_powers_of_the_rounded_pole_are_those_that_a_recurrence_takes():
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("n", [3, 8, 10])
 def test_gradcheck(engine, n, monkeypatch):
-    monkeypatch.setattr(causal_mixing, "chunk_size", lambda n, batch: min(n, 4))
+    monkeypatch.setattr(causal_mixing, "chunk_size", lambda n: min(n, 4))
     torch.manual_seed(0)
     layer = CausalResonance(2, 3, longest=20, engine=engine).double()
     names = [name for name, _ in layer.named_parameters()]
@@ -270,17 +276,6 @@ def test_the_response_is_the_transform_of_the_kernel():
     spectrum = torch.fft.rfft(h, dim=0)
     re, im = mixing.response(torch.fft.rfftfreq(1024).double())
     torch.testing.assert_close(torch.complex(re, im), spectrum, rtol=1e-9, atol=1e-9)
-
-
-def undamped(mixing, n, r):
-    """Powers and readout of resonators that ring at the band's frequencies, r a step, with the band's weights."""
-    band = mixing.band_of(n)
-    angle = 2 * math.pi * torch.tensor(list(band.frequencies), dtype=torch.float64) / n
-    pole = r * torch.stack([angle.cos(), angle.sin()], dim=1)
-    multiplicity = torch.full((band.k,), 2.0, dtype=torch.float64)
-    multiplicity[0] = 1.0
-    weight = torch.stack(mixing.weight.pair(), dim=-1).transpose(0, 1).contiguous()  # (d, k, 2)
-    return pole, weight * (multiplicity / n)[:, None]
 
 
 def test_the_band_layer_is_what_undamped_resonators_say_after_the_window():
@@ -422,7 +417,7 @@ def test_the_peer_steps_as_it_runs_in_parallel_and_is_causal():
 
 @pytest.mark.parametrize("n", [1, 7, 64, 256, 1024, 5000, 70000])
 def test_auto_is_one_of_the_engines_and_its_chunks_fit(n):
-    assert causal_mixing.choose_engine(n, 1) in ENGINES and 1 <= causal_mixing.chunk_size(n, 1) <= n
+    assert causal_mixing.choose_engine(n) in ENGINES and 1 <= causal_mixing.chunk_size(n) <= n
 
 
 def test_benchmark_tables():
@@ -448,3 +443,44 @@ def test_kernel_and_engines_share_their_constants():
         by_fft(impulse, powers, readout, mixing.direct, None)[:, 0], kernel(powers[:40], readout, mixing.direct)
     )
     assert torch.equal(turned(powers[:1], powers[5]), powers[5:6])
+
+
+# --------------------------------------------------------------------------- the study
+
+
+def test_the_study_finds_what_the_report_says_and_its_tables_print_it():
+    torch.manual_seed(0)
+    equal, leaks = causal_study.equalities(300, dim=3, k=4), causal_study.leaks(40)
+    assert len(equal) == 8 and equal["reached"].all() and (equal["error"] > 0).all()
+    assert (leaks["past"] == 40 * 41 / 2).all() and (leaks.loc[leaks["engine"] == "chunked", "future"] == 0).all()
+    limit = causal_study.limit([1, 10], n=16, k=4)
+    assert (limit["error"] <= limit["bound"] + 1e-9).all() and limit["error"].is_monotonic_decreasing
+    errors, gains = pd.DataFrame({"mse": [1.0, 2.0, 3.0, 4.0]}), pd.DataFrame({"layer": ["trained"] * 2})
+    gains = gains.assign(frequency=[0.05, 0.1], gain=[1.0, 2.0])
+    found = causal_study.measures(equal, leaks, limit, errors, gains, 12)
+    speeds = causal_benchmark.layers([32, 64], resonators=[4], rounds=1)
+    steps, engines = causal_benchmark.steps([32], k=4, rounds=1), pd.DataFrame({"over_best": [1.1]})
+    found += causal_benchmark.measures(speeds, causal_benchmark.growth(speeds), engines, steps)
+    by_key = pd.DataFrame([(key, value) for key, value, *_ in found], columns=["key", "value"]).set_index("key")
+    assert by_key.index.is_unique and by_key["value"].map(math.isfinite).all()
+    assert by_key.loc["causal.filter.peak", "value"] == pytest.approx(10)
+    tables = causal_tables(by_key.rename(index=lambda key: key.replace("k4", "k16")))
+    assert set(tables) == {"causal", "causal_steps"} and r"\num{32}" not in tables["causal"]
+    assert causal_tables(by_key.iloc[:0]) == {}
+
+
+def test_a_filter_trained_on_waves_advances_them():
+    generator = np.random.default_rng(0)
+    hours = np.arange(3000)
+    wave = np.sin(2 * np.pi * hours / 20 + np.cumsum(0.05 * generator.standard_normal(3000)))
+    values = np.stack([wave, wave + 0.5 * generator.standard_normal(3000)], axis=1)
+    task = forecast_task(Series("waves", values, ("a", "b"), 20, "hour"), 7)
+    torch.manual_seed(0)
+    start, model, errors = causal_study.fit_filter(task, k=8, longest=128, ahead=7, steps=250, rate=0.05)
+    mse = errors.set_index("forecast")["mse"]
+    assert mse["learned filter"] < 0.8 * mse.drop("learned filter").min()
+    # What foretells a wave is an advance at its frequency.
+    answer = torch.complex(*model.response(torch.tensor([1 / 20])))[0, 0].item()
+    assert abs(answer - np.exp(2j * np.pi * 7 / 20)) < 0.2
+    poles, gains = causal_study.read_filter({"at the start": start, "trained": model}, points=100)
+    assert len(poles) == 16 and len(gains) == 200 and (np.hypot(poles["re"], poles["im"]) < 1).all()
