@@ -25,7 +25,7 @@ Read the files in this order:
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
     audio           ResonanceAudioNet; recordings, audio_augmentation, esc50, baselines_audio, audio_tasks: sound
     multimodal      MultimodalResonanceNet, on cross_modal; paired_digits, fusion, retrieval: its task, training, test
-    causal          CausalResonance, on causal_poles (stable poles), causal_engines (FFT, chunks), causal_mixing (the map)
+    causal          CausalResonance, on causal_poles (stable poles), causal_engines (FFT, chunks) and causal_mixing
     causal_study, causal_benchmark    what 15 measures of it, beside baselines_causal
     documents       passages and classifiers; baselines_documents: peers; document_tasks: how they are measured
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
