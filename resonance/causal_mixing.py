@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .causal_engines import by_chunks, by_fft, conjugate, end_by_chunks, end_by_powers
+from .causal_engines import kernel as impulse_response
 from .causal_poles import OCTAVES, constants, make_energy, make_poles, make_readout, octave_of, turned
 from .layers import length_mask
 from .spectral import check_sequences
@@ -104,10 +105,8 @@ class CausalMixing(nn.Module):
 
     def kernel(self, n: int) -> Tensor:
         """Return the first n samples of the impulse response, (n, dim)."""
-        from .causal_engines import kernel
-
         powers, readout = constants(self.octave, self._frequency(), self.readout, n)
-        return kernel(powers, readout, self.direct).T
+        return impulse_response(powers, readout, self.direct).T
 
     # ----------------------------------------------------------------------- state
 
