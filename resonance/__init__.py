@@ -27,6 +27,8 @@ Read the files in this order:
     multimodal      MultimodalResonanceNet, on cross_modal; paired_digits, fusion, retrieval: its task, training, test
     causal          CausalResonance, on causal_mixing (damped resonators) and causal_engines (how they are computed)
     holographic_recall, associative_recall   HolographicRecall, and its task; recall_models, _capacity, _study: 16
+    causal          CausalResonance, on causal_poles (stable poles), causal_engines (FFT, chunks) and causal_mixing
+    causal_study, causal_benchmark    what 15 measures of it, beside baselines_causal
     documents       passages and classifiers; baselines_documents: peers; document_tasks: how they are measured
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure

@@ -10,6 +10,7 @@ Float32, 128 channels, batch 1 unless the table says otherwise; medians of alter
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -26,8 +27,8 @@ from .complexity import slope
 from .timing import Step, alternated, copy_step, pass_of, product_step, seconds_of
 
 DIM, HEADS, RESONATORS = 128, 4, (16, 32)
-CHUNKS = (16, 32, 64, 128, 256)
-LONGEST_ATTENTION = 16384  # beyond, one pass of the peer takes minutes
+CHUNKS = (16, 32, 64, 128)
+LONGEST_PEER = 16384  # beyond, attention takes minutes a pass, and the reference engine seconds: ours goes on alone
 
 # How many times faster than its peer the sublayer was to be, set before it was measured; length 256 has no mark.
 MARKS = {1024: 1.0, 4096: 3.0, 16384: 8.0}
@@ -45,19 +46,20 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
     rows = []
     for n in lengths:
         x = torch.randn(1, n, DIM)
-        cases = {(k, engine): CausalResonance(DIM, k, engine=engine) for k in resonators for engine in ("auto", "fft")}
+        names = ("auto", "fft") if n <= LONGEST_PEER else ("auto",)
+        cases = {(k, engine): CausalResonance(DIM, k, engine=engine) for k in resonators for engine in names}
         steps = {case: pass_of(model, x) for case, model in cases.items()}
-        if n <= LONGEST_ATTENTION:
+        if n <= LONGEST_PEER:
             steps["attention"] = pass_of(CausalAttention(DIM, HEADS), x)
         seconds = alternated(steps, rounds=rounds)
         bytes_floor = 2 * seconds_of(copy_step(n * DIM))  # a copy is two passes
         for k, engine in cases:
             taken, peer = seconds[k, engine], seconds.get("attention")
-            size = chunk_size(n, 1) if choose_engine(n, 1) == "chunked" else 0
+            size = chunk_size(n) if choose_engine(n) == "chunked" else 0
             operations = 3 * 2 * n * DIM * (3 * DIM + size + 4 * k)
             mark = MARKS.get(n) if engine == "auto" else None
             rows.append(
-                {"n": n, "k": k, "engine": engine, "chosen": choose_engine(n, 1) if engine == "auto" else engine}
+                {"n": n, "k": k, "engine": engine, "chosen": choose_engine(n) if engine == "auto" else engine}
                 | {"seconds": taken, "peer_seconds": peer, "ratio": None if peer is None else peer / taken}
                 | {"mark": mark, "reached": None if mark is None else peer / taken >= mark}
                 | {"bytes_floor": bytes_floor, "products_floor": operations / rate if engine == "auto" else None}
@@ -68,7 +70,7 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
 def growth(table: pd.DataFrame, shortest: int = 1024) -> pd.DataFrame:
     """Return the exponent of time against length, with its interval, for each case of `layers` and for its peer."""
     table = table[table["n"] >= shortest]
-    ours = {f"k={k}, {engine}": part for (k, engine), part in table.groupby(["k", "engine"])}
+    ours = {f"{engine}.k{k}": part for (k, engine), part in table.groupby(["k", "engine"])}
     peer = table.drop_duplicates("n").dropna(subset="peer_seconds")
     rows = [(name, *slope(part["n"], part["seconds"])) for name, part in ours.items() if len(part) > 2]
     rows += [("attention", *slope(peer["n"], peer["peer_seconds"]))] if len(peer) > 2 else []
@@ -84,7 +86,7 @@ def mixing_pass(n: int, batch: int, k: int, size: int) -> Step:
     def step() -> None:
         x.grad = None
         mixing.zero_grad(set_to_none=True)
-        powers, readout = constants(mixing.octave, mixing.turns, mixing.readout, (size or n) + 1)
+        powers, readout = constants(mixing.octave, mixing.turns * mixing.spacing, mixing.readout, (size or n) + 1)
         if size:
             y = by_chunks(x, powers, readout, mixing.direct, None)[0]
         else:
@@ -102,7 +104,7 @@ def engines(lengths: Iterable[int], batches: Iterable[int] = (1, 16), k: int = 1
             sizes = [0, *(size for size in CHUNKS if size <= n)]
             steps = {size: mixing_pass(n, batch, k, size) for size in sizes}
             seconds = alternated(steps, rounds=rounds, min_seconds=0.02)
-            chosen = chunk_size(n, batch) if choose_engine(n, batch) == "chunked" else 0
+            chosen = chunk_size(n) if choose_engine(n) == "chunked" else 0
             named = {f"chunks of {size}" if size else "fft": value for size, value in seconds.items()}
             over_best = seconds[chosen] / min(seconds.values())
             rows.append({"n": n, "batch": batch, **named, "chosen": chosen, "over_best": over_best})
@@ -133,6 +135,41 @@ def steps(contexts: Iterable[int], k: int = 16, rounds: int = 5) -> pd.DataFrame
             | {"state_bytes": _bytes(state), "cache_bytes": _bytes(cache)}
         )
     return pd.DataFrame(rows)
+
+
+Measure = tuple[str, float, str, tuple[float, float]]
+NO_INTERVAL = (math.nan, math.nan)
+
+
+def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, steps: pd.DataFrame) -> list[Measure]:
+    """Return what the tables of this module give to the ledger: key, value, unit, interval."""
+    found = []
+    for row in layers.itertuples():
+        key = f"causal.{row.engine}.k{row.k}"
+        found.append((f"{key}.ms.{row.n}", 1e3 * row.seconds, "ms"))
+        if pd.notna(row.ratio):
+            found.append((f"{key}.ratio.{row.n}", row.ratio, "times faster"))
+        if row.engine == "auto":
+            found.append((f"{key}.bytes.{row.n}", row.seconds / row.bytes_floor, "times the copy floor"))
+            found.append((f"{key}.products.{row.n}", row.seconds / row.products_floor, "times the product floor"))
+    for row in layers.drop_duplicates("n").dropna(subset="peer_seconds").itertuples():
+        found.append((f"causal.attention.ms.{row.n}", 1e3 * row.peer_seconds, "ms"))
+    found.append(("causal.over_best", engines["over_best"].max(), "times the fastest engine"))
+    for row in steps.itertuples():
+        key = "causal.step"
+        found.append((f"{key}.us.{row.context}", 1e6 * row.seconds, "microseconds"))
+        found.append((f"{key}.attention_us.{row.context}", 1e6 * row.peer_seconds, "microseconds"))
+        found.append((f"{key}.ratio.{row.context}", row.ratio, "times faster"))
+        found.append((f"{key}.cache.{row.context}", row.cache_bytes / 1e6, "MB"))
+    found.append(("causal.step.state", steps["state_bytes"].max() / 1e3, "KB"))
+    found.append(
+        ("causal.step.spread", steps["seconds"].max() / steps["seconds"].min(), "slowest context over fastest")
+    )
+    slopes = [
+        (f"causal.exponent.{row.case}", row.exponent, "of time against length", (row.low, row.high))
+        for row in growth.itertuples()
+    ]
+    return [(*row, NO_INTERVAL) for row in found] + slopes
 
 
 WORDS = {
