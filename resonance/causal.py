@@ -36,6 +36,24 @@ class TokenShift(nn.Module):
         return torch.lerp(x, before, self.share.to(x.dtype))
 
 
+class ToChannels(nn.Linear):
+    """`nn.Linear` on (batch, n, in_features) whose result lies channels first in memory, as `CausalMixing` works."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, n, out_features), a view of (out_features, batch, n)."""
+        y = torch.addmm(self.bias[:, None], self.weight, x.reshape(-1, self.in_features).T)
+        return y.view(self.out_features, *x.shape[:-1]).movedim(0, -1)
+
+
+class FromChannels(nn.Linear):
+    """`nn.Linear` on (batch, n, in_features) that may lie channels first in memory, without a copy."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, n, out_features)."""
+        y = torch.addmm(self.bias, x.reshape(-1, self.in_features), self.weight.T)
+        return y.view(*x.shape[:-1], self.out_features)
+
+
 class CausalResonance(nn.Module):
     """Mix a sequence causally: token shift, projection to value and gate, `CausalMixing`, gate, projection.
 
@@ -55,8 +73,8 @@ class CausalResonance(nn.Module):
         self.dim = dim
         self.shift = TokenShift(dim)
         self.mixing = CausalMixing(dim, num_resonators, longest=longest, engine=engine)
-        self.input_projection = nn.Linear(dim, 2 * dim)
-        self.output_projection = nn.Linear(dim, dim)
+        self.input_projection = ToChannels(dim, 2 * dim)
+        self.output_projection = FromChannels(dim, dim)
 
     def initial_state(
         self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
