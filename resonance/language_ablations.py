@@ -1,16 +1,15 @@
 """What `ResonanceLM` is made of, one part changed at a time; each arm builds a model of the same size but for the part.
 
-    no output gate       y = W_out CausalMixing(v): nothing multiplies the mixed values
-    no token shift       every token enters as it is
-    recall               a hologram of two heads beside the resonators in every block
-    8, 128 resonators    k
-    one time scale       all resonators start at 32 steps, their turns spread
-    no memory            the mixing is its direct gain alone: no token sees another, but for the shift
+no output gate       y = W_out CausalMixing(v): nothing multiplies the mixed values
+no token shift       every token enters as it is
+recall               a hologram of two heads beside the resonators in every block
+8, 128 resonators    k
+one time scale       all resonators start at 32 steps, their turns spread
+no memory            the mixing is its direct gain alone: no token sees another, but for the shift
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .causal import CausalResonance
-from .causal_mixing import OCTAVES
+from .causal_poles import octave_of
 from .language import LanguageModel, ResonanceLM
 
 OPEN = 1.2784645427610738  # silu(OPEN) = 1
@@ -57,8 +56,7 @@ def without_memory_(layer: CausalResonance) -> None:
 @torch.no_grad()
 def one_time_scale_(layer: CausalResonance, steps: float = 32.0) -> None:
     """Start all resonators at one time scale, their turns even from none to as many as tell two tokens apart."""
-    middle, reach = sum(OCTAVES) / 2, (OCTAVES[1] - OCTAVES[0]) / 2
-    layer.mixing.octave.fill_(reach * math.atanh((math.log2(steps) - middle) / reach) + middle)
+    layer.mixing.octave.fill_(octave_of(torch.tensor(steps, dtype=torch.float64)).item())
     layer.mixing.turns.copy_(torch.linspace(0.0, steps / 2, layer.mixing.num_resonators))
 
 

@@ -254,7 +254,7 @@ def outcomes(runs: Sequence[Run], *, processes: int = 2, kept: Path = KEPT) -> l
     missing = [run for run, outcome in found.items() if outcome is None]
     if missing:
         context = get_context("spawn")
-        with ProcessPoolExecutor(processes, context, initializer=_begin, max_tasks_per_child=None) as pool:
+        with ProcessPoolExecutor(processes, context, initializer=_begin) as pool:
             jobs = {run: pool.submit(_trained, kept, run) for run in missing}
             found |= {run: job.result() for run, job in jobs.items()}
     return [found[run] for run in runs]

@@ -21,7 +21,7 @@ from .text_corpus import load_tinyshakespeare
 
 
 class Language:
-    """Tinyshakespeare, the twentieth before the last tenth held out for the choice; a size is the width of two blocks."""
+    """Tinyshakespeare; a size is the width of two blocks."""
 
     name, error = "language", "test loss (nats a character)"
     sizes: ClassVar[dict[str, tuple[int, ...]]] = {"resonance": (32, 64, 96, 128), "Transformer": (32, 64, 96, 128)}

@@ -14,7 +14,11 @@ from .statistics import mean_interval
 COLOURS = dict(zip(FAMILIES, (PALETTE[0], PALETTE[1]), strict=True))
 MARKERS = dict(zip(FAMILIES, ("o", "s"), strict=True))
 LINES = dict(zip(FAMILIES, ("-", "--"), strict=True))
-SCALES = {"seconds": ("seconds", 1.0), "tokens": ("characters (millions)", 1e-6), "operations": ("operations (tera)", 1e-12)}
+SCALES = {
+    "seconds": ("seconds", 1.0),
+    "tokens": ("characters (millions)", 1e-6),
+    "operations": ("operations (tera)", 1e-12),
+}
 
 
 def curves(table: pd.DataFrame, aim: float) -> Figure:
@@ -57,7 +61,9 @@ def finals(table: pd.DataFrame, aim: float) -> Figure:
                     at + 0.05, mean, error, fmt=MARKERS[family], ms=5, color=COLOURS[family], capsize=2, label=label
                 )
         axis.axhline(aim, color=GREY, lw=0.8, ls=":")
-        axis.set(xticks=range(len(contexts)), xlim=(-0.5, len(contexts) - 0.5), xlabel="context", title=f"equal {budget}")
+        axis.set(
+            xticks=range(len(contexts)), xlim=(-0.5, len(contexts) - 0.5), xlabel="context", title=f"equal {budget}"
+        )
         axis.set_xticklabels(contexts)
     axes[0].set_ylabel("nats a character")
     axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -229,7 +229,9 @@ def test_arms_change_what_they_name():
     y, z = blind.mixing(x), x.clone()
     z[:, :4] = 7.0
     assert torch.equal(blind.mixing(z)[:, 4:], y[:, 4:])  # what came before changes nothing
-    torch.testing.assert_close(same.mixing.time_scales(), torch.full((8,), 32.0, dtype=torch.float64), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        same.mixing.time_scales(), torch.full((8,), 32.0, dtype=torch.float64), rtol=1e-4, atol=0
+    )
     assert ARMS["8 resonators"](*size).mixers[0].mixing.num_resonators == 8
     (ungated,) = ARMS["no output gate"](*size).mixers
     with torch.no_grad():
@@ -294,8 +296,11 @@ def test_the_loss_is_of_every_position_once():
         rows = ids[:-1].view(20, 10), ids[1:].view(20, 10)
         expected = F.cross_entropy(model(rows[0]).flatten(0, 1), rows[1].flatten()).item()
     assert loss_on(model, ids, 10) == pytest.approx(expected, rel=1e-12)
-    assert loss_on(model, ids[:200], 10) == pytest.approx(  # the last, broken window is left out
-        F.cross_entropy(model(rows[0][:19]).flatten(0, 1), rows[1][:19].flatten()).item(), rel=1e-12
+    assert (
+        loss_on(model, ids[:200], 10)
+        == pytest.approx(  # the last, broken window is left out
+            F.cross_entropy(model(rows[0][:19]).flatten(0, 1), rows[1][:19].flatten()).item(), rel=1e-12
+        )
     )
     assert loss_on(model, ids, 10, limit=50) != pytest.approx(expected, rel=1e-6)
 
@@ -337,7 +342,11 @@ def test_a_run_learns_repeats_and_keeps_to_its_budget(toy, family):
     run = Run(family, 16, 8, 2e-2, tokens=128 * 60, curve=400)
     outcome = language_study.train(run)
     first, last = outcome.curve.iloc[0], outcome.curve.iloc[-1]
-    assert last["tokens"] == 128 * 60 and last["steps"] == 60 and outcome.loss < 1.0 < math.log(6) < first["training"] + 0.3
+    assert (
+        last["tokens"] == 128 * 60
+        and last["steps"] == 60
+        and outcome.loss < 1.0 < math.log(6) < first["training"] + 0.3
+    )
     assert (outcome.curve[["seconds", "tokens", "operations", "mark"]].diff().dropna() > 0).all(axis=None)
     assert outcome.loss == language_study.train(run).loss
     timed = language_study.train(Run(family, 16, 8, 2e-2, seconds=0.3))
