@@ -25,12 +25,12 @@ from .spectral import check_sequences
 ENGINES = ("auto", "fft", "chunked")
 
 
-def chunk_size(n: int) -> int:
+def chunk_size(n: int, batch: int) -> int:
     """Return B, the chunk that is fastest at length n, by measurement (`python -m resonance.causal_benchmark`)."""
     return min(n, 32 if n <= 2048 else 64 if n <= 8192 else 128)
 
 
-def choose_engine(n: int) -> str:
+def choose_engine(n: int, batch: int) -> str:
     """Return the engine that is fastest at length n, by measurement (`python -m resonance.causal_benchmark`)."""
     return "chunked"
 
@@ -62,6 +62,7 @@ class CausalMixing(nn.Module):
         self.turns = nn.Parameter(torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(-(-k // 4))[:k])
         self.readout = nn.Parameter(torch.randn(2 * k, dim) / math.sqrt(k))
         self.direct = nn.Parameter(torch.ones(dim))
+        self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None  # of `_step_constants`
 
     # ----------------------------------------------------------------------- the layer read as a filter
 
@@ -143,8 +144,8 @@ class CausalMixing(nn.Module):
     def _channels_first(self, u: Tensor, start: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return y (dim, batch, n) of u (dim, batch, n), and with a start also the state behind, batch first."""
         n = u.shape[-1]
-        engine = choose_engine(n) if self.engine == "auto" else self.engine
-        size = chunk_size(n) if engine == "chunked" else n
+        engine = choose_engine(n, u.shape[1]) if self.engine == "auto" else self.engine
+        size = chunk_size(n, u.shape[1]) if engine == "chunked" else n
         powers, readout = constants(self.octave, self.turns, self.readout.to(u.dtype), size + 1)
         direct = self.direct.to(u.dtype)
         if engine == "chunked":
@@ -165,13 +166,34 @@ class CausalMixing(nn.Module):
             raise ValueError(f"expected one sample of shape (batch, {self.dim}), got {tuple(x.shape)}")
         self._check_state(state, len(x))
         work = self._dtype(x)
-        pole = make_poles(self.octave, self.turns, work)[0]
-        readout = make_readout(self.readout.to(work), make_energy(pole))
+        pole, readout = self._step_constants(work)
         u = x.to(work)
-        re, im = turned(state.to(work), pole).unbind(-1)
-        state = torch.stack([re + u[..., None], im], dim=-1)
-        y = self.direct.to(work) * u + (state * conjugate(readout)).sum((-1, -2))
+        state = turned(state.to(work), pole)
+        state[..., 0] += u[..., None]
+        y = torch.addcmul((state * readout).sum((-1, -2)), u, self.direct.to(work))
         return y.to(x.dtype), state
+
+    def _step_constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return the poles (k, 2) and the conjugate readout (dim, k, 2); without gradients they are kept.
+
+        What is kept is used while the parameters equal those it was made of, value by value: no change is overlooked,
+        whoever made it, and comparing costs a tenth of computing.
+        """
+        keep = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        parameters = (self.octave, self.turns, self.readout)
+        if keep and self._kept is not None:
+            made_of, made = self._kept
+            if (
+                made[0].dtype == dtype
+                and made[0].device == self.octave.device
+                and all(map(torch.equal, made_of, parameters))
+            ):
+                return made
+        pole = make_poles(self.octave, self.turns, dtype)[0]
+        made = pole, conjugate(make_readout(self.readout.to(dtype), make_energy(pole)))
+        if keep:
+            self._kept = [p.detach().clone() for p in parameters], made
+        return made
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, num_resonators={self.num_resonators}, engine={self.engine!r}"
