@@ -10,40 +10,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .baselines_causal import CausalAttention
 from .language import STD, Block, LanguageModel, State
 
 
-class CausalAttention(nn.Module):
-    """Multi-head causal attention with its projections: softmax(Q K^T / sqrt(d/h)) V over what came before.
+class CachedAttention(CausalAttention):
+    """`CausalAttention` of at most `longest` positions whose cache is its state, as a mixer of `LanguageModel`.
 
-    (batch, n, dim) -> the same.  The state is a cache of `longest` keys and values, allocated once and written in
-    place: the state that was passed in is used up.  Cost: 2 n^2 d + 4 n d^2 multiply-adds, a step 2 t d + 4 d^2 at
-    the t-th position.
+    (batch, n, dim) -> the same.  The cache is allocated once and written in place: the state that was passed in is
+    used up.  Cost: n^2 d + 4 n d^2 multiply-adds, a step 2 t d + 4 d^2 at the t-th position.
     Raises ValueError past `longest`, and where dim is no multiple of heads.
     """
 
     def __init__(self, dim: int, heads: int, longest: int):
-        super().__init__()
-        if dim % heads:
-            raise ValueError(f"expected dim a multiple of heads, got {dim} and {heads}")
-        self.dim, self.heads, self.longest = dim, heads, longest
-        self.query_key_value, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-
-    def _projected(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Return queries, keys and values, (batch, heads, n, dim / heads) each."""
-        batch, n, _ = x.shape
-        parts = self.query_key_value(x).view(batch, n, 3, self.heads, self.dim // self.heads)
-        return parts.permute(2, 0, 3, 1, 4).unbind(0)
-
-    def _joined(self, y: Tensor) -> Tensor:
-        return self.out(y.transpose(1, 2).flatten(2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._joined(F.scaled_dot_product_attention(*self._projected(x), is_causal=True))
+        super().__init__(dim, heads)
+        self.longest = longest
 
     def initial_state(self, batch: int, *, device=None, dtype=None) -> State:
         """Return an empty cache: keys and values (batch, heads, longest, dim / heads), length (batch,)."""
-        shape = (batch, self.heads, self.longest, self.dim // self.heads)
+        shape = (batch, self.num_heads, self.longest, self.dim // self.num_heads)
         cache = {name: torch.zeros(shape, device=device, dtype=dtype) for name in ("keys", "values")}
         return cache | {"length": torch.zeros(batch, dtype=torch.long, device=device)}
 
@@ -53,18 +38,18 @@ class CausalAttention(nn.Module):
         end = start + x.shape[1]
         if end > self.longest:
             raise ValueError(f"expected at most {self.longest} positions, got {end}")
-        query, key, value = self._projected(x)
+        query, key, value = self._heads(x)
         state["keys"][:, :, start:end], state["values"][:, :, start:end] = key, value
         keys, values = (state[name][:, :, :end] for name in ("keys", "values"))
         if x.shape[1] == 1:  # faster than the fused kernel, which is made for many queries
-            scores = (query @ keys.mT) * (self.dim // self.heads) ** -0.5
+            scores = (query @ keys.mT) * (self.dim // self.num_heads) ** -0.5
             y = scores.softmax(dim=-1) @ values
         elif start == 0:
             y = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         else:
             seen = torch.ones(x.shape[1], end, dtype=torch.bool, device=x.device).tril(start)
             y = F.scaled_dot_product_attention(query, keys, values, attn_mask=seen)
-        return self._joined(y), state | {"length": state["length"] + x.shape[1]}
+        return self.output_projection(y.transpose(1, 2).flatten(2)), state | {"length": state["length"] + x.shape[1]}
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the output (batch, dim) for one position x (batch, dim), and the cache."""
@@ -81,7 +66,7 @@ class GPT(LanguageModel):
 
     def __init__(self, vocab_size: int, hidden_dim: int, num_layers: int, num_heads: int, context_length: int):
         def block() -> Block:
-            return Block(hidden_dim, [CausalAttention(hidden_dim, num_heads, context_length)])
+            return Block(hidden_dim, [CachedAttention(hidden_dim, num_heads, context_length)])
 
         super().__init__(vocab_size, hidden_dim, [block() for _ in range(num_layers)])
         self.context_length = context_length
