@@ -130,3 +130,21 @@ def measures(ends: pd.DataFrame) -> dict[str, tuple[float, str, tuple[float, flo
         difference, low, high, _ = paired_difference(*losses)
         facts[f"language.{budget}.{context}.ahead"] = (difference, "nats", (low, high))
     return facts
+
+
+def judged_marks(
+    control_loss: float, facts: Mapping[str, tuple], marks: Mapping[str, float], *, why_not: str = ""
+) -> pd.DataFrame:
+    """Return what was measured at each mark and whether it was met: columns mark, measured, met.
+
+    The control: within `marks["within"]` of `marks["published"]`.  At each context, after equal seconds: the GPT's mean
+    loss less ours is not below zero; and ours is at most `marks["aim"]`.  With why_not, a reason, nothing is judged.
+    """
+    rows = [("control", control_loss, abs(control_loss - marks["published"]) <= marks["within"])]
+    for key, (value, *_) in facts.items():
+        _, budget, context, name, *deeper = key.split(".")
+        if budget == "seconds" and not deeper and name in ("ahead", KEYS[RESONANCE]):
+            aim, met = ("no worse", value >= 0) if name == "ahead" else ("aim", value <= marks["aim"])
+            rows.append((f"{aim}, context {context}", value, met))
+    judged = [(mark, value, why_not or ("met" if met else "missed")) for mark, value, met in rows]
+    return pd.DataFrame(judged, columns=["mark", "measured", "met"])

@@ -94,7 +94,9 @@ def generation(table: pd.DataFrame) -> Figure:
             style = {"color": COLOURS[family], "ls": LINES[family], "marker": MARKERS[family], "ms": 4, "lw": 1.2}
             axis.plot(own["context"], scale * own[column], label=family, **style)
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log")
+        axis.set_yscale("log", base=2)
+        for ticks in (axis.xaxis, axis.yaxis):
+            ticks.set_major_formatter("{x:g}")
         axis.set(xlabel="characters before", ylabel=label)
     axes[0].legend(loc="upper left")
     return figure
