@@ -1,7 +1,10 @@
-"""The peer of `ResonanceLM`: a GPT of the same shell, with causal attention for a mixer.
+"""The peers of `ResonanceLM`: GPTs of the same shell, with causal attention for a mixer.
 
-Pre-norm blocks, fused attention, learned positions, tied embeddings and the start of GPT-2 (Radford et al. 2019, as
-in nanoGPT); only the mixer differs from ours.  It writes with a key-value cache, kept in place.
+    GPT          learned positions and the start of GPT-2 (Radford et al. 2019), as in nanoGPT: the control
+    RotaryGPT    rotary positions (Su et al. 2021) and the start of ours: learns several times faster in few steps
+
+Pre-norm blocks, fused attention, tied embeddings; only the mixer differs from ours.  They write with a key-value cache,
+kept in place.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .baselines_causal import CausalAttention
-from .language import STD, Block, LanguageModel, State
+from .language import Block, LanguageModel, State
 
 
 class CachedAttention(CausalAttention):
@@ -39,6 +42,7 @@ class CachedAttention(CausalAttention):
         if end > self.longest:
             raise ValueError(f"expected at most {self.longest} positions, got {end}")
         query, key, value = self._heads(x)
+        query, key = self._placed(query, start), self._placed(key, start)
         state["keys"][:, :, start:end], state["values"][:, :, start:end] = key, value
         keys, values = (state[name][:, :, :end] for name in ("keys", "values"))
         if x.shape[1] == 1:  # faster than the fused kernel, which is made for many queries
@@ -51,33 +55,71 @@ class CachedAttention(CausalAttention):
             y = F.scaled_dot_product_attention(query, keys, values, attn_mask=seen)
         return self.output_projection(y.transpose(1, 2).flatten(2)), state | {"length": state["length"] + x.shape[1]}
 
+    def _placed(self, vectors: Tensor, start: int) -> Tensor:
+        """Return queries or keys (batch, heads, n, dim / heads) of positions from `start` on as they are compared."""
+        return vectors
+
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the output (batch, dim) for one position x (batch, dim), and the cache."""
         y, state = self.extend(x[:, None], state)
         return y[:, 0], state
 
 
-class GPT(LanguageModel):
+class RotaryAttention(CachedAttention):
+    """`CachedAttention` whose queries and keys are turned by their positions: scores depend on distances alone.
+
+    Pair j of m = dim / heads / 2 is turned by position / 10000^(j / m) radians.
+    Raises ValueError for a head of an odd number of channels.
+    """
+
+    def __init__(self, dim: int, heads: int, longest: int):
+        super().__init__(dim, heads, longest)
+        if dim // heads % 2:
+            raise ValueError(f"expected heads of an even number of channels, got {dim // heads}")
+        pairs = dim // heads // 2
+        rates = 10000.0 ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+        angles = torch.outer(torch.arange(longest, dtype=torch.float64), rates)
+        self.register_buffer("cosines", angles.cos().float(), persistent=False)
+        self.register_buffer("sines", angles.sin().float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[1] > self.longest:
+            raise ValueError(f"expected at most {self.longest} positions, got {x.shape[1]}")
+        query, key, value = self._heads(x)
+        y = F.scaled_dot_product_attention(self._placed(query, 0), self._placed(key, 0), value, is_causal=True)
+        return self.output_projection(y.transpose(1, 2).flatten(2))
+
+    def _placed(self, vectors: Tensor, start: int) -> Tensor:
+        cosines, sines = (table[start : start + vectors.shape[2]] for table in (self.cosines, self.sines))
+        a, b = vectors.chunk(2, dim=-1)
+        return torch.cat([a * cosines - b * sines, a * sines + b * cosines], dim=-1)
+
+
+class RotaryGPT(LanguageModel):
     """Ids (batch, n) -> logits (batch, n, vocab_size) for n up to context_length; four times as wide inside.
 
-    Parameters: 12 d^2 a block, vocab_size d, and context_length d for positions, which the customary count leaves out.
-    When the cache is full, `generate` reads the last half of the context again.
+    Parameters: 12 d^2 a block and vocab_size d.  When the cache is full, `generate` reads the last half of the context
+    again.
     """
+
+    attention = RotaryAttention
 
     def __init__(self, vocab_size: int, hidden_dim: int, num_layers: int, num_heads: int, context_length: int):
         def block() -> Block:
-            return Block(hidden_dim, [CachedAttention(hidden_dim, num_heads, context_length)])
+            return Block(hidden_dim, [self.attention(hidden_dim, num_heads, context_length)])
 
         super().__init__(vocab_size, hidden_dim, [block() for _ in range(num_layers)])
         self.context_length = context_length
-        self.positions = nn.Parameter(STD * torch.randn(context_length, hidden_dim))
 
     def embed(self, ids: Tensor, state: State | None) -> Tensor:
         start, n = (0 if state is None else int(state["0.length"][0])), ids.shape[1] if ids.dim() == 2 else 1
         if start + n > self.context_length:
             raise ValueError(f"expected at most {self.context_length} ids, got {start + n}")
-        positions = self.positions[start : start + n]
-        return self.embedding(ids) + (positions if ids.dim() == 2 else positions[0])
+        return self.placed(self.embedding(ids), start)
+
+    def placed(self, h: Tensor, start: int) -> Tensor:
+        """Return vectors (batch, n, dim) or (batch, dim) with what the positions from `start` on add to them."""
+        return h
 
     def readable(self, ids: Tensor) -> Tensor:
         return ids[:, -self.context_length :]
@@ -88,6 +130,19 @@ class GPT(LanguageModel):
         recent = torch.cat(written, dim=1)[:, -max(1, self.context_length // 2) :]
         logits, state = self.extend(recent, self.initial_state(len(recent)))
         return logits[:, -1], state
+
+
+class GPT(RotaryGPT):
+    """A GPT as nanoGPT has it: learned positions, context_length d parameters more, and the start of GPT-2."""
+
+    attention, std = CachedAttention, 0.02
+
+    def __init__(self, vocab_size: int, hidden_dim: int, num_layers: int, num_heads: int, context_length: int):
+        super().__init__(vocab_size, hidden_dim, num_layers, num_heads, context_length)
+        self.positions = nn.Parameter(self.std * torch.randn(context_length, hidden_dim))
+
+    def placed(self, h: Tensor, start: int) -> Tensor:
+        return h + (self.positions[start : start + h.shape[1]] if h.dim() == 3 else self.positions[start])
 
     @property
     def customary_parameters(self) -> int:

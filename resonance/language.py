@@ -4,7 +4,7 @@
     block    h + mixer(norm h) for each of its mixers, then h + feed-forward(norm h)
 
 A mixer is a causal sublayer with `forward`, `extend`, `step` and `initial_state` (see `causal`).  The model asks
-nothing else of it: `baselines_language.GPT` is the same model with attention for a mixer and a cache for a state.
+nothing else of it: `baselines_language.RotaryGPT` is the same model with attention for a mixer and a cache for a state.
 
 A state is a flat dict of tensors, each with the batch as its first axis, named <place of the mixer>.<its own name>.
 """
@@ -25,7 +25,6 @@ from .holographic_recall import HolographicRecall, PlainRecall
 from .vocabulary import check_ids
 
 State = dict[str, Tensor]
-STD = 0.02  # of every matrix at the start, in both families, as in GPT-2
 ENDS = ("out", "output_projection")  # names of matrices that end a branch
 
 
@@ -59,10 +58,12 @@ class Block(nn.Module):
 class LanguageModel(nn.Module):
     """Logits of the next id after each id, from causal blocks; the output layer is the embedding.
 
-    Matrices start as N(0, 0.02^2), those that end a branch at 1/sqrt(branches) of that, biases at zero, whatever
+    Matrices start as N(0, std^2), those that end a branch at 1/sqrt(branches) of that, biases at zero, whatever
     the mixer: `start_`.  Poles, readouts and holograms start as they say themselves.
     Raises TypeError and ValueError for ids that are no integers, out of range, or of the wrong shape.
     """
+
+    std = 0.05  # more than half of 1/sqrt(128): both families learn faster in few steps than from GPT-2's 0.02
 
     def __init__(self, vocab_size: int, dim: int, blocks: Sequence[Block]):
         super().__init__()
@@ -91,11 +92,11 @@ class LanguageModel(nn.Module):
                 continue
             if isinstance(module, nn.Linear):
                 ends = name.rpartition(".")[2] in ENDS
-                nn.init.normal_(module.weight, std=STD / math.sqrt(branches) if ends else STD)
+                nn.init.normal_(module.weight, std=self.std / math.sqrt(branches) if ends else self.std)
                 if module.bias is not None:
                     module.bias.zero_()
             elif isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=STD)
+                nn.init.normal_(module.weight, std=self.std)
 
     # ----------------------------------------------------------------------- three ways to run it
 

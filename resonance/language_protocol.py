@@ -11,20 +11,20 @@ from dataclasses import replace
 
 import pandas as pd
 
-from .language_study import FAMILIES, RESONANCE, TRANSFORMER, WORDS, Outcome, Run
+from .language_study import CONTROL, FAMILIES, RESONANCE, TRANSFORMER, WORDS, Outcome, Run
 from .statistics import mean_interval, paired_difference
 
 # Windows a step, by family and context: chosen in probes of equal number for both.
 BATCHES = {RESONANCE: {256: 8, 1024: 2}, TRANSFORMER: {256: 8, 1024: 2}}
 TUNING_SEED = 100  # none of the seeds that are reported
 KEYS = {RESONANCE: "resonance", TRANSFORMER: "gpt"}
-CONTROL = {"context": 64, "batch": 12, "rate": 1e-3}  # nanoGPT's recipe for a laptop
+RECIPE = {"context": 64, "batch": 12, "rate": 1e-3}  # nanoGPT's recipe for a laptop
 Rates = Mapping[tuple[str, int], float]  # by family and context
 
 
 def control(steps: int, **judged: int | None) -> Run:
     """Return the run whose loss is published for 2,000 steps: a GPT of 0.8M parameters."""
-    return Run(TRANSFORMER, **CONTROL, tokens=steps * CONTROL["batch"] * CONTROL["context"], **judged)
+    return Run(CONTROL, **RECIPE, tokens=steps * RECIPE["batch"] * RECIPE["context"], **judged)
 
 
 def tries(contexts: Sequence[int], rates: Mapping[str, Sequence[float]], seconds: float, **judged: int | None) -> list:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from .baselines_language import GPT
+from .baselines_language import GPT, RotaryGPT
 from .complexity import FLOPS
 from .language import LanguageModel, ResonanceLM
 from .language_ablations import ARMS
@@ -35,7 +35,7 @@ from .polar import count_parameters
 from .processes import end_with_parent
 from .text_corpus import Corpus, load_tinyshakespeare, load_words
 
-RESONANCE, TRANSFORMER = "resonance", "GPT"
+RESONANCE, TRANSFORMER, CONTROL = "resonance", "GPT", "GPT as published"
 FAMILIES = (RESONANCE, TRANSFORMER)
 CHARACTERS, WORDS = "characters", "words"
 DIM, LAYERS, RESONATORS, HEADS = 128, 4, 32, 4
@@ -106,12 +106,13 @@ def corpus(text: str, options: tuple[int, ...] = ()) -> Corpus:
 def build(run: Run) -> LanguageModel:
     """Return an untrained model of a run; the global seed of torch decides its start."""
     vocab_size = len(corpus(run.text, run.options).symbols)
-    if run.family == TRANSFORMER:
-        return GPT(vocab_size, DIM, LAYERS, HEADS, run.context)
+    if run.family in (TRANSFORMER, CONTROL):
+        peer = RotaryGPT if run.family == TRANSFORMER else GPT
+        return peer(vocab_size, DIM, LAYERS, HEADS, run.context)
     if run.family == RESONANCE:
         return ResonanceLM(vocab_size, DIM, LAYERS, RESONATORS)
     if run.family not in ARMS:
-        raise ValueError(f"unknown family {run.family!r}: expected one of {', '.join((*FAMILIES, *ARMS))}")
+        raise ValueError(f"unknown family {run.family!r}: expected one of {', '.join((*FAMILIES, CONTROL, *ARMS))}")
     return ARMS[run.family](vocab_size, DIM, LAYERS, RESONATORS)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .baselines_language import GPT
+from .baselines_language import RotaryGPT
 from .language import LanguageModel, ResonanceLM
 from .language_study import adamw, loss_on, scheduled, windows
 from .language_writing import states_after
@@ -36,7 +36,7 @@ class Language:
         vocab_size = len(self.corpus.symbols)
         if family == "resonance":
             return ResonanceLM(vocab_size, size, self.layers, 32)
-        return GPT(vocab_size, size, self.layers, 4, self.context + 1)
+        return RotaryGPT(vocab_size, size, self.layers, 4, self.context + 1)
 
     def _batches(self, seed: int):
         return windows(self.corpus.parts["fit"], self.context, self.batch, torch.Generator().manual_seed(seed))

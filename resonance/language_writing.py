@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import torch
 
-from .baselines_language import GPT
+from .baselines_language import RotaryGPT
 from .language import LanguageModel, ResonanceLM, State
 from .language_study import DIM, FAMILIES, HEADS, LAYERS, RESONANCE, RESONATORS, TRANSFORMER
 from .text_corpus import Corpus
@@ -56,7 +56,7 @@ def generation_costs(
     for context in contexts:
         models = {
             RESONANCE: ResonanceLM(vocab_size, DIM, LAYERS, RESONATORS).eval(),
-            TRANSFORMER: GPT(vocab_size, DIM, LAYERS, HEADS, context + 1).eval(),
+            TRANSFORMER: RotaryGPT(vocab_size, DIM, LAYERS, HEADS, context + 1).eval(),
         }
         states = {name: states_after(model, context) for name, model in models.items()}
         steps = {name: _writer(model, states[name]) for name, model in models.items()}

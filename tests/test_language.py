@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from resonance import corpora, data, language_protocol, language_study, language_writing, text_corpus
-from resonance.baselines_language import GPT
+from resonance.baselines_language import GPT, RotaryAttention, RotaryGPT
 from resonance.complexity import FLOPS
-from resonance.language import STD, LanguageModel, ResonanceLM, sample
+from resonance.language import LanguageModel, ResonanceLM, sample
 from resonance.language_ablations import ARMS, OPEN
 from resonance.language_study import FAMILIES, RESONANCE, TRANSFORMER, Run, loss_on, scheduled, windows
 from resonance.language_tasks import Language
@@ -27,8 +27,8 @@ VOCAB, CONTEXT = 11, 48
 
 def model_of(kind: str, dtype=torch.float64) -> LanguageModel:
     torch.manual_seed(0)
-    if kind == "GPT":
-        model = GPT(VOCAB, 16, 2, 4, CONTEXT)
+    if kind in ("GPT", "rotary"):
+        model = (GPT if kind == "GPT" else RotaryGPT)(VOCAB, 16, 2, 4, CONTEXT)
     elif kind in ARMS:
         model = ARMS[kind](VOCAB, 16, 2, 4)
     else:
@@ -39,7 +39,7 @@ def model_of(kind: str, dtype=torch.float64) -> LanguageModel:
     return model.to(dtype).eval()
 
 
-KINDS = ("resonance", "recall", "GPT")
+KINDS = ("resonance", "recall", "rotary", "GPT")
 
 
 @pytest.fixture(params=KINDS)
@@ -142,12 +142,22 @@ def test_bad_prompts_and_settings(model, prompt, options, error, message):
         model.generate(prompt, **{"max_new_tokens": 3, **options})
 
 
-def test_a_gpt_goes_on_past_its_context_and_says_where_it_ends():
-    gpt = model_of("GPT")
+@pytest.mark.parametrize("kind", ["GPT", "rotary"])
+def test_a_gpt_goes_on_past_its_context_and_says_where_it_ends(kind):
+    gpt = model_of(kind)
     written = gpt.generate(ids_of(2, CONTEXT + 5), 2 * CONTEXT, top_k=1)
     assert written.shape == (2, 3 * CONTEXT + 5)
     with pytest.raises(ValueError, match=f"at most {CONTEXT} ids, got {CONTEXT + 1}"):
         gpt(ids_of(1, CONTEXT + 1))
+
+
+def test_rotary_scores_depend_on_distance_alone():
+    layer = RotaryAttention(16, 2, 64).double()
+    query, key = torch.randn(2, 1, 2, 1, 8, dtype=torch.float64)
+    scores = [(layer._placed(query, t + 5) * layer._placed(key, t)).sum(-1) for t in (0, 17, 58)]
+    torch.testing.assert_close(scores[0], scores[1], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(scores[0], scores[2], rtol=1e-6, atol=1e-6)
+    assert not torch.allclose(scores[0], (layer._placed(query, 9) * layer._placed(key, 0)).sum(-1))
 
 
 def test_a_resonance_model_writes_past_its_longest_time_scale():
@@ -186,7 +196,7 @@ def test_the_state_does_not_grow():
     model = ResonanceLM(VOCAB, 16, 2, 4, 2)
     sizes = {n: language_writing.state_bytes(model.extend(ids_of(1, n), model.initial_state(1))[1], n) for n in (4, 64)}
     assert sizes[4] == sizes[64]
-    state = language_writing.states_after(GPT(VOCAB, 16, 2, 4, 65), 64)
+    state = language_writing.states_after(RotaryGPT(VOCAB, 16, 2, 4, 65), 64)
     assert language_writing.state_bytes(state, 64) == 2 * 2 * 64 * 16 * 4 + 2 * 8  # layers, K and V; the two lengths
 
 
@@ -194,13 +204,16 @@ def test_the_state_does_not_grow():
 
 
 def test_the_printed_sizes_and_one_rule_for_the_start():
-    ours, gpt = ResonanceLM(65, 128, 4, 32), GPT(65, 128, 4, 4, 64)
-    assert 0.75e6 < count_parameters(ours) < 0.85e6 and 0.75e6 < gpt.customary_parameters < 0.85e6
-    for model in (ours, gpt):
+    ours, gpt, published = ResonanceLM(65, 128, 4, 32), RotaryGPT(65, 128, 4, 4, 64), GPT(65, 128, 4, 4, 64)
+    sizes = [count_parameters(ours), count_parameters(gpt), published.customary_parameters]
+    assert min(sizes) > 0.75e6 and max(sizes) < 0.85e6 and ours.std == gpt.std and published.std == 0.02
+    for model in (ours, gpt, published):
         for name, module in model.named_modules():
             if isinstance(module, torch.nn.Linear):
                 end = name.split(".")[-1] in ("out", "output_projection")
-                assert module.weight.std().item() == pytest.approx(STD / math.sqrt(8) if end else STD, rel=0.03), name
+                assert module.weight.std().item() == pytest.approx(
+                    model.std / math.sqrt(8) if end else model.std, rel=0.03
+                ), name
                 assert not module.bias.any()
 
 
