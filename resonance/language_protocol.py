@@ -15,7 +15,7 @@ from .language_study import CONTROL, FAMILIES, RESONANCE, TRANSFORMER, WORDS, Ou
 from .statistics import mean_interval, paired_difference
 
 # Windows a step, by family and context: chosen in probes of equal number for both.
-BATCHES = {RESONANCE: {256: 8, 1024: 2}, TRANSFORMER: {256: 8, 1024: 2}}
+BATCHES = {RESONANCE: {256: 4, 1024: 1}, TRANSFORMER: {256: 4, 1024: 1}}
 TUNING_SEED = 100  # none of the seeds that are reported
 KEYS = {RESONANCE: "resonance", TRANSFORMER: "gpt"}
 RECIPE = {"context": 64, "batch": 12, "rate": 1e-3}  # nanoGPT's recipe for a laptop

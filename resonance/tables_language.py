@@ -25,8 +25,8 @@ def language_tables(by_key: pd.DataFrame) -> dict[str, str]:
                         "Model": label,
                         "Nats a character": with_interval(by_key.loc[prefix], 4),
                         "Seconds": number(value[f"{prefix}.seconds"]),
-                        "Characters ($10^6$)": number(value[f"{prefix}.tokens"]),
-                        "Operations ($10^{12}$)": number(value[f"{prefix}.operations"]),
+                        "Read ($10^6$)": number(value[f"{prefix}.tokens"]),
+                        "Ops ($10^{12}$)": number(value[f"{prefix}.operations"]),
                     }
                 )
     names = [key.removeprefix("language.arm.") for key in by_key.index if key.startswith("language.arm.")]
