@@ -37,14 +37,21 @@ class TokenShift(nn.Module):
 
 
 class ToChannels(nn.Linear):
-    """`nn.Linear` on (batch, n, in_features) whose result lies channels first in memory, as `CausalMixing` works."""
+    """Project tokens to value and gate, both lying channels first in memory, as `CausalMixing` works: one product.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, n, out_features), a view of (out_features, batch, n); one token (batch, in) as it is."""
+    (batch, n, dim) -> two of (batch, n, dim), views of (dim, batch, n); one token (batch, dim) -> two of (batch, dim).
+    """
+
+    def __init__(self, dim: int):
+        super().__init__(dim, 2 * dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the value and the gate."""
         if x.dim() == 2:
-            return super().forward(x)
-        y = torch.addmm(self.bias[:, None], self.weight, x.reshape(-1, self.in_features).T)
-        return y.view(self.out_features, *x.shape[:-1]).movedim(0, -1)
+            return super().forward(x).chunk(2, dim=-1)
+        both = torch.addmm(self.bias[:, None], self.weight, x.reshape(-1, self.in_features).T)
+        value, gate = both.view(2, self.in_features, *x.shape[:-1]).unbind(0)
+        return value.movedim(0, -1), gate.movedim(0, -1)
 
 
 class FromChannels(nn.Linear):
@@ -75,7 +82,7 @@ class CausalResonance(nn.Module):
         self.dim = dim
         self.shift = TokenShift(dim)
         self.mixing = CausalMixing(dim, num_resonators, longest=longest, engine=engine)
-        self.input_projection = ToChannels(dim, 2 * dim)
+        self.input_projection = ToChannels(dim)
         self.output_projection = FromChannels(dim, dim)
 
     def initial_state(
@@ -99,7 +106,7 @@ class CausalResonance(nn.Module):
         inside = None if lengths is None else length_mask(x, lengths)
         if inside is not None:  # what stands in the padding, NaN say, must reach nothing
             x = x.masked_fill(~inside, 0.0)
-        value, gate = self._value_and_gate(self.shift(x, None if state is None else state["previous"]))
+        value, gate = self.input_projection(self.shift(x, None if state is None else state["previous"]))
         if state is None:
             mixed = self.mixing(value, lengths)
         else:
@@ -109,11 +116,8 @@ class CausalResonance(nn.Module):
         y = self.output_projection(F.silu(gate) * mixed)
         return (y if inside is None else y.masked_fill(~inside, 0.0)), state
 
-    def _value_and_gate(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        return self.input_projection(u).chunk(2, dim=-1)
-
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """Return y and the next state for one token; x and y are (batch, dim)."""
-        value, gate = self._value_and_gate(torch.lerp(x, state["previous"].to(x.dtype), self.shift.share.to(x.dtype)))
+        value, gate = self.input_projection(torch.lerp(x, state["previous"].to(x.dtype), self.shift.share.to(x.dtype)))
         mixed, resonators = self.mixing.step(value, state["resonators"])
         return self.output_projection(F.silu(gate) * mixed), {"resonators": resonators, "previous": x}

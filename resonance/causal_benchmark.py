@@ -10,6 +10,7 @@ Float32, 128 channels, batch 1 unless the table says otherwise; medians of alter
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -68,7 +69,7 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
 def growth(table: pd.DataFrame, shortest: int = 1024) -> pd.DataFrame:
     """Return the exponent of time against length, with its interval, for each case of `layers` and for its peer."""
     table = table[table["n"] >= shortest]
-    ours = {f"k={k}, {engine}": part for (k, engine), part in table.groupby(["k", "engine"])}
+    ours = {f"{engine}.k{k}": part for (k, engine), part in table.groupby(["k", "engine"])}
     peer = table.drop_duplicates("n").dropna(subset="peer_seconds")
     rows = [(name, *slope(part["n"], part["seconds"])) for name, part in ours.items() if len(part) > 2]
     rows += [("attention", *slope(peer["n"], peer["peer_seconds"]))] if len(peer) > 2 else []
@@ -84,7 +85,7 @@ def mixing_pass(n: int, batch: int, k: int, size: int) -> Step:
     def step() -> None:
         x.grad = None
         mixing.zero_grad(set_to_none=True)
-        powers, readout = constants(mixing.octave, mixing.turns, mixing.readout, (size or n) + 1)
+        powers, readout = constants(mixing.octave, mixing.turns * mixing.spacing, mixing.readout, (size or n) + 1)
         if size:
             y = by_chunks(x, powers, readout, mixing.direct, None)[0]
         else:
@@ -133,6 +134,41 @@ def steps(contexts: Iterable[int], k: int = 16, rounds: int = 5) -> pd.DataFrame
             | {"state_bytes": _bytes(state), "cache_bytes": _bytes(cache)}
         )
     return pd.DataFrame(rows)
+
+
+Measure = tuple[str, float, str, tuple[float, float]]
+NO_INTERVAL = (math.nan, math.nan)
+
+
+def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, steps: pd.DataFrame) -> list[Measure]:
+    """Return what the tables of this module give to the ledger: key, value, unit, interval."""
+    found = []
+    for row in layers.itertuples():
+        key = f"causal.{row.engine}.k{row.k}"
+        found.append((f"{key}.ms.{row.n}", 1e3 * row.seconds, "ms"))
+        if pd.notna(row.ratio):
+            found.append((f"{key}.ratio.{row.n}", row.ratio, "times faster"))
+        if row.engine == "auto":
+            found.append((f"{key}.bytes.{row.n}", row.seconds / row.bytes_floor, "times the copy floor"))
+            found.append((f"{key}.products.{row.n}", row.seconds / row.products_floor, "times the product floor"))
+    for row in layers.drop_duplicates("n").dropna(subset="peer_seconds").itertuples():
+        found.append((f"causal.attention.ms.{row.n}", 1e3 * row.peer_seconds, "ms"))
+    found.append(("causal.over_best", engines["over_best"].max(), "times the fastest engine"))
+    for row in steps.itertuples():
+        key = "causal.step"
+        found.append((f"{key}.us.{row.context}", 1e6 * row.seconds, "microseconds"))
+        found.append((f"{key}.attention_us.{row.context}", 1e6 * row.peer_seconds, "microseconds"))
+        found.append((f"{key}.ratio.{row.context}", row.ratio, "times faster"))
+        found.append((f"{key}.cache.{row.context}", row.cache_bytes / 1e6, "MB"))
+    found.append(("causal.step.state", steps["state_bytes"].max() / 1e3, "KB"))
+    found.append(
+        ("causal.step.spread", steps["seconds"].max() / steps["seconds"].min(), "slowest context over fastest")
+    )
+    slopes = [
+        (f"causal.exponent.{row.case}", row.exponent, "of time against length", (row.low, row.high))
+        for row in growth.itertuples()
+    ]
+    return [(*row, NO_INTERVAL) for row in found] + slopes
 
 
 WORDS = {

@@ -26,6 +26,7 @@ from .readme import readme_parts, renew_readme
 from .runner import RunError, check_profile
 from .tables import escape, measure_tables, provenance_table, published_table, verdict_table, with_interval
 from .tables_audio import audio_tables
+from .tables_causal import causal_tables
 from .tables_documents import documents_tables
 from .tables_equal_quality import equal_quality_tables
 from .tables_forecasting import forecasting_tables
@@ -40,6 +41,7 @@ from .tables_vocabulary import vocabulary_tables
 # Tables that have a module of their own: each takes the measures by key, and gives LaTeX by name.
 SUBJECTS = (
     audio_tables,
+    causal_tables,
     documents_tables,
     equal_quality_tables,
     forecasting_tables,
