@@ -24,14 +24,14 @@ OPEN = 1.2784645427610738  # silu(OPEN) = 1
 
 
 class ValueAlone(nn.Linear):
-    """An input projection to the value, beside a gate that is always open: (..., dim) -> (..., 2 dim)."""
+    """An input projection to the value, beside a gate that is always open: (..., dim) -> two of (..., dim)."""
 
     def __init__(self, dim: int):
         super().__init__(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         value = super().forward(x)
-        return torch.cat([value, torch.full_like(value, OPEN)], dim=-1)
+        return value, torch.full_like(value, OPEN)
 
 
 def without_gate_(layer: CausalResonance) -> None:
@@ -57,6 +57,7 @@ def without_memory_(layer: CausalResonance) -> None:
 def one_time_scale_(layer: CausalResonance, steps: float = 32.0) -> None:
     """Start all resonators at one time scale, their turns even from none to as many as tell two tokens apart."""
     layer.mixing.octave.fill_(octave_of(torch.tensor(steps, dtype=torch.float64)).item())
+    layer.mixing.spacing.fill_(1 / steps)
     layer.mixing.turns.copy_(torch.linspace(0.0, steps / 2, layer.mixing.num_resonators))
 
 

@@ -245,10 +245,11 @@ def test_arms_change_what_they_name():
     torch.testing.assert_close(
         same.mixing.time_scales(), torch.full((8,), 32.0, dtype=torch.float64), rtol=1e-4, atol=0
     )
+    assert same.mixing.frequencies().abs().max().item() == pytest.approx(0.5, abs=1e-4)
     assert ARMS["8 resonators"](*size).mixers[0].mixing.num_resonators == 8
     (ungated,) = ARMS["no output gate"](*size).mixers
     with torch.no_grad():
-        mixed = ungated.mixing(ungated.input_projection(ungated.shift(x))[..., :16])
+        mixed = ungated.mixing(ungated.input_projection(ungated.shift(x))[0])
         torch.testing.assert_close(ungated(x), ungated.output_projection(mixed))
 
 
