@@ -55,10 +55,15 @@ def equal_time(contexts: Sequence[int], rates: Rates, seconds: float, seeds: int
     ]
 
 
-def equal_tokens(timed: Sequence[Outcome]) -> list[Run]:
-    """Return the runs that are missing for the same tokens: of each pair, the one that saw more, again with fewer."""
+def equal_tokens(timed: Sequence[Outcome], seeds: int) -> list[Run]:
+    """Return the runs that are missing for the same tokens: of each pair, the one that saw more, again with fewer.
+
+    Of the first seeds alone: these runs take as long as the timed ones.
+    """
     runs = []
     for first, second in zip(timed[::2], timed[1::2], strict=True):
+        if first.run.seed >= seeds:
+            continue
         fewer, more = sorted((first, second), key=lambda outcome: outcome.row["tokens"])
         run = more.run
         runs.append(replace(run, seconds=None, tokens=int(fewer.row["tokens"])))

@@ -452,7 +452,8 @@ def test_tries_are_as_many_for_each_family_and_never_of_a_reported_seed():
 def test_at_equal_tokens_the_faster_of_each_pair_runs_anew():
     timed = [outcome_of(RESONANCE, 256, 0, 500, 1.6), outcome_of(TRANSFORMER, 256, 0, 800, 1.7)]
     timed += [outcome_of(RESONANCE, 256, 1, 900, 1.62), outcome_of(TRANSFORMER, 256, 1, 700, 1.74)]
-    runs = language_protocol.equal_tokens(timed)
+    runs = language_protocol.equal_tokens(timed, 2)
+    assert language_protocol.equal_tokens(timed, 1) == runs[:1]
     assert [(run.family, run.seed, run.tokens, run.seconds) for run in runs] == [
         (TRANSFORMER, 0, 500, None),
         (RESONANCE, 1, 700, None),
