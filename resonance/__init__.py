@@ -35,6 +35,8 @@ Read the files in this order:
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
     timing, probe, benchmark                     seconds and bytes, against the best peers
     word_model, large_vocabulary                 words told from the words before, and what 07 measures
+    language, text_corpus                        ResonanceLM, and its texts; language_ablations, baselines_language,
+    language_study, language_protocol, language_writing, language_tasks          what 13 and 05 measure of it
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
     paths, processes                             where files stand, and jobs that end with their parent
@@ -68,6 +70,7 @@ _HOME = {
     "PolarWeight": "polar",
     "Recollection": "recollection",
     "ResonanceAudioNet": "audio",
+    "ResonanceLM": "language",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",
@@ -84,6 +87,7 @@ _HOME = {
     "load_fsdd": "corpora",
     "load_mnist": "data",
     "load_movie_reviews": "corpora",
+    "load_tinyshakespeare": "text_corpus",
     "natural_polar_step": "polar",
     "synthesis": "spectral",
 }

@@ -30,6 +30,7 @@ from .tables_causal import causal_tables
 from .tables_documents import documents_tables
 from .tables_equal_quality import equal_quality_tables
 from .tables_forecasting import forecasting_tables
+from .tables_language import language_tables
 from .tables_multimodal import multimodal_tables
 from .tables_recall_study import recall_study_tables
 from .tables_vision import vision_tables
@@ -45,6 +46,7 @@ SUBJECTS = (
     documents_tables,
     equal_quality_tables,
     forecasting_tables,
+    language_tables,
     multimodal_tables,
     recall_study_tables,
     vision_tables,
