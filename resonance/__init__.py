@@ -25,12 +25,18 @@ Read the files in this order:
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
     audio           ResonanceAudioNet; recordings, audio_augmentation, esc50, baselines_audio, audio_tasks: sound
     multimodal      MultimodalResonanceNet, on cross_modal; paired_digits, fusion, retrieval: its task, training, test
+    causal          CausalResonance, on causal_mixing (damped resonators) and causal_engines (how they are computed)
+    holographic_recall, associative_recall   HolographicRecall, and its task; recall_models, _capacity, _study: 16
+    causal          CausalResonance, on causal_poles (stable poles), causal_engines (FFT, chunks) and causal_mixing
+    causal_study, causal_benchmark    what 15 measures of it, beside baselines_causal
     documents       passages and classifiers; baselines_documents: peers; document_tasks: how they are measured
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
     timing, probe, benchmark                     seconds and bytes, against the best peers
     word_model, large_vocabulary                 words told from the words before, and what 07 measures
+    language, text_corpus                        ResonanceLM, and its texts; language_ablations, baselines_language,
+    language_study, language_protocol, language_writing, language_tasks          what 13 and 05 measure of it
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
     paths, processes                             where files stand, and jobs that end with their parent
@@ -45,10 +51,13 @@ __version__ = "0.1.0"
 _HOME = {
     "BandMixing": "layers",
     "CartesianWeight": "cartesian",
+    "CausalMixing": "causal_mixing",
+    "CausalResonance": "causal",
     "DocumentClassifier": "documents",
     "EnergySelection": "selection",
     "HierarchicalEmbedding": "vocabulary",
     "HierarchicalHead": "output_head",
+    "HolographicRecall": "holographic_recall",
     "HolographicMemory": "memory",
     "Interference": "polar",
     "LearnedSelection": "selection",
@@ -61,6 +70,7 @@ _HOME = {
     "PolarWeight": "polar",
     "Recollection": "recollection",
     "ResonanceAudioNet": "audio",
+    "ResonanceLM": "language",
     "ResonanceLayer": "layers",
     "ResonanceNet": "models",
     "ResonanceTimeSeriesNet": "models",
@@ -77,6 +87,7 @@ _HOME = {
     "load_fsdd": "corpora",
     "load_mnist": "data",
     "load_movie_reviews": "corpora",
+    "load_tinyshakespeare": "text_corpus",
     "natural_polar_step": "polar",
     "synthesis": "spectral",
 }

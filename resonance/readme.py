@@ -22,7 +22,9 @@ def readme_parts() -> dict[str, str]:
         cells.append(f"`{claim['notebook']}`")
         rows.append("| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |")
     rest = len(claims) - len(judged)
-    verdicts = "\n".join([*rows, "", f"{rest} of {len(claims)} claims are not measured yet."])
+    if rest:
+        rows += ["", f"{rest} of {len(claims)} claims are not measured yet."]
+    verdicts = "\n".join(rows)
     value = measures.set_index("key")
     rows = ["| result | value [95% interval] | command |", "|---|---|---|"]
     for label, key, command, digits in (

@@ -26,10 +26,13 @@ from .readme import readme_parts, renew_readme
 from .runner import RunError, check_profile
 from .tables import escape, measure_tables, provenance_table, published_table, verdict_table, with_interval
 from .tables_audio import audio_tables
+from .tables_causal import causal_tables
 from .tables_documents import documents_tables
 from .tables_equal_quality import equal_quality_tables
 from .tables_forecasting import forecasting_tables
+from .tables_language import language_tables
 from .tables_multimodal import multimodal_tables
+from .tables_recall_study import recall_study_tables
 from .tables_vision import vision_tables
 from .tables_vocabulary import vocabulary_tables
 
@@ -39,10 +42,13 @@ from .tables_vocabulary import vocabulary_tables
 # Tables that have a module of their own: each takes the measures by key, and gives LaTeX by name.
 SUBJECTS = (
     audio_tables,
+    causal_tables,
     documents_tables,
     equal_quality_tables,
     forecasting_tables,
+    language_tables,
     multimodal_tables,
+    recall_study_tables,
     vision_tables,
     vocabulary_tables,
 )
@@ -172,7 +178,8 @@ def summary(profile: str) -> str:
     judged = claims[claims["verdict"] != "not measured"]
     rows = [("claim", "verdict", "data"), *judged[["id", "verdict", "dataset"]].itertuples(index=False)]
     lines = [f"{claim:<{width}}  {verdict:<16}  {dataset}" for claim, verdict, dataset in rows]
-    lines.append("not measured yet: " + ", ".join(claims.loc[claims["verdict"] == "not measured", "id"]))
+    if len(judged) < len(claims):
+        lines.append("not measured yet: " + ", ".join(claims.loc[claims["verdict"] == "not measured", "id"]))
     counts = claims["verdict"].value_counts()
     total = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
     pdf = PAPER / "report.pdf" if profile == "full" else PAPER / "build" / profile / "report.pdf"

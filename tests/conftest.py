@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from resonance import runner
+from resonance import runner, text_corpus  # noqa: F401 - text_corpus makes its name known to `available`
 from resonance.corpora import available
 from resonance.paths import ROOT
 
