@@ -3,6 +3,7 @@
     forecasting    ETTh1, 96 hours ahead: our closed form at several ranks against a Transformer on patches
     vision         MNIST, some hundred steps: ResonanceVisionNet against a vision Transformer
     documents      film reviews, fold 0: DocumentClassifier against a Transformer
+    language       characters of Shakespeare: ResonanceLM against a GPT (`language_tasks`)
 
 Each family gets the same number of tries of what is tuned (a rate; the ridge of the closed form), at full length with
 the first seed; the best on validation is then run with every seed, and tested once.  Costs are measured in a process of
@@ -34,6 +35,7 @@ from .data import load_etth1, load_mnist
 from .document_tasks import document_model, fold_of, train_documents
 from .documents import document_batches
 from .forecasting import BandMoments, Setting, evaluate, forecast_task
+from .language_tasks import Language
 from .polar import count_parameters
 from .processes import end_with_parent
 from .timing import Step, keep_freed_memory, resident_bytes, seconds_of
@@ -182,7 +184,7 @@ class DocumentReviews:
         return lambda: model(ids, lengths), len(ids)
 
 
-TASKS = {task.name: task for task in (Forecasting, Vision, DocumentReviews)}
+TASKS = {task.name: task for task in (Forecasting, Vision, DocumentReviews, Language)}
 
 
 @cache

@@ -13,7 +13,7 @@ from resonance.polar import count_parameters
 from resonance.quality_tasks import FAMILIES, TASKS
 
 EFFORT = 0.02
-needs = {"forecasting": "ETTh1", "vision": "MNIST", "documents": "movie reviews"}
+needs = {"forecasting": "ETTh1", "vision": "MNIST", "documents": "movie reviews", "language": "tinyshakespeare"}
 
 
 @pytest.fixture(params=TASKS, scope="module")
@@ -66,5 +66,5 @@ def test_the_best_on_validation_is_run_with_every_seed():
 
 
 def test_an_unknown_task_is_named():
-    with pytest.raises(ValueError, match="unknown task tea: expected some of forecasting, vision, documents"):
+    with pytest.raises(ValueError, match="unknown task tea: expected some of forecasting, vision, documents, language"):
         quality_tasks.qualities(["tea"], 1, 1)
