@@ -25,6 +25,7 @@ Read the files in this order:
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
     audio           ResonanceAudioNet; recordings, audio_augmentation, esc50, baselines_audio, audio_tasks: sound
     multimodal      MultimodalResonanceNet, on cross_modal; paired_digits, fusion, retrieval: its task, training, test
+    causal          CausalResonance, on causal_mixing (damped resonators) and causal_engines (how they are computed)
     documents       passages and classifiers; baselines_documents: peers; document_tasks: how they are measured
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
@@ -45,6 +46,8 @@ __version__ = "0.1.0"
 _HOME = {
     "BandMixing": "layers",
     "CartesianWeight": "cartesian",
+    "CausalMixing": "causal_mixing",
+    "CausalResonance": "causal",
     "DocumentClassifier": "documents",
     "EnergySelection": "selection",
     "HierarchicalEmbedding": "vocabulary",
