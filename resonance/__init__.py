@@ -27,6 +27,7 @@ Read the files in this order:
     multimodal      MultimodalResonanceNet, on cross_modal; paired_digits, fusion, retrieval: its task, training, test
     causal          CausalResonance, on causal_mixing (damped resonators) and causal_engines (how they are computed)
     documents       passages and classifiers; baselines_documents: peers; document_tasks: how they are measured
+    live_audio, live_forecasting   heard frame by frame, hour by hour; baselines_live: peer; live_study, live_serving
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
@@ -55,6 +56,8 @@ _HOME = {
     "HolographicMemory": "memory",
     "Interference": "polar",
     "LearnedSelection": "selection",
+    "LiveAudioNet": "live_audio",
+    "LiveForecaster": "live_forecasting",
     "LongContextResonanceNet": "long_context",
     "MultimodalResonanceNet": "multimodal",
     "NaturalPolarTrainer": "natural",

@@ -17,7 +17,7 @@ class CachedAttention(nn.Module):
 
         y_t = W_out softmax_(s <= t)(q_t k_s / sqrt(head)) v_s,    q and k turned by their position
 
-    (batch, n, dim) -> (batch, n, dim); the interface of `CausalResonance`.  Rotary positions (Su et al. 2021) speak of
+    (batch, n, dim) -> (batch, n, dim); the interface of `CausalResonance`.  Rotary positions (Su et al. 2024) speak of
     distances alone and fit any length.  State: "keys" and "values" (batch, heads, room, head) and "seen" (batch,);
     the room doubles when it is full, and a step writes into it in place.
     Raises ValueError for a dim that the heads do not divide into even parts, or a wrong shape.

@@ -5,8 +5,8 @@
     mixing      pre-norm residual blocks: a causal sublayer, then a feed-forward (`CausalBlock`)
     read-out    mean over the frames heard so far, one linear map
 
-`forward` is the parallel form, for training: logits after every frame of whole recordings.  `step` takes one frame and a
-state of constant size.  Both are one map.  Nothing looks ahead, so loudness is measured by what was heard so far.
+`forward` is the parallel form, for training: logits after every frame of whole recordings.  `step` takes one frame, and
+a state of constant size.  Both are one map.  Nothing looks ahead, so loudness is measured by what was heard so far.
 """
 
 from __future__ import annotations

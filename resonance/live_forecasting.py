@@ -1,11 +1,11 @@
 """Forecasting as hours come in: resonators that have heard the series so far, and a forecast after every hour.
 
-    s_t = lambda s_(t-1) + x_t                 k damped resonators a channel: the state, and all that is kept of the past
+    s_t = lambda s_(t-1) + x_t                 k damped resonators a channel: all that is kept of a long past
     yhat_t = level_t + b (x_t - level_t) + Re C (s_t - level_t g_t)
 
-`forward` is the parallel form (`CausalMixing`, each of its channels a step ahead), `step` takes one hour.  The readout is
-linear in the states, so its best values are a ridge regression, in closed form.  Here the poles are set: time scales even
-in octaves, each at harmonics of the series' period, and validation chooses among such sets.
+`forward` is the parallel form (`CausalMixing`, each of its channels a step ahead), `step` takes one hour.  The forecast
+is linear in the states, so its best readout is a ridge regression, in closed form.  Poles are set, not learned: time
+scales even in octaves, each at harmonics of the series' period; validation chooses among such sets.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .causal_engines import turned
-from .causal_mixing import OCTAVES, CausalMixing
+from .causal_mixing import CausalMixing
+from .causal_poles import make_energy, octave_of, turned
 from .forecast_choice import Moments
 from .forecasting import ForecastTask
 from .spectral import check_sequences
@@ -33,8 +33,7 @@ State = dict[str, Tensor]
 @torch.no_grad()
 def set_poles_(mixing: CausalMixing, time_scales: Tensor, frequencies: Tensor) -> CausalMixing:
     """Set the poles of a mixing to time scales (k,), in steps, and frequencies (k,), in cycles per step; return it."""
-    middle, reach = sum(OCTAVES) / 2, (OCTAVES[1] - OCTAVES[0]) / 2
-    mixing.octave.copy_(middle + reach * torch.atanh((time_scales.double().log2() - middle) / reach))
+    mixing.octave.copy_(octave_of(time_scales.double()))
     mixing.turns.copy_(time_scales * frequencies)
     return mixing
 
@@ -107,18 +106,18 @@ class LiveForecaster(nn.Module):
         }
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the forecast (batch, pred_horizon, channels) after the step x (batch, channels), and the next state."""
+        """Return the forecast (batch, pred_horizon, channels) after a step x (batch, channels), and the next state."""
         if x.dim() != 2 or x.shape[1] != self.channels:
             raise ValueError(f"expected one step of shape (batch, {self.channels}), got {tuple(x.shape)}")
         heard = state["heard"] + 1
         recent = torch.cat([state["recent"][:, 1:], x[:, None]], dim=1)
         level = recent.sum(1) / heard.clamp_max(self.period)[:, None]
-        poles = self.mixing.poles(x.dtype)
-        resonators = turned(state["resonators"], poles.flatten())
+        poles = self.mixing.poles()
+        resonators = turned(state["resonators"], poles)
         resonators[..., 0] += torch.cat([x, torch.ones_like(x[:, :1])], dim=1)[..., None]
         own, of_one = resonators[:, :-1], resonators[:, -1:]
         deviation = (own - level[..., None, None] * of_one).movedim(-1, 2).flatten(2)  # (batch, channels, 2k)
-        energy = (1.0 - poles.double().square().sum(0)).sqrt().to(x.dtype)
+        energy = make_energy(poles).to(x.dtype)
         signs = torch.cat([energy, -energy])[:, None]  # Re(c s) = Re c Re s - Im c Im s
         y = deviation @ (self.mixing.readout.to(x.dtype) * signs)
         y = y + level[..., None] + (x - level)[..., None] * self.mixing.direct.to(x.dtype)
@@ -230,7 +229,8 @@ def choose_live(task: ForecastTask, grid: Iterable[tuple]) -> tuple[pd.DataFrame
     One pass over the series serves every weighting and penalty of a set of poles.  The test rows are not touched.
     """
     rows, models = [], {}
-    for _, same in groupby(sorted(LiveSetting(*point) for point in grid), key=lambda s: (s.scales, s.longest, s.harmonics)):
+    settings = sorted(LiveSetting(*point) for point in grid)
+    for _, same in groupby(settings, key=lambda s: (s.scales, s.longest, s.harmonics)):
         group = list(same)
         model = group[0].model(task)
         inputs = features(model, heard_rows(task)[: task.borders[1]])

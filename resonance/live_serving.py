@@ -1,10 +1,11 @@
-"""What serving costs: the time of a frame and of an hour, numbers kept, and forecasters asked again from their window."""
+"""What serving costs: the time of a frame and of an hour, numbers kept; forecasters asked again from their window."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from .forecast_study import block_interval, block_means, parameters, window_erro
 from .forecasting import ForecastTask, evaluate
 from .live_audio import LiveAudioNet
 from .live_forecasting import LiveForecaster, heard_rows
-from .live_study import FRAME_MS, HOP, LIVE, MODELS, OFFLINE, TRANSFORMER
+from .live_study import FRAME_MS, HOP, LIVE, MODELS, OFFLINE, TRANSFORMER, share_for
 from .recordings import Recordings
 
 # --------------------------------------------------------------------------- sound
@@ -55,7 +56,7 @@ def _fed(model: nn.Module, wave: Tensor) -> list[float]:
 
 
 def real_time(times: pd.DataFrame) -> pd.DataFrame:
-    """Return, by method, p50, p99 and the most in milliseconds, and how many times faster than sound p50 and p99 are."""
+    """Return, by method, p50, p99 and the most in milliseconds, and how often p50 and p99 go into a frame."""
     milliseconds = 1000 * times.groupby("method", sort=False)["seconds"].quantile([0.5, 0.99, 1.0]).unstack()
     table = milliseconds.set_axis(["p50", "p99", "most"], axis=1).reset_index()
     return table.assign(factor_p50=FRAME_MS / table["p50"], factor_p99=FRAME_MS / table["p99"])
@@ -68,18 +69,17 @@ def context_seconds(heard: Iterable[float], *, repeats: int = 15, longest_offlin
     Columns: method, heard, seconds, kept.  Untrained models: their time is the same.  A cache of that many keys and
     values is filled with noise; what an offline model keeps are the samples themselves.
     """
-    rows = []
+    rows, samples = [], torch.randn(1, HOP)
     for duration in heard:
         frames = round(1000 * duration / FRAME_MS)
-        samples = torch.randn(1, HOP)
         for name in (LIVE, TRANSFORMER):
             model = MODELS[name]().eval()
             state = _aged(model, frames)
             kept = sum(part.numel() for part in state.values())
-            rows.append((name, duration, _median(lambda m=model, s=state: m.step(samples, s), repeats), kept))
+            rows.append((name, duration, _median(partial(model.step, samples, state), repeats), kept))
         if duration <= longest_offline:
             model, wave = digit_model(window=max(128, 2 * frames)).eval(), torch.randn(1, frames * HOP)
-            rows.append((OFFLINE, duration, _median(lambda m=model, w=wave: m(w), 3), frames * HOP))
+            rows.append((OFFLINE, duration, _median(partial(model, wave), 3), frames * HOP))
     return pd.DataFrame(rows, columns=["method", "heard", "seconds", "kept"])
 
 
@@ -159,7 +159,8 @@ def forecast_scores(
     """
     errors = {LIVE_FORECASTER: served[0]}
     seconds = {LIVE_FORECASTER: served[1][-500:]}
-    facts = {LIVE_FORECASTER: (parameters(live), sum(p.numel() for p in live.initial_state(1).values()), validation_mse)}
+    kept = sum(part.numel() for part in live.initial_state(1).values())
+    facts = {LIVE_FORECASTER: (parameters(live), kept, validation_mse)}
     for name, peer in peers.items():
         errors[name] = window_errors(peer.model, task.windows("test", peer.lookback))
         seconds[name] = window_seconds(peer, task)
@@ -177,3 +178,53 @@ def forecast_scores(
         row |= {f"p{q}": 1000 * float(np.quantile(seconds[name], q / 100)) for q in (50, 99)}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------- what is asked
+
+
+@torch.inference_mode()
+def parallel_gap(audio: LiveAudioNet, test: Recordings, forecaster: LiveForecaster, task: ForecastTask) -> dict:
+    """Return the largest difference between `step` by `step` and `forward`: of logits and of forecasts, relative.
+
+    Over the first 20 recordings, and the first 2,000 steps of the series; relative to the root mean square.
+    """
+    speech = []
+    for wave, length in zip(test.waves[:20], test.lengths[:20].tolist(), strict=True):
+        whole, state = audio.eval()(wave[None, :length]), audio.initial_state(1)
+        for t in range(whole.shape[1]):
+            answer, state = audio.step(wave[None, t * HOP : (t + 1) * HOP], state)
+            speech.append((answer - whole[:, t]).abs().max() / whole.square().mean().sqrt())
+    rows, state, hours = heard_rows(task)[:2000], forecaster.initial_state(1), []
+    whole = forecaster(rows[None])[0]
+    for row, expected in zip(rows, whole, strict=True):
+        forecast, state = forecaster.step(row[None], state)
+        hours.append((forecast[0] - expected).abs().max() / whole.square().mean().sqrt())
+    return {"equal.speech": float(max(speech)), "equal.hours": float(max(hours))}
+
+
+def marks(
+    curves: pd.DataFrame, speed: pd.DataFrame, growth: pd.DataFrame, scores: pd.DataFrame, level: float
+) -> pd.DataFrame:
+    """Return the six marks of `14_live`: mark, measured, unit, asked, reached.
+
+    curves: `accuracy_heard` by method and seed; speed: `real_time`, by method; growth: `context_seconds`; scores:
+    `forecast_scores`.
+    """
+    shares = curves[curves["kind"] == "share"].groupby(["method", "heard"])["accuracy"].mean().unstack("method")
+    loss = 100 * (shares.loc[1.0, OFFLINE] - shares.loc[1.0, LIVE])
+    needed = {name: share_for(shares[name], level) for name in (LIVE, OFFLINE)}
+    ours = growth[growth["method"] == LIVE].sort_values("heard")["seconds"].to_numpy()
+    forecasts = scores.set_index("method")
+    p99, update = speed.loc[LIVE, "p99"], forecasts.loc[LIVE_FORECASTER, "p99"]
+    early = needed[LIVE] < 1 and needed[LIVE] <= needed[OFFLINE]
+    above = forecasts.loc[RIDGE, "ratio_high"]
+    rows = [
+        ("real_time", p99, "ms", f"below {FRAME_MS:g}", p99 < FRAME_MS),
+        ("constant", ours[-1] / ours[0], "times", "at most 1.5", ours[-1] <= 1.5 * ours[0]),
+        ("near", loss, "points", "at most 2", loss <= 2),
+        ("early", 100 * needed[LIVE], "% heard", "below 100, and not above the offline network's", early),
+        ("forecast", above, "", "below 1", above < 1),
+        ("update", update, "ms", "below 1", update < 1),
+    ]
+    return pd.DataFrame(rows, columns=["mark", "measured", "unit", "asked", "reached"])

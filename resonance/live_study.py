@@ -7,7 +7,7 @@ offline one learns whole recordings, and is asked again from the beginning at ev
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -134,23 +134,28 @@ class Heard:
 
 
 @torch.inference_mode()
-def heard(model: nn.Module, test: Recordings, size: int = 256) -> Heard:
+def heard(model: nn.Module, test: Recordings, size: int = 128) -> Heard:
     """Return a model's answers after each frame; an offline model is asked about what was heard so far, each time."""
     model.eval()
     count = (test.lengths // HOP).clamp_min(1)
-    frames, answers = int(count.max()), []
-    order = test.lengths.argsort()
-    for index in order.split(size):
-        lengths, most = test.lengths[index], int(count[index].max())
-        waves = test.waves[index, : int(lengths.max())]
-        if isinstance(model, LiveAudioNet):
-            own = model(waves, lengths)
-        else:
-            own = [model(waves[:, : t * HOP], lengths.clamp_max(t * HOP)) for t in range(1, most)]
-            own = torch.stack([*own, model(waves, lengths)], dim=1)
-        own = own[:, :most].softmax(-1)
-        answers.append(torch.cat([own, own[:, -1:].expand(-1, frames - most, -1)], dim=1))
-    return Heard(torch.cat(answers)[order.argsort()], count, test.labels)
+    answer = _live_answers if isinstance(model, LiveAudioNet) else _answers_asked_again
+    logits = torch.zeros(len(test), int(count.max()), model.output_projection.out_features)
+    for index in count.argsort().split(size):
+        logits[index] = answer(model, test.chosen(index), count[index], logits.shape)
+    return Heard(logits.softmax(-1), count, test.labels)
+
+
+def _live_answers(model: LiveAudioNet, part: Recordings, count: Tensor, shape: Sequence[int]) -> Tensor:
+    own = model(part.waves[:, : int(part.lengths.max())], part.lengths)
+    return torch.cat([own, own[:, -1:].expand(-1, max(0, shape[1] - own.shape[1]), -1)], dim=1)
+
+
+def _answers_asked_again(model: nn.Module, part: Recordings, count: Tensor, shape: Sequence[int]) -> Tensor:
+    logits = model(part.waves[:, : int(part.lengths.max())], part.lengths)[:, None].repeat(1, shape[1], 1)
+    for t in range(1, int(count.max())):
+        still = (count > t).nonzero()[:, 0]
+        logits[still, t - 1] = model(part.waves[still, : t * HOP], part.lengths[still].clamp_max(t * HOP))
+    return logits
 
 
 def accuracy_heard(answers: Heard, shares: Sequence[float]) -> pd.DataFrame:
@@ -171,12 +176,19 @@ def decisions(answers: Heard, thresholds: Iterable[float]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["threshold", "accuracy", "share", "seconds"])
 
 
-def share_for(curve: pd.DataFrame, accuracy: float) -> float:
-    """Return the least share from which on the accuracy stays at least at a level; NaN where it never does."""
-    shares = curve[curve["kind"] == "share"].sort_values("heard")
-    below = np.flatnonzero(shares["accuracy"].to_numpy() < accuracy)
+def threshold_for(answers: Heard, thresholds: Iterable[float], loss: float = 0.01) -> float:
+    """Return the lowest threshold whose decisions are right as often as answers at the end, but for a loss; else 1."""
+    table = decisions(answers, sorted(thresholds))
+    enough = table["accuracy"] >= answers.at_share(1.0).double().mean().item() - loss
+    return float(table.loc[enough, "threshold"].min()) if enough.any() else 1.0
+
+
+def share_for(shares: pd.Series, accuracy: float) -> float:
+    """Return the least share from which on the accuracy, by share, stays at a level at least; infinite for never."""
+    shares = shares.sort_index()
+    below = np.flatnonzero(shares.to_numpy() < accuracy)
     first = below[-1] + 1 if len(below) else 0
-    return float(shares["heard"].iloc[first]) if first < len(shares) else float("nan")
+    return float(shares.index[first]) if first < len(shares) else math.inf
 
 
 def live_scores(task: DigitTask, name: str, split: str, *, rate: float, steps: int, seed: int) -> Heard:

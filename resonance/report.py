@@ -29,6 +29,7 @@ from .tables_audio import audio_tables
 from .tables_documents import documents_tables
 from .tables_equal_quality import equal_quality_tables
 from .tables_forecasting import forecasting_tables
+from .tables_live import live_tables
 from .tables_multimodal import multimodal_tables
 from .tables_vision import vision_tables
 from .tables_vocabulary import vocabulary_tables
@@ -42,6 +43,7 @@ SUBJECTS = (
     documents_tables,
     equal_quality_tables,
     forecasting_tables,
+    live_tables,
     multimodal_tables,
     vision_tables,
     vocabulary_tables,
