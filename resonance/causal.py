@@ -40,7 +40,9 @@ class ToChannels(nn.Linear):
     """`nn.Linear` on (batch, n, in_features) whose result lies channels first in memory, as `CausalMixing` works."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, n, out_features), a view of (out_features, batch, n)."""
+        """Return (batch, n, out_features), a view of (out_features, batch, n); one token (batch, in) as it is."""
+        if x.dim() == 2:
+            return super().forward(x)
         y = torch.addmm(self.bias[:, None], self.weight, x.reshape(-1, self.in_features).T)
         return y.view(self.out_features, *x.shape[:-1]).movedim(0, -1)
 
@@ -49,7 +51,7 @@ class FromChannels(nn.Linear):
     """`nn.Linear` on (batch, n, in_features) that may lie channels first in memory, without a copy."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, n, out_features)."""
+        """Return (batch, n, out_features); of one token (batch, in_features), (batch, out_features)."""
         y = torch.addmm(self.bias, x.reshape(-1, self.in_features), self.weight.T)
         return y.view(*x.shape[:-1], self.out_features)
 

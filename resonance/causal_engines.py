@@ -84,7 +84,7 @@ def _toeplitz(h: Tensor) -> Tensor:
 def _diagonal_sums(g: Tensor) -> Tensor:
     """Return the sums of g (d, B, B) over its diagonals t - s = 0 .. B - 1, (d, B): the transpose of `_toeplitz`."""
     d, size, _ = g.shape
-    g = g.triu_()
+    g = g.mul_(g.new_ones(size, size).triu_())
     # A row read from its diagonal on runs into the next one, where it finds zeros; the last row would run out.
     sums = g.as_strided((d, size - 1, size), (size * size, size + 1, 1)).sum(1)
     sums[:, 0] += g[:, -1, -1]

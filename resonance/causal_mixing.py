@@ -25,12 +25,12 @@ from .spectral import check_sequences
 ENGINES = ("auto", "fft", "chunked")
 
 
-def chunk_size(n: int) -> int:
+def chunk_size(n: int, batch: int) -> int:
     """Return B, the chunk that is fastest at length n, by measurement (`python -m resonance.causal_benchmark`)."""
     return min(n, 32 if n <= 2048 else 64 if n <= 8192 else 128)
 
 
-def choose_engine(n: int) -> str:
+def choose_engine(n: int, batch: int) -> str:
     """Return the engine that is fastest at length n, by measurement (`python -m resonance.causal_benchmark`)."""
     return "chunked"
 
@@ -42,7 +42,8 @@ class CausalMixing(nn.Module):
 
     x: (batch, n, dim) -> (batch, n, dim), linear in x; a state is (batch, dim, k, 2), the resonators' real and
     imaginary parts.  At the start time scales are even in octaves from 2 steps to `longest`, and resonators turn by 0,
-    1/4, 1/2 and 1 cycle in one time scale.
+    1/4, 1/2 and 1 cycle in one time scale; `turns` counts cycles in the time scale at the start, so that a slow
+    resonator's frequency moves as finely as it can hear, and a change of one of the two leaves the other alone.
     Raises ValueError for a wrong shape, length or engine.  Parameters: 2 k for the poles, (2k + 1) dim.
     Cost: n (B + 4k) dim multiply-adds in chunks of B; 6 k dim a step.  Computed in float32 at least.
     """
@@ -59,23 +60,28 @@ class CausalMixing(nn.Module):
         self.dim, self.num_resonators, self.engine = dim, k, engine
         scales = torch.logspace(1.0, math.log2(longest), k, base=2.0, dtype=torch.float64)
         self.octave = nn.Parameter(octave_of(scales).float())
+        self.register_buffer("spacing", scales.reciprocal().float())  # cycles per step that one turn stands for
         self.turns = nn.Parameter(torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(-(-k // 4))[:k])
         self.readout = nn.Parameter(torch.randn(2 * k, dim) / math.sqrt(k))
         self.direct = nn.Parameter(torch.ones(dim))
+        self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None  # of `_step_constants`
 
     # ----------------------------------------------------------------------- the layer read as a filter
 
+    def _frequency(self) -> Tensor:
+        return self.turns * self.spacing
+
     def poles(self) -> Tensor:
         """Return the poles as used, (k, 2): real and imaginary parts, |lambda| < 1."""
-        return make_poles(self.octave, self.turns, self._dtype(self.octave))[0]
+        return make_poles(self.octave, self._frequency(), self._dtype(self.octave))[0]
 
     def time_scales(self) -> Tensor:
         """Return tau, (k,), in steps: a resonator's amplitude falls by the factor e in so many."""
-        return make_poles(self.octave, self.turns, torch.float64)[1].reciprocal()
+        return make_poles(self.octave, self._frequency(), torch.float64)[1].reciprocal()
 
     def frequencies(self) -> Tensor:
         """Return the resonators' frequencies, (k,), in cycles per step, in -1/2 .. 1/2."""
-        re, im = make_poles(self.octave, self.turns, torch.float64)[0].unbind(1)
+        re, im = make_poles(self.octave, self._frequency(), torch.float64)[0].unbind(1)
         return torch.atan2(im, re) / (2 * math.pi)
 
     def response(self, frequencies: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +102,7 @@ class CausalMixing(nn.Module):
         """Return the first n samples of the impulse response, (n, dim)."""
         from .causal_engines import kernel
 
-        powers, readout = constants(self.octave, self.turns, self.readout, n)
+        powers, readout = constants(self.octave, self._frequency(), self.readout, n)
         return kernel(powers, readout, self.direct).T
 
     # ----------------------------------------------------------------------- state
@@ -143,9 +149,9 @@ class CausalMixing(nn.Module):
     def _channels_first(self, u: Tensor, start: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return y (dim, batch, n) of u (dim, batch, n), and with a start also the state behind, batch first."""
         n = u.shape[-1]
-        engine = choose_engine(n) if self.engine == "auto" else self.engine
-        size = chunk_size(n) if engine == "chunked" else n
-        powers, readout = constants(self.octave, self.turns, self.readout.to(u.dtype), size + 1)
+        engine = choose_engine(n, u.shape[1]) if self.engine == "auto" else self.engine
+        size = chunk_size(n, u.shape[1]) if engine == "chunked" else n
+        powers, readout = constants(self.octave, self._frequency(), self.readout.to(u.dtype), size + 1)
         direct = self.direct.to(u.dtype)
         if engine == "chunked":
             y, states = by_chunks(u, powers, readout, direct, start)
@@ -165,13 +171,34 @@ class CausalMixing(nn.Module):
             raise ValueError(f"expected one sample of shape (batch, {self.dim}), got {tuple(x.shape)}")
         self._check_state(state, len(x))
         work = self._dtype(x)
-        pole = make_poles(self.octave, self.turns, work)[0]
-        readout = make_readout(self.readout.to(work), make_energy(pole))
+        pole, readout = self._step_constants(work)
         u = x.to(work)
-        re, im = turned(state.to(work), pole).unbind(-1)
-        state = torch.stack([re + u[..., None], im], dim=-1)
-        y = self.direct.to(work) * u + (state * conjugate(readout)).sum((-1, -2))
+        state = turned(state.to(work), pole)
+        state[..., 0] += u[..., None]
+        y = torch.addcmul((state * readout).sum((-1, -2)), u, self.direct.to(work))
         return y.to(x.dtype), state
+
+    def _step_constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Return the poles (k, 2) and the conjugate readout (dim, k, 2); without gradients they are kept.
+
+        What is kept is used while the parameters equal those it was made of, value by value: no change is overlooked,
+        whoever made it, and comparing costs a tenth of computing.
+        """
+        keep = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        parameters = (self.octave, self.turns, self.spacing, self.readout)
+        if keep and self._kept is not None:
+            made_of, made = self._kept
+            if (
+                made[0].dtype == dtype
+                and made[0].device == self.octave.device
+                and all(map(torch.equal, made_of, parameters))
+            ):
+                return made
+        pole = make_poles(self.octave, self._frequency(), dtype)[0]
+        made = pole, conjugate(make_readout(self.readout.to(dtype), make_energy(pole)))
+        if keep:
+            self._kept = [p.detach().clone() for p in parameters], made
+        return made
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, num_resonators={self.num_resonators}, engine={self.engine!r}"
