@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .causal_mixing import CausalMixing
-from .causal_poles import make_energy, octave_of, turned
+from .causal_poles import octave_of, turned
 from .forecast_choice import Moments
 from .forecasting import ForecastTask
 from .spectral import check_sequences
@@ -30,12 +30,30 @@ from .spectral import check_sequences
 State = dict[str, Tensor]
 
 
-@torch.no_grad()
-def set_poles_(mixing: CausalMixing, time_scales: Tensor, frequencies: Tensor) -> CausalMixing:
-    """Set the poles of a mixing to time scales (k,), in steps, and frequencies (k,), in cycles per step; return it."""
-    mixing.octave.copy_(octave_of(time_scales.double()))
-    mixing.turns.copy_(time_scales * frequencies)
-    return mixing
+class OneSignalMixing(CausalMixing):
+    """`CausalMixing` whose channels all hear the same signal, so that one state of k resonators serves them all.
+
+    The parallel form is that of `CausalMixing` on the signal repeated; `hear` and `read` are its recurrence, in parts.
+    """
+
+    @torch.no_grad()
+    def set_poles_(self, time_scales: Tensor, frequencies: Tensor) -> OneSignalMixing:
+        """Set the poles to time scales (k,), in steps, and frequencies (k,), in cycles per step; return the mixing."""
+        self.octave.copy_(octave_of(time_scales.double()))
+        self.spacing.copy_(1.0 / time_scales)
+        self.turns.copy_(time_scales * frequencies)
+        return self
+
+    def hear(self, signals: Tensor, states: Tensor) -> Tensor:
+        """Return the states (..., k, 2) after one more sample of each signal, (...)."""
+        states = turned(states, self._step_constants(states.dtype)[0])
+        states[..., 0] += signals[..., None]
+        return states
+
+    def read(self, states: Tensor) -> Tensor:
+        """Return what the channels read from states (..., k, 2), (..., dim); the direct gain stands apart."""
+        readout = self._step_constants(states.dtype)[1]
+        return states.flatten(-2) @ readout.flatten(1).T
 
 
 class LiveForecaster(nn.Module):
@@ -75,7 +93,7 @@ class LiveForecaster(nn.Module):
         octaves = torch.linspace(-3.0, math.log2(longest), scales, dtype=torch.float64)
         time_scales = (period * torch.exp2(octaves)).repeat_interleave(harmonics)
         frequencies = torch.arange(harmonics, dtype=torch.float64).repeat(scales) / period
-        self.mixing = set_poles_(CausalMixing(pred_horizon, scales * harmonics), time_scales, frequencies)
+        self.mixing = OneSignalMixing(pred_horizon, scales * harmonics).set_poles_(time_scales, frequencies)
 
     def level(self, x: Tensor) -> Tensor:
         """Return the mean of the last `period` steps of x (batch, n, channels), at every step; of fewer at first."""
@@ -112,15 +130,9 @@ class LiveForecaster(nn.Module):
         heard = state["heard"] + 1
         recent = torch.cat([state["recent"][:, 1:], x[:, None]], dim=1)
         level = recent.sum(1) / heard.clamp_max(self.period)[:, None]
-        poles = self.mixing.poles()
-        resonators = turned(state["resonators"], poles)
-        resonators[..., 0] += torch.cat([x, torch.ones_like(x[:, :1])], dim=1)[..., None]
-        own, of_one = resonators[:, :-1], resonators[:, -1:]
-        deviation = (own - level[..., None, None] * of_one).movedim(-1, 2).flatten(2)  # (batch, channels, 2k)
-        energy = make_energy(poles).to(x.dtype)
-        signs = torch.cat([energy, -energy])[:, None]  # Re(c s) = Re c Re s - Im c Im s
-        y = deviation @ (self.mixing.readout.to(x.dtype) * signs)
-        y = y + level[..., None] + (x - level)[..., None] * self.mixing.direct.to(x.dtype)
+        resonators = self.mixing.hear(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), state["resonators"])
+        y = self.mixing.read(resonators[:, :-1] - level[..., None, None] * resonators[:, -1:])
+        y = y + level[..., None] + (x - level)[..., None] * self.mixing.direct
         return y.transpose(1, 2), {"resonators": resonators, "recent": recent, "heard": heard}
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from .audio import ResonanceAudioNet
 from .audio_augmentation import AudioAugmentation
 from .audio_tasks import LONGEST, VALIDATION, DigitTask, digit_model
-from .baselines_live import CachedAttention
+from .baselines_live import RotaryAttention
 from .classification import train_classifier
 from .live_audio import LiveAudioNet
 from .polar import count_parameters
@@ -46,7 +46,7 @@ class NoMixing(nn.Module):
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     LIVE: LiveAudioNet,
-    TRANSFORMER: lambda: LiveAudioNet(mixing=lambda: CachedAttention(64)),
+    TRANSFORMER: lambda: LiveAudioNet(mixing=lambda: RotaryAttention(64)),
     OFFLINE: digit_model,
     AT_THE_END: LiveAudioNet,
     NO_MIXING: lambda: LiveAudioNet(mixing=NoMixing),

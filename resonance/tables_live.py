@@ -14,7 +14,7 @@ METHODS = {
     "no_mixing": "No mixing",
 }
 MARKS = {
-    "real_time": ("A frame at p99", "ms", "below 20"),
+    "real_time": ("A frame at p99", "ms", "below 2"),
     "constant": ("Time of a frame, longest sound over one second", "", "at most 1.5"),
     "near": ("Accuracy lost to the offline network, at the end", "points", "at most 2"),
     "early": ("Share heard for 95\\,\\% right", "\\%", "below 100, and not above the offline network's"),
