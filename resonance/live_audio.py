@@ -1,7 +1,7 @@
 """Sound as it comes in: 20 ms at a time through a causal classifier that answers after every frame.
 
     frame       the newest `hop` samples, with the `frame - hop` before them kept as state
-    spectrum    log power of every linear bin, relative to the mean power heard so far (`LiveFrames`)
+    spectrum    log power of every linear bin, relative to the loudness heard so far (`LiveFrames`)
     mixing      pre-norm residual blocks: a causal sublayer, then a feed-forward (`CausalBlock`)
     read-out    mean over the frames heard so far, one linear map
 
@@ -28,12 +28,15 @@ class LiveFrames(nn.Module):
     """Return the log power spectrum of the latest `frame` samples, once every `hop` samples.
 
         S[t, f] = log(floor + |sum_s hann[s] x[(t + 1) hop - frame + s] e^{-2 pi i f s / frame}|^2 / (P_t frame / 2))
-        P_t = mean of x^2 over the (t + 1) hop samples heard so far; before the first sample x is 0
+        P_t = sum_(i <= t) p_i^2 / sum_(i <= t) p_i,    p_i the mean of x^2 over the new samples of frame i
+
+    Before the first sample x is 0.  P is the mean power that a bit of energy heard so far came with: a soft onset
+    hardly counts once the word is there, where a plain mean would go on rising.
 
     (batch, samples) -> (batch, frames, frame // 2 + 1), samples // hop frames, at least one: a wave shorter than one
     hop is padded by zeros to one, and what is left after the last whole hop is dropped.  Loudness has no effect, above
     100 dB below full scale.  Computed in float32 at least.
-    State: "past" (batch, frame - hop), "energy" and "frames" (batch,).
+    State: "past" (batch, frame - hop), "power" and "square" (batch,), sums of p and p^2.
     Raises ValueError for a wrong shape, hop or length.  Cost: frame log(frame) a frame.
     """
 
@@ -66,16 +69,15 @@ class LiveFrames(nn.Module):
         count = self.frame_count(waves.shape[1])
         # Negative padding drops what is left after the last whole hop.
         waves = F.pad(waves, (self.frame - self.hop, count * self.hop - waves.shape[1]))
-        new = waves[:, self.frame - self.hop :].unflatten(1, (count, self.hop))
-        heard = torch.arange(1, count + 1, device=waves.device) * self.hop
-        return self._spectrum(waves.unfold(1, self.frame, self.hop), new.square().sum(-1).cumsum(1) / heard)
+        power = waves[:, self.frame - self.hop :].unflatten(1, (count, self.hop)).square().mean(-1)
+        return self._spectrum(waves.unfold(1, self.frame, self.hop), power.cumsum(1), power.square().cumsum(1))
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """Return the state before the first sample."""
         dtype = torch.promote_types(dtype or self.window.dtype, torch.float32)
         options = {"device": device or self.window.device, "dtype": dtype}
         past = torch.zeros(batch, self.frame - self.hop, **options)
-        return {"past": past, "energy": torch.zeros(batch, **options), "frames": torch.zeros(batch, **options)}
+        return {"past": past, "power": torch.zeros(batch, **options), "square": torch.zeros(batch, **options)}
 
     def step(self, samples: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the newest frame (batch, bins) and the next state, for the next samples (batch, hop)."""
@@ -83,13 +85,15 @@ class LiveFrames(nn.Module):
             raise ValueError(f"expected the next samples, (batch, {self.hop}), got {tuple(samples.shape)}")
         samples = samples.to(state["past"].dtype)
         latest = torch.cat([state["past"], samples], dim=1)
-        energy, frames = state["energy"] + samples.square().sum(1), state["frames"] + 1
-        state = {"past": latest[:, self.hop :], "energy": energy, "frames": frames}
-        return self._spectrum(latest, energy / (frames * self.hop)), state
+        new = samples.square().mean(1)
+        power, square = state["power"] + new, state["square"] + new.square()
+        return self._spectrum(latest, power, square), {"past": latest[:, self.hop :], "power": power, "square": square}
 
-    def _spectrum(self, windows: Tensor, power: Tensor) -> Tensor:
+    def _spectrum(self, windows: Tensor, power: Tensor, square: Tensor) -> Tensor:
+        """Return the frames of windows (..., frame), given the sums of p and p^2 so far."""
         spectrum = torch.view_as_real(torch.fft.rfft(windows * self.window.to(windows.dtype)))
-        scale = 1.0 / ((power + self.quiet) * (self.frame / 2))
+        loudness = square / power.clamp_min(self.quiet**2) + self.quiet
+        scale = 1.0 / (loudness * (self.frame / 2))
         return torch.log(self.floor + spectrum.square().sum(-1) * scale[..., None])
 
 
@@ -140,8 +144,8 @@ class LiveAudioNet(nn.Module):
         frame: int = 256,
         dim: int = 64,
         num_layers: int = 3,
-        num_resonators: int = 16,
-        longest: float = 64,
+        num_resonators: int = 12,
+        longest: float = 16,
         width: int | None = None,
         dropout: float = 0.0,
         mixing: Callable[[], nn.Module] | None = None,
@@ -186,7 +190,7 @@ class LiveAudioNet(nn.Module):
         state = self.front_end.initial_state(batch, **options)
         for i, block in enumerate(self.blocks):
             state |= {f"{i}.{name}": part for name, part in block.initial_state(batch, **options).items()}
-        return state | {"sum": torch.zeros(batch, weight.shape[0], **options)}
+        return state | {"sum": torch.zeros(batch, len(weight), **options), "heard": torch.zeros(batch, **options)}
 
     def step(self, samples: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the logits (batch, num_classes) after the next samples (batch, hop), and the next state."""
@@ -196,5 +200,5 @@ class LiveAudioNet(nn.Module):
             own = {name.split(".", 1)[1]: part for name, part in state.items() if name.startswith(f"{i}.")}
             h, own = block.step(h, own)
             following |= {f"{i}.{name}": part for name, part in own.items()}
-        following["sum"] = state["sum"] + self.norm(h)
-        return self.output_projection(following["sum"] / following["frames"].to(h.dtype)[:, None]), following
+        following |= {"sum": state["sum"] + self.norm(h), "heard": state["heard"] + 1}
+        return self.output_projection(following["sum"] / following["heard"][:, None]), following

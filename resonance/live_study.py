@@ -1,8 +1,8 @@
 """What `14_live` measures of spoken digits: answers against how much was heard, and the time that a frame takes.
 
 Every network is trained alike (`classification.train_classifier`), on the recordings and the augmentation of
-`10_audio`.  A live one learns at each frame of a recording, so that early answers count as much as late ones; the
-offline one learns whole recordings, and is asked again from the beginning at every frame.
+`10_audio`.  A live one learns at each frame of a recording, and an answer counts by the share of the recording that
+it had heard; the offline one learns whole recordings, and is asked again from the beginning at every frame.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .audio import ResonanceAudioNet
 from .audio_augmentation import AudioAugmentation
@@ -74,14 +75,19 @@ class EveryFrame(nn.Module):
         return self.model(waves, lengths).transpose(1, 2)
 
 
-def frame_targets(labels: Tensor, count: Tensor, frames: int, *, end_only: bool = False) -> Tensor:
-    """Return the label of each frame, (batch, frames): a recording's own at each of its frames, or at its last one.
+def frame_targets(
+    labels: Tensor, count: Tensor, frames: int, *, classes: int = 10, smoothing: float = 0.1, end_only: bool = False
+) -> Tensor:
+    """Return what each frame of a batch is to say, (batch, classes, frames): probabilities times a weight.
 
-    Everywhere else -100, which cross-entropy leaves out.
+    Frame t of a recording of `count` weighs (t + 1) / count, or the last alone, padding nothing; weights have mean 1,
+    so that cross-entropy is their weighted mean.  `smoothing` of a target is spread over all classes.
     """
     place = torch.arange(frames)[None]
     asked = place == count[:, None] - 1 if end_only else place < count[:, None]
-    return torch.where(asked, labels[:, None], -100)
+    weight = torch.where(asked, (place + 1) / count[:, None], 0.0)
+    word = (1 - smoothing) * F.one_hot(labels, classes) + smoothing / classes
+    return word[:, :, None] * (weight * weight.numel() / weight.sum())[:, None]
 
 
 def train_live(name: str, train: Recordings, *, rate: float, steps: int, seed: int, size: int = 32) -> nn.Module:
@@ -98,7 +104,7 @@ def train_live(name: str, train: Recordings, *, rate: float, steps: int, seed: i
             frames = model.frame_count(waves.shape[1])
             yield waves, lengths, frame_targets(labels, model.frame_count(lengths), frames, end_only=name == AT_THE_END)
 
-    train_classifier(EveryFrame(model), asked(), steps, rate=rate)
+    train_classifier(EveryFrame(model), asked(), steps, rate=rate, smoothing=0.0)  # the targets are smooth already
     return model
 
 

@@ -168,11 +168,11 @@ def test_silence_one_sample_and_a_long_sound_are_finite():
 
 
 def test_frames_are_those_of_the_offline_front_end_but_for_their_level():
-    """A frame in steady noise: the same spectrum as `SpectrumFrames`, over the power heard so far."""
     live, offline = LiveFrames(256, 128, floor=0.0), SpectrumFrames(256, 128, floor=0.0)
-    waves = torch.randn(2, 1280)
-    power = waves.square().cumsum(1)[:, 255::128] / torch.arange(256, 1281, 128)
-    torch.testing.assert_close(live(waves)[:, 1:] + power.log()[..., None], offline(waves), rtol=1e-3, atol=1e-3)
+    waves = torch.randn(2, 1280) * torch.linspace(0.1, 2, 1280)
+    power = waves.square().unflatten(1, (10, 128)).mean(-1)
+    loudness = power.square().cumsum(1) / power.cumsum(1)
+    torch.testing.assert_close(live(waves)[:, 1:] + loudness.log()[:, 1:, None], offline(waves), rtol=1e-3, atol=1e-3)
 
 
 def test_bad_sound_is_named():
@@ -240,10 +240,20 @@ def test_the_share_needed_is_where_the_level_is_kept():
     assert share_for(shares, 0.95) == 0.8 and share_for(shares, 0.1) == 0.2 and share_for(shares, 0.99) == math.inf
 
 
-def test_targets_are_asked_where_they_should_be():
-    labels, count = torch.tensor([3, 7]), torch.tensor([2, 3])
-    assert frame_targets(labels, count, 4).tolist() == [[3, 3, -100, -100], [7, 7, 7, -100]]
-    assert frame_targets(labels, count, 4, end_only=True).tolist() == [[-100, 3, -100, -100], [-100, -100, 7, -100]]
+def test_targets_weigh_what_was_heard():
+    labels, count = torch.tensor([1, 0]), torch.tensor([2, 3])
+    targets = frame_targets(labels, count, 4, classes=3, smoothing=0.3)
+    weight = torch.tensor([[1 / 2, 1, 0, 0], [1 / 3, 2 / 3, 1, 0]]) * 8 / 3.5
+    torch.testing.assert_close(targets.sum(1), weight)
+    torch.testing.assert_close(targets[0, :, 1], torch.tensor([0.1, 0.8, 0.1]) * weight[0, 1])
+    logits = torch.randn(2, 3, 4)
+    each = torch.nn.functional.cross_entropy(
+        logits, labels[:, None].expand(2, 4), label_smoothing=0.3, reduction="none"
+    )
+    expected = (each * weight).sum() / weight.sum()
+    torch.testing.assert_close(torch.nn.functional.cross_entropy(logits, targets), expected)
+    last = frame_targets(labels, count, 4, classes=3, end_only=True)
+    assert (last.sum(1) > 0).nonzero().tolist() == [[0, 1], [1, 2]]
 
 
 def test_networks_learn_two_tones_and_answer_as_they_were_asked():
