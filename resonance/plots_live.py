@@ -37,7 +37,7 @@ def accuracy_against_heard(curves: pd.DataFrame, level: float) -> Figure:
             _seeds(axis, own, "heard", "accuracy", at, every=2 if kind == "share" else 5, label=name)
         axis.axhline(100 * level, color=GREY, lw=0.7, ls=":")
         axis.set(xlabel=label)
-    axes[0].set(ylabel="accuracy (%)", ylim=(None, 101))
+    axes[0].set(ylabel="accuracy (%)", ylim=(0, 101))
     axes[1].set(xlim=(0, 0.8))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure

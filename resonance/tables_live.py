@@ -50,7 +50,7 @@ def live_tables(by_key: pd.DataFrame) -> dict[str, str]:
         prefix = f"live.forecast.{key}."
         row = {"Forecaster": label, "Parameters": number(value[prefix + "parameters"], 6)}
         row |= {"Kept": number(value[prefix + "kept"], 6), "Validation": number(value[prefix + "validation_mse"], 4)}
-        row |= {"Test MSE": with_interval(by_key.loc[prefix + "mse"], 4)}
+        row |= {"Test MSE": with_interval(by_key.loc[prefix + "mse"], 3), "MAE": number(value[prefix + "mae"], 3)}
         served.append(row | {name: number(value[prefix + name], 3) for name in ("p50", "p99")})
     asked = []
     for key, (label, unit, limit) in MARKS.items():
@@ -61,5 +61,5 @@ def live_tables(by_key: pd.DataFrame) -> dict[str, str]:
         "live_marks": to_latex(pd.DataFrame(asked), "@{}llll@{}"),
         "live": to_latex(pd.DataFrame(words), "@{}lllll@{}"),
         "live_frames": to_latex(pd.DataFrame(speed), "@{}lrrrrrr@{}"),
-        "live_forecasts": to_latex(pd.DataFrame(served), "@{}lrrrlrr@{}"),
+        "live_forecasts": to_latex(pd.DataFrame(served), "@{}lrrrlrrr@{}"),
     }

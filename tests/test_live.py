@@ -486,7 +486,7 @@ def test_tables_have_a_row_a_method():
     values |= {
         f"live.forecast.{key}.{of}": 0.375
         for key in FORECASTERS
-        for of in ("parameters", "kept", "validation_mse", "mse", "p50", "p99")
+        for of in ("parameters", "kept", "validation_mse", "mse", "mae", "p50", "p99")
     }
     by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
     tables = live_tables(by_key)
