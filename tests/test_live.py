@@ -492,5 +492,5 @@ def test_tables_have_a_row_a_method():
     tables = live_tables(by_key)
     assert set(tables) == {"live_marks", "live", "live_frames", "live_forecasts"}
     assert tables["live_marks"].count("no ") == 6 and "--" in tables["live_marks"]
-    assert tables["live"].count("75.25") == 4 * len(METHODS) and tables["live_frames"].count("\\\\") == 3
+    assert tables["live"].count("75.25") == 3 * len(METHODS) and tables["live_frames"].count("\\\\") == 3
     assert live_tables(by_key.iloc[:0]) == {}
