@@ -30,6 +30,7 @@ Read the files in this order:
     causal          CausalResonance, on causal_poles (stable poles), causal_engines (FFT, chunks) and causal_mixing
     causal_study, causal_benchmark    what 15 measures of it, beside baselines_causal
     documents       passages and classifiers; baselines_documents: peers; document_tasks: how they are measured
+    live_audio, live_forecasting   heard frame by frame, hour by hour; baselines_live: peer; live_study, live_serving
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
@@ -61,6 +62,8 @@ _HOME = {
     "HolographicMemory": "memory",
     "Interference": "polar",
     "LearnedSelection": "selection",
+    "LiveAudioNet": "live_audio",
+    "LiveForecaster": "live_forecasting",
     "LongContextResonanceNet": "long_context",
     "MultimodalResonanceNet": "multimodal",
     "NaturalPolarTrainer": "natural",

@@ -31,6 +31,7 @@ from .tables_documents import documents_tables
 from .tables_equal_quality import equal_quality_tables
 from .tables_forecasting import forecasting_tables
 from .tables_language import language_tables
+from .tables_live import live_tables
 from .tables_multimodal import multimodal_tables
 from .tables_recall_study import recall_study_tables
 from .tables_vision import vision_tables
@@ -47,6 +48,7 @@ SUBJECTS = (
     equal_quality_tables,
     forecasting_tables,
     language_tables,
+    live_tables,
     multimodal_tables,
     recall_study_tables,
     vision_tables,
