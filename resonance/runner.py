@@ -185,10 +185,15 @@ def is_current(name: str, profile: str) -> bool:
     if provenance["digest"] != digest(name, profile) or not all(file.exists() for file in files):
         return False
     if "stand-in" in provenance["dataset"]:
-        from .corpora import available
-
-        return not all(available(dataset) for dataset in settings(name)["data"])
+        return not all(_available(dataset) for dataset in settings(name)["data"])
     return True
+
+
+def _available(dataset: str) -> bool:
+    """Return whether the real files of a data set are to be had."""
+    from . import corpora, text_corpus  # noqa: F401 - the second makes its own data set known to the first
+
+    return corpora.available(dataset)
 
 
 def stamp(name: str, profile: str) -> str:
@@ -301,7 +306,7 @@ def run(name: str, profile: str, threads: int) -> None:
         "figures": figures,
         "seconds": round(time.time() - started, 1),
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
-        **_surroundings(partial, threads),
+        **_surroundings(name, partial, threads),
     }
     if settings(name)["after"] == "results":
         provenance["ledger"] = _ledger_digest(profile)
@@ -321,7 +326,12 @@ def _place_figures(source: Path, target: Path, number: str) -> None:
     source.rmdir()
 
 
-def _surroundings(partial: Path, threads: int) -> dict:
+def _data_at_hand(name: str) -> str:
+    """Return the data of a notebook that judges no claim, saying of each whether a stand-in took its place."""
+    return ", ".join(d if _available(d) else f"{d} (stand-in)" for d in settings(name)["data"])
+
+
+def _surroundings(name: str, partial: Path, threads: int) -> dict:
     """Return the machine, versions, commit and data behind a result."""
     import pandas as pd
     import psutil
@@ -331,7 +341,7 @@ def _surroundings(partial: Path, threads: int) -> dict:
     claims = pd.read_csv(partial / "claims.csv") if (partial / "claims.csv").exists() else pd.DataFrame()
     return {
         "commit": commit(),
-        "dataset": claims["dataset"].iloc[0] if len(claims) else "",
+        "dataset": claims["dataset"].iloc[0] if len(claims) else _data_at_hand(name),
         "device": device_name(),
         "threads": threads,
         "machine": {

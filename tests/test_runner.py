@@ -119,12 +119,15 @@ def test_a_dead_kernel_is_said_and_cleaned_up(tree):
     assert not list((tree.folder / "data" / "results" / "quick").iterdir())
 
 
-def test_a_stand_in_gives_way_to_the_real_data(tree):
+@pytest.mark.parametrize("judges", [True, False])
+def test_a_stand_in_gives_way_to_the_real_data(tree, judges):
     """Offline first, then with the data: the result is out of date, though no code has changed."""
     cell = 'from resonance.ledger import Experiment\ne = Experiment("01_first", dataset="x (stand-in)")\n'
-    cell += 'e.rule("S.timeseries", "r")\ne.verdict("S.timeseries", "holds")\ne.close()'
-    tree.add("01_first", cell, data=["ETTh1"])
-    done = tree.python("-m", "resonance.runner", "run", "01")
+    if judges:
+        cell += 'e.rule("S.timeseries", "r")\ne.verdict("S.timeseries", "holds")\n'
+    tree.add("01_first", cell + "e.close()", data=["ETTh1"])
+    offline = "from resonance import data, runner; data.available = lambda name: False; "
+    done = tree.python("-c", offline + "raise SystemExit(runner.main(['run', '01']))")
     assert done.returncode == 0, done.stderr
     code = (
         "from resonance import data, runner; data.available = lambda name: {}; "
