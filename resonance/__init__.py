@@ -25,19 +25,20 @@ Read the files in this order:
     patches, frames what images and sound are cut into; classification: how classifiers are trained, all alike
     audio           ResonanceAudioNet; recordings, audio_augmentation, esc50, baselines_audio, audio_tasks: sound
     multimodal      MultimodalResonanceNet, on cross_modal; paired_digits, fusion, retrieval: its task, training, test
-    causal          CausalResonance, on causal_mixing (damped resonators) and causal_engines (how they are computed)
-    holographic_recall, associative_recall   HolographicRecall, and its task; recall_models, _capacity, _study: 16
     causal          CausalResonance, on causal_poles (stable poles), causal_engines (FFT, chunks) and causal_mixing
-    causal_study, causal_benchmark    what 15 measures of it, beside baselines_causal
+    holographic_recall   HolographicRecall, the causal hologram; associative_recall: its task
+    language, text_corpus   ResonanceLM, and its texts
+    live_audio, live_forecasting   heard frame by frame, hour by hour
     documents       passages and classifiers; baselines_documents: peers; document_tasks: how they are measured
-    live_audio, live_forecasting   heard frame by frame, hour by hour; baselines_live: peer; live_study, live_serving
     cartesian, gradients, gradient_scaling, ablation, ablation_tasks, complexity, graph, recall, facts, capacity,
     image_recall                                 what the notebooks measure
     information, predictive, approximation       what a band keeps of a signal, and of what a past tells
     timing, probe, benchmark                     seconds and bytes, against the best peers
     word_model, large_vocabulary                 words told from the words before, and what 07 measures
-    language, text_corpus                        ResonanceLM, and its texts; language_ablations, baselines_language,
-    language_study, language_protocol, language_writing, language_tasks          what 13 and 05 measure of it
+    causal_study, causal_benchmark, baselines_causal                what 15 measures, and its peer
+    recall_models, recall_capacity, recall_study                    what 16 measures
+    language_study, language_protocol, language_writing, language_ablations, language_tasks, baselines_language   13, 05
+    live_study, live_serving, baselines_live                        what 14 measures
     statistics, ledger, plots and plots_*        numbers, verdicts, figures
     tables, report, readme, runner               how a run becomes a report
     paths, processes                             where files stand, and jobs that end with their parent
