@@ -89,7 +89,7 @@ def speed(table: pd.DataFrame) -> Figure:
     left.set_yscale("log")
     right.set_yscale("log", base=2)
     right.yaxis.set_major_formatter("{x:g}")
-    left.legend(loc="upper left")
+    left.legend(loc="lower right")
     right.legend(loc="upper left")
     return figure
 
