@@ -241,7 +241,7 @@ def test_arms_change_what_they_name():
     assert torch.equal(shiftless.shift(x), x)
     y, z = blind.mixing(x), x.clone()
     z[:, :4] = 7.0
-    assert torch.equal(blind.mixing(z)[:, 4:], y[:, 4:])  # what came before changes nothing
+    torch.testing.assert_close(blind.mixing(z)[:, 4:], y[:, 4:])  # what came before changes nothing but its rounding
     torch.testing.assert_close(
         same.mixing.time_scales(), torch.full((8,), 32.0, dtype=torch.float64), rtol=1e-4, atol=0
     )

@@ -34,7 +34,7 @@ def test_no_decimal_is_typed(path):
 def test_every_number_of_the_report_is_in_the_reference_ledger():
     claims, measures = read_ledger("full")
     keys = set(measures["key"])
-    used = set(re.findall(r"\\(?:val|valint|ci)(?:\[\d\])?\{([\w.]+)\}", TEX))
+    used = set(re.findall(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX))
     assert len(used) > 20 and used <= keys, used - keys
     ids = set(re.findall(r"\\(?:verdict|rulefor|conditionfor|datasetfor)\{([\w.]+)\}", TEX))
     assert ids <= set(claims["id"])
