@@ -74,7 +74,16 @@ def speed(table: pd.DataFrame) -> Figure:
     for (name, part), colour, marker, line in zip(
         _cases(table).items(), PALETTE, "osD^v", ("-", "--", ":", "-."), strict=False
     ):
-        left.plot(part["n"], 1e3 * part["seconds"], marker=marker, ms=4, lw=1.1, ls=line, color=colour, label=name)
+        left.plot(
+            part["n"],
+            1e3 * part["seconds"],
+            marker=marker,
+            ms=4,
+            lw=1.1,
+            ls=line,
+            color=colour,
+            label=name.removeprefix("resonance, "),
+        )
         if name != "attention":
             right.plot(part["n"], part["ratio"], marker=marker, ms=4, lw=1.1, ls=line, color=colour)
     marks = table.dropna(subset="mark").drop_duplicates("n")
@@ -89,7 +98,7 @@ def speed(table: pd.DataFrame) -> Figure:
     left.set_yscale("log")
     right.set_yscale("log", base=2)
     right.yaxis.set_major_formatter("{x:g}")
-    left.legend(loc="lower right")
+    left.legend(loc="upper left")
     right.legend(loc="upper left")
     return figure
 
