@@ -19,7 +19,8 @@ from resonance.tables import escape, number, with_interval
 
 SECTIONS = sorted((ROOT / "paper" / "sections").glob("*.tex"))
 TEX = "\n".join(path.read_text() for path in [ROOT / "paper" / "report.tex", *SECTIONS])
-QUOTED = re.compile(r"\\(?:printednum|cite[tp]?|val|valint|ci|ifmeasured|includegraphics|input|claimid)(?:\[[^\]]*\])?\{[^}]*\}")
+NAMES = "printednum|cite[tp]?|val|valint|ci|ifmeasured|includegraphics|input|claimid"  # what stands behind is a key
+QUOTED = re.compile(rf"\\(?:{NAMES})(?:\[[^\]]*\])?\{{[^}}]*\}}")
 LENGTHS = re.compile(r"\d*\.\d+\s*\\(?:linewidth|textwidth)|\\renewcommand\{\\(?:\w+fraction|arraystretch)\}\{[\d.]+\}")
 
 
