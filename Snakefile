@@ -1,10 +1,10 @@
 # The graph of the artifact: notebooks -> results -> ledger -> scoreboard -> report.
 # Called by run_all.sh; `snakemake --cores 2` alone runs the quick profile.  How one notebook is run, and when its
-# result counts as out of date, stands in resonance/runner.py.
+# result counts as out of date, stands in artifact/pipeline/runner.py.
 import shlex
 import sys
 
-from resonance import runner
+from artifact.pipeline import runner
 
 PROFILE = runner.check_profile(config.get("profile", "quick"))
 # frozen: build the report from the results as they stand, without running a notebook again.
@@ -62,7 +62,7 @@ rule notebook:
     message:
         "notebook {wildcards.notebook}, profile " + PROFILE
     shell:
-        "exec {PYTHON} -m resonance.runner run {wildcards.notebook} --profile {PROFILE} --threads {threads}"
+        "exec {PYTHON} -m artifact.pipeline.runner run {wildcards.notebook} --profile {PROFILE} --threads {threads}"
 
 rule ledger:
     input:
@@ -74,13 +74,13 @@ rule ledger:
     message:
         "ledger, profile " + PROFILE
     shell:
-        "exec {PYTHON} -m resonance.report ledger --profile {PROFILE}"
+        "exec {PYTHON} -m artifact.pipeline.report ledger --profile {PROFILE}"
 
 rule pdf:
     input:
         report_sources,
-        "resonance/report.py",
-        "resonance/tables.py",
+        "artifact/pipeline/report.py",
+        "artifact/pipeline/tables.py",
         records(BY_RESULTS[False] + BY_RESULTS[True]),
         rules.ledger.output,
     output:
@@ -88,4 +88,4 @@ rule pdf:
     message:
         "report, profile " + PROFILE
     shell:
-        "exec {PYTHON} -m resonance.report pdf --profile {PROFILE}"
+        "exec {PYTHON} -m artifact.pipeline.report pdf --profile {PROFILE}"

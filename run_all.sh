@@ -175,7 +175,7 @@ snake() {
 case "$action" in
   setup) if setup_tex; then say "ready"; else say "ready, but without a TeX: no PDF can be built"; fi; exit 0 ;;
   lab) exec 9>&-; exec jupyter lab notebooks ;;
-  refresh) python -m resonance.runner refresh && python -m resonance.report readme; exit ;;
+  refresh) python -m artifact.pipeline.runner refresh && python -m artifact.pipeline.report readme; exit ;;
   test)
     status=0
     say "ruff"
@@ -190,7 +190,7 @@ esac
 status=0 started=$SECONDS target=report config=("profile=$profile")
 if [ "$word" = report ]; then config+=("frozen=1"); fi
 if [ -n "$only" ]; then
-  name=$(python -m resonance.runner find "$only" --profile "$profile") || exit 1
+  name=$(python -m artifact.pipeline.runner find "$only" --profile "$profile") || exit 1
   snake "data/results/$profile/$name/provenance.json" --forcerun "data/results/$profile/$name/provenance.json" --config "${config[@]}" || exit 1
   if [ -z "$dry" ]; then say "$name: data/results/$profile/$name, $((SECONDS - started)) s"; fi
   exit 0
@@ -199,7 +199,7 @@ if [ -z "$dry" ] && ! setup_tex; then target=results status=1; started=$SECONDS;
 snake "$target" ${force:+--forcerun notebook} --config "${config[@]}" || status=1
 if [ -n "$dry" ]; then exit $status; fi
 echo
-python -m resonance.report summary --profile "$profile" || status=1
+python -m artifact.pipeline.report summary --profile "$profile" || status=1
 say "wall time after installation: $((SECONDS - started)) s"
 if [ "$target" = results ]; then say "no PDF: TeX is missing (see above)"; fi
 exit $status

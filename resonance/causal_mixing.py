@@ -17,16 +17,28 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .causal_engines import by_chunks, by_fft, conjugate, end_by_chunks, end_by_powers
-from .causal_engines import kernel as impulse_response
-from .causal_poles import OCTAVES, constants, make_energy, make_poles, make_readout, octave_of, turned
+from .engines.chunked import (
+    OCTAVES,
+    by_chunks,
+    by_fft,
+    conjugate,
+    constants,
+    end_by_chunks,
+    end_by_powers,
+    make_energy,
+    make_poles,
+    make_readout,
+    octave_of,
+    turned,
+)
+from .engines.chunked import kernel as impulse_response
 from .layers import length_mask
 from .spectral import check_sequences
 
 ENGINES = ("auto", "fft", "chunked")
 
 
-# Measured on 2 cores, float32, k = 16, batches of 1 and 16 (`python -m resonance.causal_benchmark engines`).
+# Measured on 2 cores, float32, k = 16, batches of 1 and 16 (`python -m artifact.studies.causal.benchmark engines`).
 LONGEST_FFT, LONGEST_SHORT_CHUNKS = 128, 4096
 
 

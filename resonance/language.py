@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .causal import CausalResonance
-from .checkpoint import read_weights, save_weights
-from .holographic_recall import HolographicRecall, PlainRecall
+from .recall import HolographicRecall, PlainRecall
+from .training.checkpoint import read_weights, save_weights
 from .vocabulary import check_ids
 
 State = dict[str, Tensor]

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .band import Band, index_set, make_band, next_power_of_two
 from .polar import Interference, PolarWeight, mixed, weighted
@@ -148,3 +149,16 @@ class ResonanceLayer(nn.Module):
         # Before the norm as well: what stands in the padding, NaN say, must reach neither the band nor a gradient.
         branch = self.norm(x.masked_fill(~inside, 0.0)).masked_fill(~inside, 0.0)
         return x + self.dropout(self.mixing(branch)).masked_fill(~inside, 0.0)
+
+
+class FeedForward(nn.Module):
+    """x + W_2 gelu(W_1 LayerNorm(x)), 4x wide: the part that a Transformer layer has beside its attention."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.widen = nn.Linear(dim, 4 * dim)
+        self.narrow = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.narrow(F.gelu(self.widen(self.norm(x))))

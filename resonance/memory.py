@@ -48,7 +48,7 @@ class HolographicMemory(nn.Module):
     patterns of one size: a faint pattern among loud ones reads as well as they do in absolute terms.
     Raises ValueError when `capacity` patterns do not fit the aperture: their twins would overlap.
     Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).  A plain table of the
-    patterns is as small and faster (`python -m resonance.benchmark memory-recall`): the hologram is an orthogonal
+    patterns is as small and faster (`python -m artifact.studies.efficiency.benchmark memory-recall`): the hologram is an orthogonal
     transform of one, in which every pixel along the reference holds a little of every pattern.
     """
 

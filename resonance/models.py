@@ -1,20 +1,53 @@
-"""The models of the family, from the layers: sequence to sequence, and forecasting.
-
-ResonanceNet             projection -> resonance layers -> what the memory recalls, if asked -> projection
-ResonanceTimeSeriesNet   the past's kept band -> polar weights and a low-rank interference -> the future's band
-"""
+"""How a model reads its holographic memory: a cue lights it, the answer is sharpened, and lights it again."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import ResonanceLayer, length_mask
+from .layers import FeedForward, ResonanceLayer, length_mask
 from .memory import HolographicMemory
-from .polar import PolarWeight, complex_matmul
-from .recollection import Recollection
-from .spectral import analysis, check_sequences, synthesis
+from .spectral import check_sequences
+
+
+class Recollection(nn.Module):
+    """Read from a memory what a cue c reminds of: r = sum_i a_i P_i / rms(P_i), in two passes of light.
+
+        a = softmax over (tau; cos(c, P_1), ..., cos(c, P_N)), each times beta; tau's share recalls nothing
+
+    The first pass illuminates the hologram with the cue and finds its inner products on the carriers, the second with
+    the references weighted by a.  This is a step of a modern Hopfield network (Ramsauer et al. 2021), an attention of
+    the cue over stored patterns; no token is compared with another.  An empty memory recalls exactly 0, and so, nearly,
+    does a cue whose cosine with every pattern stays below tau.  Cosines and rms make it blind to the patterns' sizes.
+    cue: (batch, dim) -> (batch, dim), differentiable in the cue, in beta (kept as its logarithm) and in tau.
+    Parameters: 2.  Cost: as `HolographicMemory.correlate` and `superpose`.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(16.0)))  # log beta
+        self.threshold = nn.Parameter(torch.tensor(0.5))  # tau: below the cosine of a pattern with one half of it
+
+    def forward(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
+        """Return what is recalled, (batch, dim), for cues (batch, dim)."""
+        energy = memory.energy.to(memory.dtype)
+        rms = (energy / memory.dim).sqrt().masked_fill(energy == 0, 1.0)
+        return memory.superpose(self.weights(memory, cue) / rms).to(cue.dtype)
+
+    def weights(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
+        """Return a, (batch, capacity): not negative, 0 on free carriers, at most 1 in sum."""
+        inner = memory.correlate(cue)
+        free = memory.index.age == 0
+        size = cue.to(inner.dtype).norm(dim=-1, keepdim=True) * memory.energy.to(inner.dtype).sqrt()
+        nothing = size < torch.finfo(inner.dtype).tiny  # a cue or a pattern of zeros is like nothing
+        cosine = inner.masked_fill(nothing, 0.0) / size.masked_fill(nothing, 1.0)
+        logits = torch.cat([self.threshold.expand(len(cosine), 1), cosine], dim=1) * self.log_sharpness.exp()
+        # After beta, whose gradient would be 0 times infinity.
+        logits = logits.masked_fill(F.pad(free, (1, 0)), -math.inf)
+        return F.softmax(logits, dim=1)[:, 1:]
 
 
 class ResonanceNet(nn.Module):
@@ -111,65 +144,69 @@ class ResonanceNet(nn.Module):
         return self.memory_gate * F.linear(recalled, self.input_projection.weight)
 
 
-class ResonanceTimeSeriesNet(nn.Module):
-    """Forecast `pred_horizon` steps of every channel from the kept band of its past.
+PADDING, UNKNOWN = 0, 1
+GAIN = 4.0  # of the mean over a document: over many positions it varies little from one document to the next
 
-        X = A taper(x - level),    Y = U (V X),    forecast = level + S Y
 
-    with A the analysis of the lookback on a grid of exactly `lookback` samples, S the synthesis on a grid of
-    `pred_horizon`, V = (r_v e^{i phi_v}) of (rank, k) and U likewise of (pred_horizon//2+1, rank): an interference
-    matrix between past and future frequencies of rank `rank` (by default at most 16), in polar weights, one for all
-    channels.  Both grids are exact, not powers of two, so that frequencies keep their physical meaning (cycles per
-    hour, say): a daily cycle stands on one bin of a lookback of whole days.
-    level: mean of the last `level_steps` samples.  taper: weight (0.1 + lag / 48 steps)^(-power), power = `taper`:
-    old samples speak more softly; 0 turns it off.
+# --------------------------------------------------------------------------- models
 
-    x: (batch, lookback, channels) -> (batch, pred_horizon, channels), in the units of x.
-    Raises ValueError for a wrong shape.  Parameters: 2 rank (k + pred_horizon//2 + 1), whatever the channels.
-    Source: the FITS head (Xu, Zeng, Xu 2024) is the unfactored, untapered relative.
+
+class PooledClassifier(nn.Module):
+    """Classify documents: embedding -> `encode` -> LayerNorm -> mean over the document's positions -> linear.
+
+    ids (batch, n) int64 with padding behind lengths (batch,) -> logits (batch, classes).  Padding has no part in the
+    result.  A subclass says what `encode(h, lengths)` does to (batch, n, dim).
+    """
+
+    embedding_std = 0.02  # a token starts near nothing, as in BERT: what it means is learned, not drawn
+
+    def __init__(self, vocabulary: int, classes: int, dim: int, *, dropout: float = 0.1):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, dim, padding_idx=PADDING)
+        with torch.no_grad():
+            self.embedding.weight.mul_(self.embedding_std)  # drawn from N(0, 1); padding stays 0
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(dim, classes)
+
+    def encode(self, h: Tensor, lengths: Tensor) -> Tensor:
+        """Return the encoded positions, (batch, n, dim); what stands in the padding does not matter."""
+        raise NotImplementedError
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits, (batch, classes)."""
+        h = self.encode(self.embedding(ids), lengths)
+        total = self.norm(h).masked_fill(~length_mask(h, lengths), 0.0).sum(dim=1)
+        return self.head(self.dropout(GAIN * total / lengths[:, None]))
+
+
+class DocumentClassifier(PooledClassifier):
+    """Classify documents by resonance: `depth` blocks of a resonance layer and a pointwise feed-forward.
+
+    Arguments: vocabulary and classes, their numbers; window, the longest document, whose grid every document shares,
+    so that a weight means one frequency in cycles per window whatever the padding.
+    Raises ValueError for a document longer than the window.
+    Parameters a block: 2 k dim + 2 k^2 + 8 dim^2.  Cost: linear in n; no attention, no product of two tokens.
     """
 
     def __init__(
         self,
-        pred_horizon: int = 96,
-        lookback: int = 720,
-        channels: int = 7,
+        vocabulary: int,
+        classes: int,
+        dim: int = 32,
+        depth: int = 1,
         *,
-        num_frequencies: int | None = None,
-        rank: int | None = None,
-        level_steps: int = 24,
-        taper: float = 0.5,
-        engine: str = "auto",
+        window: int,
+        num_frequencies: int = 32,
+        dropout: float = 0.1,
     ):
-        super().__init__()
-        k = lookback // 2 + 1 if num_frequencies is None else num_frequencies
-        bins = pred_horizon // 2 + 1
-        rank = min(16, k, bins) if rank is None else rank
-        if not 1 <= k <= lookback // 2 + 1:
-            raise ValueError(f"num_frequencies={k} is outside 1..{lookback // 2 + 1}, the band of lookback={lookback}")
-        if not 1 <= rank <= min(k, bins):
-            raise ValueError(f"rank={rank} is outside 1..{min(k, bins)}")
-        if not 1 <= level_steps <= lookback:
-            raise ValueError(f"level_steps={level_steps} is outside 1..{lookback}")
-        self.pred_horizon, self.lookback, self.channels = pred_horizon, lookback, channels
-        self.num_frequencies, self.rank, self.level_steps, self.engine = k, rank, level_steps, engine
-        self.past = PolarWeight(rank, k, scale=k**-0.5)  # V
-        self.future = PolarWeight(bins, rank, scale=rank**-0.5)  # U
-        lag = torch.arange(lookback, 0, -1, dtype=torch.float64) - 1
-        self.register_buffer("taper", ((0.1 + lag / 48.0) ** -taper).float()[:, None], persistent=False)
+        super().__init__(vocabulary, classes, dim, dropout=dropout)
+        self.mixing = nn.ModuleList(
+            ResonanceLayer(dim, num_frequencies, window=window, dropout=dropout) for _ in range(depth)
+        )
+        self.pointwise = nn.ModuleList(FeedForward(dim) for _ in range(depth))
 
-    def spectrum(self, x: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Return the kept band of the tapered past, (re, im) of (batch, k, channels), and its level."""
-        check_sequences(x, self.channels)
-        if x.shape[1] != self.lookback:
-            raise ValueError(f"expected a past of lookback={self.lookback} steps, got {x.shape[1]}")
-        level = x[:, -self.level_steps :].mean(dim=1, keepdim=True)
-        past = (x - level) * self.taper.to(x.dtype)
-        return analysis(past, self.num_frequencies, grid=self.lookback, engine=self.engine), level
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the forecast (batch, pred_horizon, channels) from the past x (batch, lookback, channels)."""
-        (re, im), level = self.spectrum(x)
-        re, im = complex_matmul(self.past.pair(), (re, im))  # (batch, rank, channels)
-        re, im = complex_matmul(self.future.pair(), (re, im))  # (batch, pred_horizon // 2 + 1, channels)
-        return level + synthesis(re, im, self.pred_horizon, grid=self.pred_horizon, engine=self.engine)
+    def encode(self, h: Tensor, lengths: Tensor) -> Tensor:
+        for mixing, pointwise in zip(self.mixing, self.pointwise, strict=True):
+            h = pointwise(mixing(h, lengths))
+        return h

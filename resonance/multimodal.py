@@ -1,4 +1,20 @@
-"""MultimodalResonanceNet: vision, audio and text in one network, any subset of them at each call.
+"""Cross-modal resonance: the bands of several modalities interfere, each on a grid of its own.
+
+    glossary   code                   report
+               Line, Plane            A_m, S_m, analysis of a modality's tokens and its adjoint: on a line, on a plane
+               weights[m]             W_m, polar weights, one a frequency and channel
+               interference           M, whose block M_mm' carries the band of modality m' to that of m
+
+With P modalities present (report, eq. "crossmodal"),
+
+    y_m = S_m s_m [ M_mm W_m z_m + 1/(P - 1) sum_{m' != m} M_mm' W_m' z_m' ],    z_m = A_m x_m / s_m.
+
+s_m turns coefficients into amplitudes, so that a wave of amplitude 1 is the same to every modality however many tokens
+hold it.  The blocks of a missing modality are left out of the sum: there is no zero tensor, and a modality alone is
+`BandMixing` with M_mm.  No product of two tokens is taken.
+
+
+MultimodalResonanceNet: vision, audio and text in one network, any subset of them at each call.
 
     vision   patches on a plane            PatchEmbedding, no convolution
     audio    frames of log power, a line   SpectrumFrames, linear bins, no mel scale
@@ -10,17 +26,195 @@ gives its own evidence, logits that add up as log-odds do: one that is missing a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .cross_modal import CrossModalResonance, Line, Plane, Tokens, amplitude
-from .frames import SpectrumFrames
-from .patches import PatchEmbedding
-from .polar import PolarWeight
+from .audio import SpectrumFrames
+from .band import make_band, next_power_of_two
+from .polar import Interference, PolarWeight, mixed
+from .spectral import packed_analysis, packed_synthesis
+from .vision import PatchEmbedding
 from .vocabulary import HierarchicalEmbedding
+
+Tokens = dict[str, Tensor]  # modality: (batch, n, dim) on a line, (batch, rows, columns, dim) on a plane
+
+
+def _kept(k: int, n: int) -> int:
+    """Return how many of the k lowest frequencies the grid of n samples has."""
+    return min(k, next_power_of_two(n) // 2 + 1)
+
+
+class Line:
+    """The k lowest frequencies of tokens on a line, as many as its grid has: (batch, n, d) <-> (batch, 2k', d)."""
+
+    axes = 1
+
+    def __init__(self, k: int):
+        if k < 1:
+            raise ValueError(f"expected at least 1 frequency, got {k}")
+        self.size = k
+
+    def kept(self, shape: Sequence[int]) -> Tensor:
+        """Return which of the `size` frequencies a grid of this shape has, as indices (k',)."""
+        return torch.arange(_kept(self.size, shape[0]))
+
+    def analysis(self, x: Tensor) -> Tensor:
+        """Return A x, real parts before imaginary ones."""
+        n = x.shape[1]
+        return packed_analysis(x, make_band(n, _kept(self.size, n)), "auto")
+
+    def synthesis(self, spectrum: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return S applied to a spectrum: (batch, *shape, d)."""
+        (n,) = shape
+        return packed_synthesis(spectrum, make_band(n, _kept(self.size, n)), "auto")
+
+
+class Plane:
+    """The lowest frequencies of tokens on a plane: |f| < k_rows down the rows, 0 <= g < k_columns along them.
+
+    (batch, rows, columns, d) <-> (batch, 2k', d), k = (2 k_rows - 1) k_columns where the grid has them all.
+    Order: f = 0, 1, .., k_rows - 1, -1, .., 1 - k_rows; g within f.  A band transform along the rows, then one
+    down the columns for real and imaginary parts: with spectra A and B of the two, Z_f = A_f + i B_f and
+    Z_-f = conj(A_f) + i conj(B_f).
+    At g = 0 a real plane has Z_-f = conj(Z_f): both are kept, and count half each.
+    """
+
+    axes = 2
+
+    def __init__(self, k_rows: int, k_columns: int):
+        if min(k_rows, k_columns) < 1:
+            raise ValueError(f"expected at least 1 frequency each way, got {k_rows} and {k_columns}")
+        self.k_rows, self.k_columns = k_rows, k_columns
+        self.size = (2 * k_rows - 1) * k_columns
+
+    def _counts(self, shape: Sequence[int]) -> tuple[int, int]:
+        return _kept(self.k_rows, shape[0]), _kept(self.k_columns, shape[1])
+
+    def kept(self, shape: Sequence[int]) -> Tensor:
+        """Return which of the `size` frequencies a grid of this shape has, as indices (k',)."""
+        down, along = self._counts(shape)
+        table = torch.arange(self.size).view(-1, self.k_columns)[:, :along]
+        return torch.cat([table[:down], table[self.k_rows : self.k_rows + down - 1]]).flatten()
+
+    def analysis(self, x: Tensor) -> Tensor:
+        """Return A x, real parts before imaginary ones."""
+        batch, rows, columns, dim = x.shape
+        down, along = self._counts((rows, columns))
+        inner = packed_analysis(x.flatten(0, 1), make_band(columns, along), "auto")  # (batch rows, 2 along, d)
+        outer = packed_analysis(inner.reshape(batch, rows, -1), make_band(rows, down), "auto")
+        (a_re, b_re), (a_im, b_im) = (
+            part.unbind(2) for part in outer.view(batch, 2, down, 2, along, dim).unbind(1)
+        )  # each (batch, down, along, d)
+        re = torch.cat([a_re - b_im, (a_re + b_im)[:, 1:]], dim=1)
+        im = torch.cat([a_im + b_re, (b_re - a_im)[:, 1:]], dim=1)
+        return torch.cat([re.flatten(1, 2), im.flatten(1, 2)], dim=1)
+
+    def synthesis(self, spectrum: Tensor, shape: Sequence[int]) -> Tensor:
+        """Return S applied to a spectrum: (batch, *shape, d)."""
+        (rows, columns), (down, along) = shape, self._counts(shape)
+        batch, _, dim = spectrum.shape
+        re, im = spectrum.view(batch, 2, 2 * down - 1, along, dim).unbind(1)
+        p_re, p_im = re[:, :down], im[:, :down]
+        m_re, m_im = (torch.cat([part[:, :1], part[:, down:]], dim=1) for part in (re, im))
+        # real parts of the two, then imaginary ones: the inverse of what `analysis` ends with
+        outer = torch.stack([p_re + m_re, p_im + m_im, p_im - m_im, m_re - p_re], dim=1) / 2
+        outer = outer.view(batch, 2, 2, down, along, dim).transpose(2, 3).reshape(batch, 2 * down, -1)
+        inner = packed_synthesis(outer, make_band(rows, down), "auto")  # (batch, rows, 2 along d)
+        inner = inner.reshape(batch * rows, 2 * along, dim)
+        return packed_synthesis(inner, make_band(columns, along), "auto").view(batch, rows, columns, dim)
+
+
+def amplitude(shape: Sequence[int]) -> float:
+    """Return s = prod n / sqrt(N): a coefficient over s is the amplitude of its wave, at frequency 0 the mean."""
+    return math.prod(n / math.sqrt(next_power_of_two(n)) for n in shape)
+
+
+class CrossModalMixing(nn.Module):
+    """Mix the tokens of every modality present through one joint interference matrix (head of this file).
+
+    {modality: tokens} -> the same modalities and shapes, linear in the tokens.  `bands` gives each modality its
+    `Line` or `Plane`; a call may hold any of them, at least one, and of any length: a grid too short for
+    a frequency lacks it as a missing modality lacks its band.
+    Raises ValueError for no modality, an unknown one, or tokens of another number of axes or channels.
+    Parameters: 2 k dim, and 2 k^2 for M, k the frequencies of all modalities.  Cost: two band transforms a modality,
+    linear in its tokens, and 4 k^2 dim multiply-adds.
+    """
+
+    def __init__(self, dim: int, bands: Mapping[str, Line | Plane]):
+        super().__init__()
+        self.dim, self.bands = dim, dict(bands)
+        self.weights = nn.ModuleDict({name: PolarWeight(band.size, dim) for name, band in bands.items()})
+        self.interference = Interference(sum(band.size for band in bands.values()))
+        sizes = [band.size for band in bands.values()]
+        self.starts = dict(zip(bands, [sum(sizes[:i]) for i in range(len(sizes))], strict=True))
+
+    def check(self, tokens: Mapping[str, Tensor]) -> list[str]:
+        """Return the modalities present, in the order of `bands`; raise ValueError when the tokens do not fit."""
+        if not tokens or not set(tokens) <= set(self.bands):
+            raise ValueError(f"expected at least one of {', '.join(self.bands)}, got {', '.join(tokens) or 'none'}")
+        for name, x in tokens.items():
+            if x.ndim != self.bands[name].axes + 2 or x.shape[-1] != self.dim:
+                axes = "n" if self.bands[name].axes == 1 else "rows, columns"
+                raise ValueError(f"expected {name} tokens (batch, {axes}, {self.dim}), got {tuple(x.shape)}")
+        return [name for name in self.bands if name in tokens]
+
+    def forward(self, tokens: Mapping[str, Tensor]) -> Tokens:
+        """Return the mixed tokens of each modality present."""
+        present = self.check(tokens)
+        shapes = {name: tokens[name].shape[1:-1] for name in present}
+        kept = {name: self.bands[name].kept(shapes[name]).to(tokens[name].device) for name in present}
+        parts = [self.bands[name].analysis(tokens[name]) / amplitude(shapes[name]) for name in present]
+        spectrum = torch.cat([half for i in (0, 1) for half in (part.chunk(2, dim=1)[i] for part in parts)], dim=1)
+        pairs = [self.weights[name].pair() for name in present]
+        weight = tuple(
+            torch.cat([pair[i][kept[name]] for name, pair in zip(present, pairs, strict=True)]) for i in (0, 1)
+        )
+        result = mixed(spectrum, weight, self._coupling(kept))
+        sizes = [len(kept[name]) for name in present]
+        re, im = (half.split(sizes, dim=1) for half in result.chunk(2, dim=1))
+        return {
+            name: self.bands[name].synthesis(torch.cat([a, b], dim=1) * amplitude(shapes[name]), shapes[name])
+            for name, a, b in zip(present, re, im, strict=True)
+        }
+
+    def _coupling(self, kept: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the rows and columns of M that the present modalities have, other modalities averaged."""
+        index = torch.cat([self.starts[name] + places for name, places in kept.items()])
+        owner = torch.cat([torch.full_like(places, i) for i, places in enumerate(kept.values())])
+        share = torch.where(owner[:, None] == owner, 1.0, 1.0 / max(1, len(kept) - 1))
+        re, im = (part[index][:, index] for part in self.interference.pair())
+        return re * share.to(re), im * share.to(im)
+
+
+class CrossModalResonance(nn.Module):
+    """A residual block: x_m + dropout(mixing(LayerNorm x)_m), then x_m + dropout(feed-forward(LayerNorm x_m)).
+
+    {modality: tokens} -> the same.  Norms belong to a modality, the pointwise feed-forward (`expansion` times as
+    wide) to all.  Arguments, errors, cost: as `CrossModalMixing`, and 2 expansion dim^2 multiply-adds a token.
+    """
+
+    def __init__(self, dim: int, bands: Mapping[str, Line | Plane], *, expansion: int = 2, dropout: float = 0.0):
+        super().__init__()
+        self.mixing = CrossModalMixing(dim, bands)
+        self.norms, self.pointwise_norms = (nn.ModuleDict({m: nn.LayerNorm(dim) for m in bands}) for _ in range(2))
+        self.widen = nn.Linear(dim, expansion * dim)
+        self.narrow = nn.Linear(expansion * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Mapping[str, Tensor]) -> Tokens:
+        """Return the tokens of each modality present, mixed with those of the others."""
+        self.mixing.check(tokens)
+        branch = self.mixing({name: self.norms[name](x) for name, x in tokens.items()})
+        mixed_in = {name: x + self.dropout(branch[name]) for name, x in tokens.items()}
+        lines = [self.pointwise_norms[name](x).flatten(1, -2) for name, x in mixed_in.items()]
+        inner = self.narrow(F.gelu(self.widen(torch.cat(lines, dim=1))))  # one product for the tokens of all
+        parts = self.dropout(inner).split([line.shape[1] for line in lines], dim=1)
+        return {name: x + part.view_as(x) for (name, x), part in zip(mixed_in.items(), parts, strict=True)}
+
 
 MODALITIES = ("vision", "audio", "text")
 

@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import dense, linear_time
 from .band import Band, make_band
-from .constants import BUILDERS, constants
+from .engines import dense, linear_time
+from .engines.tables import BUILDERS, constants
 
 # --------------------------------------------------------------------------- engine "fft": the reference
 
@@ -82,7 +82,7 @@ def choose_engine(band: Band) -> str:
 
     In multiply-adds of a large product a channel, "fast" costs what its plan says and an FFT 11 N log2 N for its
     strides and passes, and 2^14 for its calls.  From forward and backward passes of `BandMixing` on 2 cores, n = 64 ..
-    262144, k = 8, 64, 256, d = 64, 256, 768 (`python -m resonance.benchmark engines` repeats them): there it is at most
+    262144, k = 8, 64, 256, d = 64, 256, 768 (`python -m artifact.studies.efficiency.benchmark engines` repeats them): there it is at most
     1.15 times slower than the best of the three.  "fast" is "dense" where blocks do not pay, so "dense" is never named.
     """
     cost = linear_time.make_plan(band, torch.float32).cost(band)

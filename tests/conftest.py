@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from resonance import runner, text_corpus  # noqa: F401 - text_corpus makes its name known to `available`
-from resonance.corpora import available
-from resonance.paths import ROOT
+from artifact.datasets.registry import available
+from artifact.files import ROOT
+from artifact.pipeline import runner
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
@@ -38,7 +38,8 @@ class Tree:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        shutil.copytree(ROOT / "resonance", folder / "resonance", ignore=shutil.ignore_patterns("__pycache__"))
+        for package in ("resonance", "artifact"):
+            shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "Snakefile", folder)
         (folder / "paper").mkdir()
         shutil.copy(ROOT / "paper" / "claims.csv", folder / "paper")

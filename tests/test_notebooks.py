@@ -7,8 +7,9 @@ import re
 
 import pytest
 
-from resonance import corpora, runner
-from resonance.paths import ROOT
+from artifact.datasets import registry as corpora
+from artifact.files import ROOT
+from artifact.pipeline import runner
 
 NAMES = runner.notebooks()
 

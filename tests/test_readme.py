@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from resonance.paths import ROOT
+from artifact.files import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"(?:^    .*\n|^\n(?=    ))+", TEXT, flags=re.M)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from resonance.paths import ROOT
+from artifact.files import ROOT
 
 SCRIPT = ROOT / "run_all.sh"
 

@@ -1,0 +1,206 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from resonance.models import PADDING, UNKNOWN
+
+SPLITS = ("train", "validation", "test")
+CYCLE = ("train", "train", "train", "validation", "test")  # roles of the sections of a book, in turn
+LETTERS = " abcdefghijklmnopqrstuvwxyz"
+
+# --------------------------------------------------------------------------- tokens
+
+
+def words(text: str) -> list[str]:
+    """Return the lower-case words of a text, apostrophes kept, and its punctuation marks, in order."""
+    return re.findall(r"[\w']+|[^\w\s]", text.lower())
+
+
+def letters(text: str) -> str:
+    """Return a text in 27 symbols: accents dropped, lower case, every run of anything but a to z as one space."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z]+", " ", plain)
+
+
+class Vocabulary:
+    """Ids of tokens: 0 is padding, 1 any token that is not among `tokens`, 2 and up are `tokens` in their order."""
+
+    def __init__(self, tokens: Iterable[str]):
+        self.tokens = tuple(tokens)
+        self._ids = {token: i for i, token in enumerate(self.tokens, start=2)}
+        if len(self._ids) < len(self.tokens):
+            raise ValueError("expected tokens that differ, got one twice")
+
+    @classmethod
+    def of(cls, documents: Iterable[Iterable[str]], size: int) -> Vocabulary:
+        """Return the vocabulary of at most `size` ids: the commonest tokens of some documents, ties by alphabet."""
+        if size < 3:
+            raise ValueError(f"expected size >= 3, two ids being padding and unknown, got {size}")
+        counts = Counter(token for document in documents for token in document)
+        return cls(sorted(counts, key=lambda token: (-counts[token], token))[: size - 2])
+
+    def __len__(self) -> int:
+        return len(self.tokens) + 2
+
+    def encode(self, tokens: Iterable[str]) -> Tensor:
+        """Return the ids of tokens, (n,) int64; a document without a token is one unknown token."""
+        return torch.tensor([self._ids.get(token, UNKNOWN) for token in tokens] or [UNKNOWN])
+
+
+# --------------------------------------------------------------------------- batches
+
+
+def padded(documents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return ids (batch, n) of documents, 0 behind each, and their lengths (batch,)."""
+    lengths = torch.tensor([len(document) for document in documents])
+    if not len(lengths) or int(lengths.min()) < 1:
+        raise ValueError("expected at least one document, and a token in each")
+    return pad_sequence(list(documents), batch_first=True, padding_value=PADDING), lengths
+
+
+def thinned(document: Tensor, drop: float, generator: torch.Generator) -> Tensor:
+    """Return a document without a share `drop` of its tokens, chosen at random; at least one stays."""
+    kept = torch.rand(len(document), generator=generator) >= drop
+    return document[kept] if kept.any() else document[:1]
+
+
+def document_batches(
+    documents: Sequence[Tensor], labels: Tensor, size: int, generator: torch.Generator, *, drop: float = 0.0
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield (ids, lengths, labels) without end: every document once an epoch, documents of like length together.
+
+    `drop`: the share of tokens taken out of each document each time (word dropout, Iyyer et al. 2015); it shortens what
+    it hides.  An epoch is shuffled, cut into pools of 16 batches, each pool sorted by length and its batches shuffled.
+    """
+    if not documents or len(documents) != len(labels) or size < 1 or not 0 <= drop < 1:
+        raise ValueError(
+            f"expected a label for each of some documents, size >= 1 and drop in [0, 1), got {len(documents)} "
+            f"documents, {len(labels)} labels, size={size}, drop={drop}"
+        )
+    while True:
+        for pool in torch.randperm(len(documents), generator=generator).split(16 * size):
+            thin = {int(i): thinned(documents[i], drop, generator) for i in pool}
+            order = sorted(thin, key=lambda i: len(thin[i]))
+            batches = [order[at : at + size] for at in range(0, len(order), size)]
+            for at in torch.randperm(len(batches), generator=generator).tolist():
+                yield *padded([thin[i] for i in batches[at]]), labels[batches[at]]
+
+
+# --------------------------------------------------------------------------- passages of books
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of one book in `letters`: its tokens' ids, and the character at which each begins."""
+
+    label: int
+    text: str
+    ids: Tensor
+    starts: np.ndarray
+
+    def passage(self, at: int, length: int) -> Tensor:
+        """Return the ids of the tokens that begin in the `length` characters from `at`; one unknown token if none."""
+        first, last = np.searchsorted(self.starts, (at, at + length))
+        return self.ids[first:last] if last > first else torch.tensor([UNKNOWN])
+
+
+class Passages:
+    """Passages of books, to be told apart by what is left of them: every character, or common words alone.
+
+    Each book, in `letters`, is cut into sections of `section` characters, of which three in a row train, the next
+    validates and the next tests, and so on: the three never share a character.  A test passage is a whole section or an
+    equal part of one, so the test text is the same for every length.
+    Tokens: the 27 letters (`common` 0), or the `common` words whose rarest share among the books is highest; a
+    word of one book alone, a name say, is then no token at all.
+    Raises ValueError for a book of fewer than five sections, or books that share too few words.
+    """
+
+    def __init__(self, texts: Sequence[str], section: int, *, common: int = 0):
+        texts = [letters(text) for text in texts]
+        if min(map(len, texts)) < len(CYCLE) * section:
+            raise ValueError(f"expected books of at least {len(CYCLE)} sections of {section} characters")
+        self.section, self.classes = section, len(texts)
+        self.most_tokens = (section + 1) // 2 if common else section  # a word has a letter, and a space before the next
+        self.vocabulary = Vocabulary(_shared_words(texts, common) if common else LETTERS)
+        self.stretches: dict[str, list[Stretch]] = {split: [] for split in SPLITS}
+        for label, text in enumerate(texts):
+            for start in range(0, len(text) - section + 1, section * len(CYCLE)):
+                self._add(label, text[start : start + section * len(CYCLE)], bool(common))
+
+    def _add(self, label: int, text: str, by_word: bool) -> None:
+        """Cut one cycle of sections; an incomplete section at the end of a book is left out."""
+        for split in SPLITS:
+            first, count = CYCLE.index(split), CYCLE.count(split)
+            part = text[first * self.section : (first + count) * self.section]
+            part = part[: len(part) // self.section * self.section]
+            if part:
+                self.stretches[split].append(self._stretch(label, part, by_word))
+
+    def _stretch(self, label: int, text: str, by_word: bool) -> Stretch:
+        if not by_word:
+            ids = torch.from_numpy(_LETTER_IDS[np.frombuffer(text.encode(), np.uint8)])
+            return Stretch(label, text, ids, np.arange(len(text)))
+        found = text.split()
+        starts = np.cumsum([text.startswith(" "), *(len(word) + 1 for word in found[:-1])])  # one space between words
+        ids = self.vocabulary.encode(found)
+        known = ids != UNKNOWN
+        return Stretch(label, text, ids[known], starts[known.numpy()])
+
+    def cut(self, split: str, length: int) -> tuple[list[Tensor], Tensor]:
+        """Return all passages of a split, side by side, each `length` characters long, and their labels."""
+        if self.section % length:
+            raise ValueError(f"expected a length that divides the section of {self.section}, got {length}")
+        parts = [(s, at) for s in self.stretches[split] for at in range(0, len(s.text), length)]
+        return [s.passage(at, length) for s, at in parts], torch.tensor([s.label for s, _ in parts])
+
+    def text_of(self, passage: Tensor) -> str:
+        """Return the tokens of a passage as text: the letters themselves, or the words with spaces between them."""
+        between = "" if self.vocabulary.tokens == tuple(LETTERS) else " "
+        return between.join(self.vocabulary.tokens[i - 2] for i in passage.tolist() if i != UNKNOWN)
+
+    def batches(
+        self, lengths: Sequence[int], characters: int, generator: torch.Generator, *, drop: float = 0.0
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield (ids, lengths, labels) without end: training passages from anywhere, all of one length of `lengths` in
+        turn, as many as make `characters`; every book is as likely.
+        """
+        of_book = [[s for s in self.stretches["train"] if s.label == label] for label in range(self.classes)]
+        while True:
+            for length in lengths:
+                count = max(1, characters // length)
+                labels = torch.randint(self.classes, (count,), generator=generator)
+                documents = [self._draw(of_book[label], length, generator, drop) for label in labels.tolist()]
+                yield *padded(documents), labels
+
+    def _draw(self, stretches: list[Stretch], length: int, generator: torch.Generator, drop: float) -> Tensor:
+        stretch = stretches[int(torch.randint(len(stretches), (), generator=generator))]
+        at = int(torch.randint(len(stretch.text) - length + 1, (), generator=generator))
+        return thinned(stretch.passage(at, length), drop, generator)
+
+
+_LETTER_IDS = np.full(256, UNKNOWN, dtype=np.int64)
+_LETTER_IDS[np.frombuffer(LETTERS.encode(), np.uint8)] = np.arange(2, 2 + len(LETTERS))
+
+
+def _shared_words(texts: Sequence[str], most: int) -> list[str]:
+    """Return the words that every text uses, those first whose smallest share of a text is largest."""
+    shares = []
+    for text in texts:
+        found = Counter(text.split())
+        total = found.total()
+        shares.append({word: count / total for word, count in found.items()})
+    shared = set.intersection(*map(set, shares))
+    if len(shared) < most:
+        raise ValueError(f"the books share {len(shared)} words, fewer than common={most}")
+    return sorted(shared, key=lambda word: (-min(share[word] for share in shares), word))[:most]

@@ -1,0 +1,289 @@
+"""The ledger: what is claimed, by which rule it is judged, what was measured, and the verdict.
+
+`paper/claims.csv` holds every claim as printed.  A notebook opens an `Experiment`, states the rule of a claim before
+any result, records measures and a verdict, and closes it; `merge` makes one `claims.csv` and one `measures.csv` a
+profile of them.  The report, the README and the scoreboard read those two files and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import random
+import re
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from artifact.files import ROOT
+from resonance.training.checkpoint import written_aside
+
+VERDICTS = ("holds", "holds if", "false as printed", "not comparable", "not measured")
+CLAIM_COLUMNS = [
+    *("id", "group", "printed", "rule", "measured", "unit", "ci_low", "ci_high", "verdict", "condition", "corrected"),
+    *("notebook", "dataset", "seeds", "device", "profile", "commit", "seconds"),
+]
+MEASURE_COLUMNS = ["key", "value", "unit", "ci_low", "ci_high", "notebook"]
+
+Interval = tuple[float, float]
+
+
+def printed_claims() -> pd.DataFrame:
+    """Return the claims as printed, in order, indexed by id; the other columns as in paper/claims.csv."""
+    return pd.read_csv(ROOT / "paper" / "claims.csv", dtype=str, keep_default_na=False).set_index("id")
+
+
+def device_name() -> str:
+    """Return what ran: the CPU's name and the number of threads used.  No notebook uses a GPU yet."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    threads = torch.get_num_threads()
+    return f"{model}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def commit() -> str:
+    """Return the short commit of the checkout, with "+" where tracked code differs from it; "unknown" without git."""
+    try:
+        git = ["git", "-C", str(ROOT)]
+        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
+        code = ["resonance", "notebooks", "Snakefile", "requirements.lock", "paper/claims.csv", "paper/published.csv"]
+        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], check=False)
+        return head.stdout.strip() + ("+" if changed.returncode else "")
+    except (OSError, subprocess.CalledProcessError):
+        return _head_of(ROOT / ".git") or "unknown"
+
+
+def _head_of(git: Path) -> str:
+    """Return the short commit that a .git folder's HEAD names, read from its files; "" if there is none."""
+    if not (git / "HEAD").exists():
+        return ""
+    head = (git / "HEAD").read_text().strip().removeprefix("ref: ")
+    if (git / head).exists():
+        head = (git / head).read_text().strip()
+    elif (git / "packed-refs").exists():
+        packed = [line.split() for line in (git / "packed-refs").read_text().splitlines()]
+        head = next((words[0] for words in packed if words[1:] == [head]), head)
+    return head[:10] if re.fullmatch(r"[0-9a-f]{40,64}", head) else ""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and torch, and ask torch for deterministic kernels."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (libraries that still use the global generator)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+class Experiment:
+    """One notebook's run: its seed, its files, its rules, measures and verdicts.
+
+    Under the runner the files go to the folder that it names, and become results only when the notebook has ended.
+    Opened by hand, in JupyterLab say, they go to `data/results/interactive/` and are nobody's result.
+    Raises ValueError for an unknown claim or verdict, for a verdict whose rule was not stated first, for a number
+    that is not finite.
+    """
+
+    def __init__(self, notebook: str, *, seed: int = 0, dataset: str = "synthetic", seeds: int = 1):
+        self.notebook, self.dataset, self.seeds = notebook, dataset, seeds
+        self.profile = os.environ.get("RESONANCE_PROFILE", "interactive")
+        default = ROOT / "data" / "results" / self.profile / notebook
+        self.folder = Path(os.environ.get("RESONANCE_RESULTS", default))
+        self.figures = Path(os.environ.get("RESONANCE_FIGURES", ROOT / "figures" / self.profile))
+        self._rules: dict[str, str] = {}
+        self._claims: list[dict[str, object]] = []
+        self._measures: list[dict[str, object]] = []
+        self._started = time.perf_counter()
+        if threads := os.environ.get("RESONANCE_THREADS"):
+            torch.set_num_threads(int(threads))
+        seed_everything(seed)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.figures.mkdir(parents=True, exist_ok=True)
+
+    def save(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """Write a table of results to <name>.csv and return it as a reader of that file gets it."""
+        with written_aside(self.folder / f"{name}.csv") as aside:
+            table.to_csv(aside, index=False)
+        return self.load(name)
+
+    def load(self, name: str) -> pd.DataFrame:
+        """Return the table saved as <name>.csv."""
+        return pd.read_csv(self.folder / f"{name}.csv")
+
+    def figure(self, name: str, figure: Figure) -> Figure:
+        """Write a figure as <NN>_<name>.pdf and .png, the same bytes for the same figure, and return it."""
+        stem = f"{self.notebook[:2]}_{name}"
+        for suffix, metadata in ((".pdf", {"CreationDate": None, "Producer": None}), (".png", {"Software": None})):
+            with written_aside(self.figures / (stem + suffix)) as aside:
+                figure.savefig(aside, metadata=metadata)
+        return figure
+
+    def measure(self, key: str, value: float, unit: str = "", interval: Interval = (math.nan, math.nan)) -> float:
+        """Record a number that the report or the README quotes, under a dotted key; return it."""
+        if not math.isfinite(value):
+            raise ValueError(f"measure {key!r} is {value}: only finite numbers go to the ledger")
+        if any(row["key"] == key for row in self._measures):
+            raise ValueError(f"measure {key!r} is recorded already")
+        self._measures.append(dict(zip(MEASURE_COLUMNS, (key, value, unit, *interval, self.notebook), strict=True)))
+        return value
+
+    def rule(self, claim: str, text: str) -> None:
+        """State, before any result, how a claim will be judged."""
+        printed = printed_claims()
+        if claim not in printed.index:
+            raise ValueError(f"unknown claim {claim!r}: paper/claims.csv has {', '.join(printed.index)}")
+        if claim in self._rules or self._claims or self._measures:
+            raise ValueError(f"the rule of {claim!r} comes too late: rules stand once, before any result")
+        self._rules[claim] = text
+        print(f"{claim}: {printed.loc[claim, 'claim']}\n  judged: {text}")
+
+    def verdict(
+        self,
+        claim: str,
+        verdict: str,
+        *,
+        measured: float | None = None,
+        unit: str = "",
+        interval: Interval = (math.nan, math.nan),
+        condition: str = "",
+        corrected: str = "",
+    ) -> None:
+        """Record the verdict on a claim whose rule stands; measured is the number that decided it."""
+        if claim not in self._rules:
+            raise ValueError(f"the rule of {claim!r} must be stated before its verdict")
+        if any(row["id"] == claim for row in self._claims):
+            raise ValueError(f"{claim!r} has its verdict already")
+        if verdict not in VERDICTS:
+            raise ValueError(f"unknown verdict {verdict!r}: expected one of {', '.join(VERDICTS)}")
+        if (verdict == "holds if") != bool(condition):
+            raise ValueError(f"{claim}: a condition belongs to the verdict 'holds if', and to it alone")
+        if verdict == "false as printed" and not corrected:
+            raise ValueError(f"{claim}: 'false as printed' needs the corrected statement")
+        self._claims.append(
+            {
+                "id": claim,
+                "rule": self._rules[claim],
+                "measured": math.nan if measured is None else measured,
+                "unit": unit,
+                "ci_low": interval[0],
+                "ci_high": interval[1],
+                "verdict": verdict,
+                "condition": condition,
+                "corrected": corrected,
+            }
+        )
+
+    def close(self) -> None:
+        """Write claims.csv and measures.csv of this run and print the verdicts, nothing that varies between runs."""
+        missing = sorted(set(self._rules) - {row["id"] for row in self._claims})
+        if missing:
+            raise ValueError(f"rules without a verdict: {', '.join(missing)}")
+        printed = printed_claims()
+        common = {
+            "notebook": self.notebook,
+            "dataset": self.dataset,
+            "seeds": self.seeds,
+            "device": device_name(),
+            "profile": self.profile,
+            "commit": commit(),
+            "seconds": round(time.perf_counter() - self._started, 1),
+        }
+        rows = [
+            {
+                **row,
+                **common,
+                "group": printed.loc[row["id"], "group"],
+                "printed": _printed_text(printed.loc[row["id"]]),
+            }
+            for row in self._claims
+        ]
+        self.save("claims", pd.DataFrame(rows, columns=CLAIM_COLUMNS))
+        self.save("measures", pd.DataFrame(self._measures, columns=MEASURE_COLUMNS))
+        for row in self._claims:
+            print(f"{row['id']}: {row['verdict']}" + (f" {row['condition']}" if row["condition"] else ""))
+
+
+def _printed_text(claim: pd.Series) -> str:
+    figure = f" [{claim['printed_figure']}]" if claim["printed_figure"] else ""
+    return claim["claim"] + figure
+
+
+def result_folders(profile: str) -> list[Path]:
+    """Return the folders of the finished notebooks of a profile, in order: those with provenance."""
+    return sorted(path.parent for path in (ROOT / "data" / "results" / profile).glob("[0-9]*/provenance.json"))
+
+
+def merge(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Write claims.csv and measures.csv of a profile from its finished notebooks, as `merged`; return both."""
+    claims, measures = merged(profile)
+    for name, table in (("claims", claims), ("measures", measures)):
+        with written_aside(ROOT / "data" / "results" / profile / f"{name}.csv") as aside:
+            table.to_csv(aside, index=False)
+    return claims, measures
+
+
+def merged(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the claims and measures of a profile, put together from its finished notebooks.
+
+    Every printed claim has a row; those that no finished notebook judged are `not measured`.
+    """
+    folders = result_folders(profile)
+    claims = _stack([folder / "claims.csv" for folder in folders], CLAIM_COLUMNS).set_index("id")
+    if not claims.index.is_unique:
+        raise ValueError(f"two notebooks judged the same claim: {', '.join(claims.index[claims.index.duplicated()])}")
+    measures = _stack([folder / "measures.csv" for folder in folders], MEASURE_COLUMNS)
+    rows = []
+    for claim_id, claim in printed_claims().iterrows():
+        if claim_id in claims.index:
+            rows.append({"id": claim_id, **claims.loc[claim_id].to_dict()})
+        else:
+            unmeasured = {
+                "id": claim_id,
+                "group": claim["group"],
+                "printed": _printed_text(claim),
+                "verdict": "not measured",
+                "profile": profile,
+            }
+            rows.append(unmeasured)
+    claims = pd.DataFrame(rows, columns=CLAIM_COLUMNS)
+    counts = [(f"verdicts.{name.replace(' ', '_')}", (claims["verdict"] == name).sum()) for name in VERDICTS]
+    counts.append(("verdicts.all", len(claims)))
+    counted = pd.DataFrame([(key, count, "claims") for key, count in counts], columns=MEASURE_COLUMNS[:3])
+    measures = pd.concat([measures, counted], ignore_index=True)[MEASURE_COLUMNS]
+    twice = measures["key"][measures["key"].duplicated()].tolist()
+    if twice:
+        raise ValueError(f"two notebooks recorded the same measure: {', '.join(twice)}")
+    return claims, measures
+
+
+def latest_profile() -> str:
+    """Return the profile of this run; by hand, quick where it has a ledger, else full, whose results are committed."""
+    quick = ROOT / "data" / "results" / "quick" / "measures.csv"
+    return os.environ.get("RESONANCE_PROFILE") or ("quick" if quick.exists() else "full")
+
+
+def read_ledger(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the merged claims and measures of a profile; raises FileNotFoundError before its first run."""
+    folder = ROOT / "data" / "results" / profile
+    claims = pd.read_csv(folder / "claims.csv", dtype={"commit": str})
+    return claims, pd.read_csv(folder / "measures.csv")
+
+
+def read_provenance(profile: str) -> list[dict]:
+    """Return the provenance of each finished notebook of a profile, in order."""
+    return [json.loads((folder / "provenance.json").read_text()) for folder in result_folders(profile)]
+
+
+def _stack(paths: list[Path], columns: list[str]) -> pd.DataFrame:
+    tables = [pd.read_csv(path, dtype={"commit": str}) for path in paths if path.exists()]
+    tables = [table for table in tables if len(table)]
+    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)

@@ -1,0 +1,199 @@
+"""Spoken digits and environmental sounds: how they are split, which models are trained on them, and all alike.
+
+official         takes 0 to 4 of every speaker and digit for testing, the rest for training
+validation       takes 5 to 9 of the official training part; what is tuned is tuned here
+speaker          all recordings of one speaker for testing, those of the other five for training
+ESC-50 folds     one of five for testing, four for training
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from artifact.datasets.esc50 import Sounds
+from artifact.datasets.recordings import Recordings, recordings
+from artifact.datasets.speech import Speech
+from artifact.peers.audio import TransformerAudioNet, log_mel_features, logistic_regression, without_mean_spectrum
+from artifact.studies.audio.augmentation import AudioAugmentation
+from artifact.studies.common.classification import train_classifier
+from resonance.audio import LearnedFrames, ResonanceAudioNet, freeze_phases_
+from resonance.polar import PolarWeight, count_parameters
+
+LONGEST = 8192  # samples of a digit: about a second, 63 frames
+OFFICIAL, VALIDATION = "official", "validation"
+RESONANCE, TRANSFORMER = "resonance", "Transformer"
+REGRESSION, NORMALISED = "log-mel regression", "log-mel regression, mean removed"
+REGRESSIONS = (REGRESSION, NORMALISED)
+
+
+class DigitTask:
+    """The recordings of a corpus of spoken digits and its splits."""
+
+    def __init__(self, speech: Speech):
+        self.speech = speech
+        self.recordings = recordings(speech.waves, speech.labels, LONGEST)
+        self.splits = (OFFICIAL, *speech.speaker_names)
+
+    def masks(self, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return which recordings train and which test in a split; raises ValueError for an unknown one."""
+        takes, names = self.speech.takes, self.speech.speaker_names
+        if split == OFFICIAL:
+            return takes >= 5, takes < 5
+        if split == VALIDATION:
+            return takes >= 10, (takes >= 5) & (takes < 10)
+        if split not in names:
+            raise ValueError(f"unknown split {split!r}: expected one of {', '.join((OFFICIAL, VALIDATION, *names))}")
+        held = self.speech.speakers == names.index(split)
+        return ~held, held
+
+    def pair(self, split: str) -> tuple[Recordings, Recordings]:
+        """Return the recordings to train on and to test on."""
+        train, test = self.masks(split)
+        return self.recordings.chosen(train), self.recordings.chosen(test)
+
+    def regression(self, method: str, split: str, strength: float) -> np.ndarray:
+        """Return what a log-mel regression says of the test recordings."""
+        (train, test), features = self.masks(split), self.log_mel[method]
+        model = logistic_regression(features[train], self.speech.labels[train], strength)
+        return model.predict(features[test])
+
+    @cached_property
+    def log_mel(self) -> dict[str, np.ndarray]:
+        """The features of every recording, for each of `REGRESSIONS`."""
+        features = log_mel_features(self.recordings, self.speech.rate)
+        return {REGRESSION: features, NORMALISED: without_mean_spectrum(features)}
+
+
+def digit_model(**options) -> ResonanceAudioNet:
+    """Return the resonance model of spoken digits: frames of 32 ms every 16 ms, under 100,000 parameters."""
+    settings = {"frame": 256, "hop": 128, "dim": 64, "num_layers": 3, "num_frequencies": 24, "window": 128}
+    return ResonanceAudioNet(10, **{**settings, "dropout": 0.0, **options})
+
+
+def without_mixing_(model: nn.Module) -> nn.Module:
+    """Set every polar weight to zero and keep it there: only the feed-forwards are left; return the model."""
+    for module in model.modules():
+        if isinstance(module, PolarWeight):
+            module.magnitude.detach().zero_()
+            module.magnitude.requires_grad_(False)
+            module.phase.requires_grad_(False)
+    return model
+
+
+# What is compared: each builds an untrained model of ten classes.
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    RESONANCE: digit_model,
+    TRANSFORMER: lambda: TransformerAudioNet(10),
+    "learned complex frames": lambda: digit_model(front_end=LearnedFrames(256, 128, 48)),
+    "phases kept at zero": lambda: freeze_phases_(digit_model()),
+    "no interference": lambda: digit_model(interference=False),
+    "no mixing": lambda: without_mixing_(digit_model()),
+}
+NO_AUGMENTATION = "no augmentation"  # the resonance model, trained on the recordings as they are
+ABLATIONS = (*list(MODELS)[2:], NO_AUGMENTATION)
+# What a method or arm is called in the ledger.
+KEYS = {
+    RESONANCE: "resonance",
+    TRANSFORMER: "transformer",
+    REGRESSION: "regression",
+    NORMALISED: "normalised",
+    "learned complex frames": "learned",
+    "phases kept at zero": "zero_phases",
+    "no interference": "no_interference",
+    "no mixing": "no_mixing",
+    NO_AUGMENTATION: "no_augmentation",
+}
+
+
+def train_digits(name: str, train: Recordings, *, rate: float, steps: int, seed: int, size: int = 32) -> nn.Module:
+    """Return one of `MODELS`, or `NO_AUGMENTATION`, trained on recordings: the same for all but the model."""
+    torch.manual_seed(seed)
+    model = MODELS[RESONANCE if name == NO_AUGMENTATION else name]()
+    augmentation = None if name == NO_AUGMENTATION else AudioAugmentation(LONGEST)
+    batches = train.batches(size, torch.Generator().manual_seed(seed), augmentation)
+    train_classifier(model, batches, steps, rate=rate)
+    return model
+
+
+def digit_answers(task: DigitTask, name: str, split: str, *, setting: float, steps: int, seed: int) -> pd.DataFrame:
+    """Train a model, or a regression, on a split and return its answers to the test: method, split, seed, said.
+
+    setting is the rate of a network, C of a regression; a row a recording, with its speaker and digit.
+    """
+    train, test = task.pair(split)
+    if name in REGRESSIONS:
+        said = task.regression(name, split, setting)
+    else:
+        model = train_digits(name, train, rate=setting, steps=steps, seed=seed)
+        said = test.logits(model).argmax(dim=1).numpy()
+    speakers = np.array(task.speech.speaker_names)[task.speech.speakers[task.masks(split)[1]]]
+    columns = {"speaker": speakers, "digit": test.labels.numpy(), "said": said}
+    return pd.DataFrame({"method": name, "split": split, "seed": seed, **columns})
+
+
+def accuracies(answers: pd.DataFrame) -> pd.DataFrame:
+    """Return the share of right answers of each method, split and seed, in the order of the answers."""
+    right = answers.assign(accuracy=answers["said"] == answers["digit"])
+    return right.groupby(["method", "split", "seed"], sort=False)["accuracy"].mean().reset_index()
+
+
+def parameters(task: DigitTask, method: str) -> int:
+    """Return the number of trained real parameters of a method."""
+    if method in REGRESSIONS:
+        return (task.log_mel[method].shape[1] + 1) * len(set(task.speech.labels.tolist()))
+    return count_parameters(MODELS[method]())
+
+
+def tune(task: DigitTask, tries: dict[str, Iterable[float]], steps: int) -> pd.DataFrame:
+    """Return the validation accuracy of every setting of every method: method, setting, accuracy."""
+    tables = [
+        accuracies(digit_answers(task, name, VALIDATION, setting=setting, steps=steps, seed=0)).assign(setting=setting)
+        for name, settings in tries.items()
+        for setting in settings
+    ]
+    return pd.concat(tables, ignore_index=True)[["method", "setting", "accuracy"]]
+
+
+def chosen_settings(tuning: pd.DataFrame) -> dict[str, float]:
+    """Return the setting of each method that validation prefers; of equals the first."""
+    best = tuning.loc[tuning.groupby("method")["accuracy"].idxmax()]
+    return dict(zip(best["method"], best["setting"], strict=True))
+
+
+# --------------------------------------------------------------------------- environmental sounds
+
+
+def environment_model(classes: int, rate: int) -> ResonanceAudioNet:
+    """Return a model of sounds of five seconds: frames of about 46 ms, every 23 ms."""
+    frame = 2 ** round(np.log2(0.046 * rate))
+    return ResonanceAudioNet(classes, frame=frame, hop=frame // 2, dim=96, num_layers=3)
+
+
+def environment_scores(sounds: Sounds, *, rate: float, strength: float, steps: int, seed: int = 0) -> pd.DataFrame:
+    """Return accuracies on each fold by models trained on the four others: fold, and one column a method.
+
+    rate is that of the resonance model, strength the C of the regression.
+    """
+    longest = max(map(len, sounds.waves))
+    everything = recordings(sounds.waves, sounds.labels, longest)
+    features = log_mel_features(everything, sounds.rate)
+    rows = []
+    for fold in sorted(set(sounds.folds.tolist())):
+        held = sounds.folds == fold
+        train, test = everything.chosen(~held), everything.chosen(held)
+        torch.manual_seed(seed)
+        model = environment_model(len(sounds.label_names), sounds.rate)
+        augmentation = AudioAugmentation(longest, shift=longest // 10)
+        train_classifier(model, train.batches(32, torch.Generator().manual_seed(seed), augmentation), steps, rate=rate)
+        regression = logistic_regression(features[~held], sounds.labels[~held], strength)
+        said = {RESONANCE: test.logits(model).argmax(dim=1).numpy(), REGRESSION: regression.predict(features[held])}
+        rows.append(
+            {"fold": fold, **{name: float((each == sounds.labels[held]).mean()) for name, each in said.items()}}
+        )
+    return pd.DataFrame(rows)

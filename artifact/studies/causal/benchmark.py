@@ -1,0 +1,197 @@
+"""How fast causal resonance is, against causal attention, both sides of every comparison in one run.
+
+    python -m artifact.studies.causal.benchmark layers      the whole sublayer, forward and backward, against its peer
+    python -m artifact.studies.causal.benchmark engines     FFT and chunks of every size over a grid, and what "auto" picks
+    python -m artifact.studies.causal.benchmark steps       one token at a context, against a key-value cache
+
+Float32, 128 channels, batch 1 unless the table says otherwise; medians of alternated runs (see `timing`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Iterable
+from functools import partial
+
+import pandas as pd
+import torch
+
+from artifact.peers.causal import CausalAttention
+from artifact.studies.common.growth import slope
+from artifact.studies.common.timing import Step, alternated, copy_step, pass_of, product_step, seconds_of
+from resonance.causal import CausalResonance
+from resonance.causal_mixing import CausalMixing, choose_engine, chunk_size
+from resonance.engines.chunked import by_chunks, by_fft, constants
+
+DIM, HEADS, RESONATORS = 128, 4, (16, 32)
+CHUNKS = (16, 32, 64, 128)
+LONGEST_PEER = 16384  # beyond, attention takes minutes a pass, and the reference engine seconds: ours goes on alone
+
+# How many times faster than its peer the sublayer was to be, set before it was measured; length 256 has no mark.
+MARKS = {1024: 1.0, 4096: 3.0, 16384: 8.0}
+STEP_MARKS = {16384: 5.0}
+
+
+def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, rounds: int = 3) -> pd.DataFrame:
+    """CausalResonance, by `auto` and by each engine, against CausalAttention, forward and backward; a row each.
+
+    bytes_floor: the four passes over (n, d) that no layer avoids, at the speed of a copy of that size.
+    products_floor: the multiply-adds of the projections and of the mixing, forward and backward, at the rate of a
+    square matrix product.
+    """
+    rate = 2 * 1024**3 / seconds_of(product_step(1024))
+    rows = []
+    for n in lengths:
+        x = torch.randn(1, n, DIM)
+        names = ("auto", "fft") if n <= LONGEST_PEER else ("auto",)
+        cases = {(k, engine): CausalResonance(DIM, k, engine=engine) for k in resonators for engine in names}
+        steps = {case: pass_of(model, x) for case, model in cases.items()}
+        if n <= LONGEST_PEER:
+            steps["attention"] = pass_of(CausalAttention(DIM, HEADS), x)
+        seconds = alternated(steps, rounds=rounds)
+        bytes_floor = 2 * seconds_of(copy_step(n * DIM))  # a copy is two passes
+        for k, engine in cases:
+            taken, peer = seconds[k, engine], seconds.get("attention")
+            size = chunk_size(n) if choose_engine(n) == "chunked" else 0
+            operations = 3 * 2 * n * DIM * (3 * DIM + size + 4 * k)
+            mark = MARKS.get(n) if engine == "auto" else None
+            rows.append(
+                {"n": n, "k": k, "engine": engine, "chosen": choose_engine(n) if engine == "auto" else engine}
+                | {"seconds": taken, "peer_seconds": peer, "ratio": None if peer is None else peer / taken}
+                | {"mark": mark, "reached": None if mark is None else peer / taken >= mark}
+                | {"bytes_floor": bytes_floor, "products_floor": operations / rate if engine == "auto" else None}
+            )
+    return pd.DataFrame(rows)
+
+
+def growth(table: pd.DataFrame, shortest: int = 1024) -> pd.DataFrame:
+    """Return the exponent of time against length, with its interval, for each case of `layers` and for its peer."""
+    table = table[table["n"] >= shortest]
+    ours = {f"{engine}.k{k}": part for (k, engine), part in table.groupby(["k", "engine"])}
+    peer = table.drop_duplicates("n").dropna(subset="peer_seconds")
+    rows = [(name, *slope(part["n"], part["seconds"])) for name, part in ours.items() if len(part) > 2]
+    rows += [("attention", *slope(peer["n"], peer["peer_seconds"]))] if len(peer) > 2 else []
+    return pd.DataFrame(rows, columns=["case", "exponent", "low", "high"])
+
+
+def mixing_pass(n: int, batch: int, k: int, size: int) -> Step:
+    """Return a step: the mixing alone, forward and backward, in chunks of `size`, or by FFT where size is 0."""
+    mixing = CausalMixing(DIM, k)
+    x = torch.randn(DIM, batch, n, requires_grad=True)
+    towards = torch.randn(DIM, batch, n)
+
+    def step() -> None:
+        x.grad = None
+        mixing.zero_grad(set_to_none=True)
+        powers, readout = constants(mixing.octave, mixing.turns * mixing.spacing, mixing.readout, (size or n) + 1)
+        if size:
+            y = by_chunks(x, powers, readout, mixing.direct, None)[0]
+        else:
+            y = by_fft(x, powers, readout, mixing.direct, None)
+        y.backward(towards)
+
+    return step
+
+
+def engines(lengths: Iterable[int], batches: Iterable[int] = (1, 16), k: int = 16, rounds: int = 3) -> pd.DataFrame:
+    """Seconds of the mixing by FFT and in chunks of each size, what is chosen, and how far that is from the best."""
+    rows = []
+    for n in lengths:
+        for batch in batches:
+            sizes = [0, *(size for size in CHUNKS if size <= n)]
+            steps = {size: mixing_pass(n, batch, k, size) for size in sizes}
+            seconds = alternated(steps, rounds=rounds, min_seconds=0.02)
+            chosen = chunk_size(n) if choose_engine(n) == "chunked" else 0
+            named = {f"chunks of {size}" if size else "fft": value for size, value in seconds.items()}
+            over_best = seconds[chosen] / min(seconds.values())
+            rows.append({"n": n, "batch": batch, **named, "chosen": chosen, "over_best": over_best})
+    return pd.DataFrame(rows)
+
+
+def _bytes(state: dict[str, torch.Tensor]) -> int:
+    return sum(part.nbytes for part in state.values())
+
+
+@torch.inference_mode()
+def steps(contexts: Iterable[int], k: int = 16, rounds: int = 5) -> pd.DataFrame:
+    """Seconds of one token after so many, and bytes of what is kept: a resonance state, a key-value cache."""
+    rows = []
+    for n in contexts:
+        ours, peer = CausalResonance(DIM, k).eval(), CausalAttention(DIM, HEADS).eval()
+        token, history = torch.randn(1, DIM), torch.randn(1, n, DIM)
+        state = ours.extend(history, ours.initial_state(1))[1]
+        cache = peer.initial_state(1, n + 1)
+        for name, part in zip(cache, peer._heads(history)[1:], strict=True):
+            cache[name][:, :, :n] = part
+        both = {"ours": partial(ours.step, token, state), "peer": partial(peer.step, token, cache, n)}
+        seconds = alternated(both, rounds=rounds)
+        ratio, mark = seconds["peer"] / seconds["ours"], STEP_MARKS.get(n)
+        rows.append(
+            {"context": n, "seconds": seconds["ours"], "peer_seconds": seconds["peer"], "ratio": ratio, "mark": mark}
+            | {"reached": None if mark is None else ratio >= mark}
+            | {"state_bytes": _bytes(state), "cache_bytes": _bytes(cache)}
+        )
+    return pd.DataFrame(rows)
+
+
+Measure = tuple[str, float, str, tuple[float, float]]
+NO_INTERVAL = (math.nan, math.nan)
+
+
+def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, steps: pd.DataFrame) -> list[Measure]:
+    """Return what the tables of this module give to the ledger: key, value, unit, interval."""
+    found = []
+    for row in layers.itertuples():
+        key = f"causal.{row.engine}.k{row.k}"
+        found.append((f"{key}.ms.{row.n}", 1e3 * row.seconds, "ms"))
+        if pd.notna(row.ratio):
+            found.append((f"{key}.ratio.{row.n}", row.ratio, "times faster"))
+        if row.engine == "auto":
+            found.append((f"{key}.bytes.{row.n}", row.seconds / row.bytes_floor, "times the copy floor"))
+            found.append((f"{key}.products.{row.n}", row.seconds / row.products_floor, "times the product floor"))
+    for row in layers.drop_duplicates("n").dropna(subset="peer_seconds").itertuples():
+        found.append((f"causal.attention.ms.{row.n}", 1e3 * row.peer_seconds, "ms"))
+    found.append(("causal.over_best", engines["over_best"].max(), "times the fastest engine"))
+    for row in steps.itertuples():
+        key = "causal.step"
+        found.append((f"{key}.us.{row.context}", 1e6 * row.seconds, "microseconds"))
+        found.append((f"{key}.attention_us.{row.context}", 1e6 * row.peer_seconds, "microseconds"))
+        found.append((f"{key}.ratio.{row.context}", row.ratio, "times faster"))
+        found.append((f"{key}.cache.{row.context}", row.cache_bytes / 1e6, "MB"))
+    found.append(("causal.step.state", steps["state_bytes"].max() / 1e3, "KB"))
+    found.append(
+        ("causal.step.spread", steps["seconds"].max() / steps["seconds"].min(), "slowest context over fastest")
+    )
+    slopes = [
+        (f"causal.exponent.{row.case}", row.exponent, "of time against length", (row.low, row.high))
+        for row in growth.itertuples()
+    ]
+    return [(*row, NO_INTERVAL) for row in found] + slopes
+
+
+WORDS = {
+    "layers": (layers, [256, 1024, 4096, 16384, 65536]),
+    "engines": (engines, [64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]),
+    "steps": (steps, [1024, 4096, 16384, 65536]),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line: print one table; return 0."""
+    parser = argparse.ArgumentParser(
+        prog="python -m artifact.studies.causal.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("word", choices=list(WORDS))
+    parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="lengths instead of the usual")
+    options = parser.parse_args(arguments)
+    measured, lengths = WORDS[options.word]
+    print(measured(options.lengths or lengths).to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

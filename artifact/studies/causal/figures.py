@@ -1,0 +1,127 @@
+"""Figures of `15_causal`: each draws saved results and returns the figure (style: `plots`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from artifact.studies.common.plots import GREY, PALETTE, panels
+
+
+def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) -> Figure:
+    """A layer read as a filter, before and after training: its poles on the disc, its gain against frequency.
+
+    The left panel shows the upper half of the disc (a pole and its conjugate are one resonator of a real signal), as
+    far to the left as poles lie; dotted lines are the frequencies of the series' period and of half of it.
+    """
+    figure, (disc, axes) = panels(2, 2.5)
+    circle = np.linspace(0, np.pi, 200)
+    disc.plot(np.cos(circle), np.sin(circle), color=GREY, lw=0.8)
+    disc.axhline(0, color=GREY, lw=0.5)
+    looks = {
+        "at the start": {"marker": "o", "facecolors": "none", "edgecolors": GREY, "linewidths": 0.9},
+        "trained": {"marker": "D", "color": PALETTE[0], "linewidths": 0},
+    }
+    lines = {"at the start": {"color": GREY, "ls": "--"}, "trained": {"color": PALETTE[0], "ls": "-"}}
+    for name, look in looks.items():
+        own = poles[poles["layer"] == name]
+        disc.scatter(own["re"], own["im"].abs(), s=22, label=name, zorder=3, **look)
+        own = gains[gains["layer"] == name]
+        axes.plot(own["frequency"], own["gain"], lw=1.2, label=name, **lines[name])
+    for share, text in ((1, period), (2, f"{period / 2:g}")):
+        angle = 2 * np.pi * share / period
+        disc.plot([0, 1.07 * np.cos(angle)], [0, 1.07 * np.sin(angle)], color=GREY, lw=0.8, ls=":")
+        disc.annotate(f"{text} {step}s", 1.1 * np.array([np.cos(angle), np.sin(angle)]), fontsize=7, va="center")
+        axes.axvline(share / period, color=GREY, lw=0.8, ls=":")
+    disc.set(
+        aspect="equal",
+        xlim=(min(0.0, poles["re"].min()) - 0.1, 1.6),
+        ylim=(-0.06, 1.06),
+        xticks=(0.0, 0.5, 1.0),
+        title="poles",
+    )
+    disc.set(xlabel=r"$\mathrm{Re}\,\lambda$", ylabel=r"$|\mathrm{Im}\,\lambda|$")
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel=f"frequency (cycles per {step})",
+        ylabel="gain, RMS over channels",
+        title="gain",
+    )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.legend(loc="center left")
+    return figure
+
+
+def _cases(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the lines of a speed figure, by name: each case of ours, and the peer."""
+    ours = {
+        f"resonance, k = {k}" + (", by FFT" if engine == "fft" else ""): part
+        for (engine, k), part in table.groupby(["engine", "k"])
+        if engine == "auto" or k == table["k"].min()
+    }
+    peer = table.drop_duplicates("n").dropna(subset="peer_seconds")
+    return {**ours, "attention": peer.assign(seconds=peer["peer_seconds"])}
+
+
+def speed(table: pd.DataFrame) -> Figure:
+    """Seconds of the whole sublayer, forward and backward, against length; and how many times faster than attention."""
+    figure, (left, right) = panels(2, 2.7)
+    for (name, part), colour, marker, line in zip(
+        _cases(table).items(), PALETTE, "osD^v", ("-", "--", ":", "-."), strict=False
+    ):
+        left.plot(
+            part["n"],
+            1e3 * part["seconds"],
+            marker=marker,
+            ms=4,
+            lw=1.1,
+            ls=line,
+            color=colour,
+            label=name.removeprefix("resonance, "),
+        )
+        if name != "attention":
+            right.plot(part["n"], part["ratio"], marker=marker, ms=4, lw=1.1, ls=line, color=colour)
+    marks = table.dropna(subset="mark").drop_duplicates("n")
+    right.plot(marks["n"], marks["mark"], ls="", marker="_", ms=13, mew=1.6, color="k", label="mark, set before")
+    right.axhline(1, color=GREY, lw=0.8)
+    left.set(ylabel="forward and backward (ms)", title="time")
+    right.set(ylabel="times faster than attention", title="ratio")
+    for axes in (left, right):
+        axes.set_xlabel("sequence length $n$ (tokens)")
+        axes.set_xscale("log", base=2)
+        axes.margins(x=0.08)
+    left.set_yscale("log")
+    right.set_yscale("log", base=2)
+    right.yaxis.set_major_formatter("{x:g}")
+    left.legend(loc="upper left")
+    right.legend(loc="upper left")
+    return figure
+
+
+def steps(table: pd.DataFrame) -> Figure:
+    """One token after a context: microseconds, and bytes of what is kept, against the length of the context."""
+    figure, (left, right) = panels(2, 2.4)
+    sides = {
+        "resonance, its state": ("seconds", "state_bytes"),
+        "attention, its cache": ("peer_seconds", "cache_bytes"),
+    }
+    for (name, (seconds, size)), colour, marker, line in zip(
+        sides.items(), (PALETTE[0], PALETTE[3]), "o^", ("-", "-."), strict=True
+    ):
+        style = {"marker": marker, "ms": 4, "lw": 1.1, "ls": line, "color": colour, "label": name}
+        left.plot(table["context"], 1e6 * table[seconds], **style)
+        right.plot(table["context"], table[size] / 1e6, **style)
+    left.set(ylabel=r"one token (µs)", title="time")
+    right.set(ylabel="kept for a sequence (MB)", title="memory")
+    for axes in (left, right):
+        axes.set_xlabel("context (tokens)")
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.margins(x=0.08, y=0.15)
+    left.legend(loc="upper left")
+    return figure

@@ -1,0 +1,159 @@
+"""One model, one length, one step, in a process of its own: its seconds and its peak memory.
+
+    python -m artifact.studies.common.probe '{"model": "long context", "task": "train", "n": 262144}'
+
+prints one line of JSON.  `measure` runs that in a fresh process and stops it at a limit of memory or time, because a
+peak belongs to a process, and what ran before in it would hide the peak of what runs now.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from artifact.files import ROOT
+from artifact.peers.transformer import FNetEncoder, TransformerEncoder
+from artifact.studies.common.processes import end_with_parent
+from artifact.studies.common.timing import resident_bytes
+from resonance.long_context import LongContextResonanceNet
+from resonance.models import ResonanceNet
+
+TASKS = ("train", "infer", "stream")
+
+
+class Shape(NamedTuple):
+    """What a comparison at one shape holds fixed."""
+
+    input_dim: int = 64
+    dim: int = 256
+    layers: int = 6
+    frequencies: int = 64
+    chunk: int = 2048
+
+
+MODELS = {
+    "resonance": lambda n, s: ResonanceNet(
+        s.input_dim, s.frequencies, s.dim, s.layers, holographic_capacity=0, dropout=0.0
+    ),
+    "long context": lambda n, s: LongContextResonanceNet(
+        s.input_dim, n, s.chunk, s.layers, hidden_dim=s.dim, num_frequencies=s.frequencies
+    ),
+    "fnet": lambda n, s: FNetEncoder(s.input_dim, s.dim, s.layers),
+    "transformer": lambda n, s: TransformerEncoder(s.input_dim, s.dim, s.layers, dropout=0.0),
+}
+
+
+class Chunks:
+    """n tokens of noise as chunks made when asked for: each iteration gives the same ones, none is kept."""
+
+    def __init__(self, n: int, chunk: int, dim: int):
+        self.n, self.chunk, self.dim = n, chunk, dim
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for start in range(0, self.n, self.chunk):
+            generator = torch.Generator().manual_seed(start)
+            yield torch.randn(1, min(self.chunk, self.n - start), self.dim, generator=generator)
+
+
+def training_step(model: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Forward, backward and one step of the optimiser on a batch."""
+    optimizer.zero_grad(set_to_none=True)
+    model(x).square().mean().backward()
+    optimizer.step()
+
+
+def _timed(step, device: str) -> float:
+    begin = time.perf_counter()
+    step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begin
+
+
+def run(
+    model: str, task: str, n: int, *, device: str = "cpu", warm: bool = True, short_of: float = 30.0, **shape
+) -> dict:
+    """Run one step here and return its seconds and bytes; `warm` repeats a step that took less than `short_of`.
+
+    Raises ValueError for an unknown model or task.
+    """
+    if model not in MODELS or task not in TASKS:
+        raise ValueError(f"expected a model of {', '.join(MODELS)} and a task of {', '.join(TASKS)}")
+    if task == "stream" and model != "long context":
+        raise ValueError(f"only the model 'long context' streams, not {model!r}")
+    s = Shape(**shape)
+    start = resident_bytes(peak=False)
+    torch.manual_seed(0)
+    net = MODELS[model](n, s).to(device)
+    if task == "stream":
+
+        def step():
+            for _ in net.stream(Chunks(n, 8 * s.chunk, s.input_dim)):
+                pass
+
+    else:
+        x = torch.randn(1, n, s.input_dim, device=device)
+        optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+        if task == "train":
+            step = lambda: training_step(net, x, optimizer)  # noqa: E731
+        else:
+            net.eval()
+            step = torch.inference_mode()(lambda: net(x))
+    seconds = _timed(step, device)
+    if warm and seconds < short_of:
+        seconds = min(_timed(step, device) for _ in range(3 if seconds < short_of / 10 else 1))
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else resident_bytes(peak=True)
+    parameters = sum(p.numel() for p in net.parameters())
+    return {"seconds": seconds, "peak": peak, "start": 0 if device == "cuda" else start, "parameters": parameters}
+
+
+def measure(
+    model: str,
+    task: str,
+    n: int,
+    *,
+    limit_bytes: int | None = None,
+    limit_seconds: float | None = None,
+    **options,
+) -> dict:
+    """Return `run` of a fresh process: model, task, n, outcome, seconds, peak, start, parameters.
+
+    outcome is "ran", "memory" (it asked for more than limit_bytes) or "time" (it passed limit_seconds).
+    Raises RuntimeError when the process fails for another reason, with what it wrote.
+    """
+    case = {"model": model, "task": task, "n": n, "threads": torch.get_num_threads(), **options}
+    command = [sys.executable, "-m", "artifact.studies.common.probe", json.dumps({**case, "limit_bytes": limit_bytes})]
+    row = {"model": model, "task": task, "n": n, "outcome": "ran"}
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit_seconds)
+    except subprocess.TimeoutExpired:
+        return {**row, "outcome": "time"}
+    if done.returncode:
+        if "can't allocate memory" in done.stderr or "out of memory" in done.stderr or "MemoryError" in done.stderr:
+            return {**row, "outcome": "memory"}
+        raise RuntimeError(f"{model}, {task}, n={n} failed:\n{done.stderr.strip()[-2000:]}")
+    return {**row, **json.loads(done.stdout)}
+
+
+def main() -> int:
+    """Run the case given as JSON and print what it took."""
+    case = json.loads(sys.argv[1])
+    end_with_parent()
+    torch.set_num_threads(case.pop("threads", torch.get_num_threads()))
+    limit = case.pop("limit_bytes", None)
+    if limit is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    print(json.dumps(run(**case)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

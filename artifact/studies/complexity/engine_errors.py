@@ -1,0 +1,64 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+
+from resonance.band import make_band
+from resonance.engines import linear_time
+from resonance.spectral import ENGINES
+
+# The source's five points (claim T3.table): length, milliseconds, megabytes.
+PRINTED_POINTS = pd.DataFrame(
+    {
+        "n": [64, 128, 256, 512, 1024],
+        "time": [12.3, 26.1, 54.8, 115.2, 241.5],
+        "memory": [89.0, 156.0, 289.0, 567.0, 1105.0],
+    }
+)
+
+
+# --------------------------------------------------------------------------- the error of the fast engine
+
+
+def function_errors(thetas: Iterable[float], *, waves: int = 33, samples: int = 256) -> pd.DataFrame:
+    """Return what the best p functions of a block miss of its waves, and the bound on it.
+
+    For waves of a band that turn by up to 2 theta over the block.  Returns theta, functions (p), error (the largest
+    root mean square missed of any wave) and bound; pairs outside 1e-14 .. 1, where rounding or nothing rules, are left
+    out.
+    """
+    place = (np.arange(samples) + 0.5) * (2 / samples) - 1
+    rows = []
+    for theta in thetas:
+        angle = np.multiply.outer(place, np.linspace(0, theta, waves))
+        for p, error in enumerate(linear_time.misses(np.cos(angle), np.sin(angle))[1]):
+            bound = math.sqrt(waves) * linear_time.turn_bound(theta, p)
+            if error >= 1e-14 and bound <= 1:
+                rows.append({"theta": theta, "functions": p, "error": error, "bound": bound})
+    return pd.DataFrame(rows)
+
+
+def transform_errors(
+    lengths: Iterable[int], k: int, dtypes: Iterable[torch.dtype], *, channels: int = 8
+) -> pd.DataFrame:
+    """Return the largest error of the fast engine's coefficients as a share of the sequence's norm.
+
+    The reference is the FFT in float64 of the same rounded input.  Returns n, dtype, error, tolerance (of the plan).
+    """
+    rows = []
+    for n in lengths:
+        band = make_band(n, k)
+        for dtype in dtypes:
+            x = torch.randn(1, n, channels, dtype=torch.float64).to(dtype)
+            exact = ENGINES["fft"].transform(x.double(), band)
+            wrong = (ENGINES["fast"].transform(x, band).double() - exact).abs().amax(dim=1)
+            error = (wrong / x.double().norm(dim=1)).max().item()
+            name = str(dtype).removeprefix("torch.")
+            rows.append({"n": n, "dtype": name, "error": error, "tolerance": linear_time.TOLERANCE[dtype]})
+    return pd.DataFrame(rows)

@@ -1,0 +1,78 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from artifact.studies.common.growth import LAWS
+from artifact.studies.common.plots import PALETTE, panels
+from artifact.studies.complexity.engine_errors import PRINTED_POINTS
+
+LAW_LABELS = {"n": "$n$", "n log n": r"$n\,\log n$", "n^1.5": "$n^{1.5}$", "n^2": "$n^2$"}
+MODEL_STYLE = {
+    "resonance, fft": ("o", "-"),
+    "resonance, dense": ("s", "-"),
+    "resonance, k = n/4": ("D", "--"),
+    "Transformer layer": ("^", "-"),
+    "resonance, fast": ("v", "-"),
+}
+
+
+def growth(results: pd.DataFrame) -> Figure:
+    """Operations and time of each model against length, log-log."""
+    figure, (left, right) = panels(2, 3.0)
+    for (name, (marker, line)), colour in zip(MODEL_STYLE.items(), PALETTE, strict=False):
+        group = results[results["model"] == name]
+        left.plot(group["n"], group["operations"], marker=marker, ls=line, ms=3.5, lw=1.1, color=colour, label=name)
+        right.plot(group["n"], 1e3 * group["seconds"], marker=marker, ls=line, ms=3.5, lw=1.1, color=colour)
+    for axes in (left, right):
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel("sequence length $n$ (samples)")
+    left.set(ylabel="operations, forward", title="counted")
+    right.set(ylabel="time, forward + backward (ms)", title="measured")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def function_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
+    """What p functions miss of a block's waves under its bound, and the error of whole transforms by precision."""
+    figure, (left, right) = panels(2, 3.0)
+    for (theta, group), colour, marker in zip(errors.groupby("theta"), PALETTE, "osD^v", strict=False):
+        left.plot(group["functions"], group["bound"], lw=1, color=colour)
+        label = rf"$\theta$ = {theta:g}"
+        left.plot(group["functions"], group["error"], ls="", marker=marker, ms=3.5, color=colour, label=label)
+    left.set(
+        yscale="log", xlabel="functions a block $p$", ylabel=r"largest miss $\rho$", title="functions: bound (line)"
+    )
+    for (name, group), colour, marker in zip(transforms.groupby("dtype", sort=False), PALETTE, "osD", strict=False):
+        right.plot(group["n"], group["error"], marker=marker, ms=3.5, lw=1.1, color=colour, label=name)
+        right.plot(group["n"], group["tolerance"], ls=":", lw=1, color=colour)
+    right.set(yscale="log", xlabel="sequence length $n$ (samples)", ylabel=r"largest error / $\Vert x\Vert$")
+    right.set(title="whole transform: tolerance (dotted)")
+    right.set_xscale("log", base=2)
+    for axes in (left, right):
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, columnspacing=1.0, handletextpad=0.3)
+    return figure
+
+
+def printed_fit(fits: pd.DataFrame) -> Figure:
+    """The five printed timings with every growth law fitted to them: none is told apart."""
+    figure, (axes,) = panels(1, 2.6)
+    n = np.geomspace(56, 1200, 200)
+    for (_, fit), line, colour in zip(fits.iterrows(), ("-", "--", "-.", ":"), PALETTE, strict=False):
+        axes.plot(
+            n,
+            fit["plain_a"] * LAWS[fit["law"]](n) + fit["plain_c"],
+            ls=line,
+            lw=1.2,
+            color=colour,
+            label=f"{LAW_LABELS[fit['law']]}: $R^2$ = {fit['r2']:.4f}",
+        )
+    axes.plot(PRINTED_POINTS["n"], PRINTED_POINTS["time"], "ko", ms=4, label="printed")
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="sequence length $n$ (tokens)", ylabel="printed time (ms)", ylim=(0, 330))
+    axes.legend(loc="upper left")
+    return figure

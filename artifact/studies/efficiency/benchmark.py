@@ -1,0 +1,334 @@
+"""How fast and how small, against the best peers: one table a word, both sides of every comparison in one run.
+
+    python -m artifact.studies.efficiency.benchmark mixing          BandMixing against the same map by FFT and against one nn.Linear
+    python -m artifact.studies.efficiency.benchmark layer           ResonanceLayer, alone and with a feed-forward, against its peers
+    python -m artifact.studies.efficiency.benchmark training        training steps and inference of whole models at one shape
+    python -m artifact.studies.efficiency.benchmark memory          peak memory of a training step of those models, a process each
+    python -m artifact.studies.efficiency.benchmark context         LongContextResonanceNet against a Transformer, to where that stops
+    python -m artifact.studies.efficiency.benchmark growth          time of BandMixing against length, its exponent, and the law that fits
+    python -m artifact.studies.efficiency.benchmark engines         every engine over a grid of n, k, d, and what `choose_engine` picks
+    python -m artifact.studies.efficiency.benchmark memory-recall   HolographicMemory against a plain table of its patterns
+
+Options: --lengths 4096 16384 ..., --device cpu|cuda, --json FILE.  Progress goes to stderr, the table to stdout.
+Float32, batch 1, d = 256 and k = 64 unless the table says otherwise; medians of alternated runs (see `timing`).
+For memory-recall the lengths are those of the patterns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from artifact.files import write_text
+from artifact.peers.transformer import FNetLayer, transformer_layer
+from artifact.pipeline.ledger import commit, device_name
+from artifact.studies.common import probe
+from artifact.studies.common.growth import fit_laws, slope
+from artifact.studies.common.timing import alternated, copy_step, pass_of, product_step, seconds_of
+from resonance.band import make_band
+from resonance.engines.linear_time import make_plan
+from resonance.layers import BandMixing, FeedForward, ResonanceLayer
+from resonance.memory import HolographicMemory
+from resonance.spectral import ENGINES, choose_engine
+
+DIM, FREQUENCIES = 256, 64
+STEP_BYTES, STEP_SECONDS = 20 * 10**9, 600.0  # where a peer of `context` is stopped
+
+# How many times faster each comparison was to be, set before it was measured; a row shows it beside the ratio.
+AIMS = {
+    ("BandMixing", "torch.fft"): dict.fromkeys((4096, 16384, 65536, 262144), 6.0),
+    ("BandMixing", "nn.Linear"): dict.fromkeys((4096, 16384, 65536, 262144), 1.5),
+    ("ResonanceLayer", "Transformer layer"): {1024: 8.0, 4096: 40.0, 16384: 150.0},
+    ("ResonanceLayer + feed-forward", "Transformer layer"): {1024: 2.0, 4096: 5.0, 16384: 11.0},
+}
+
+PATTERNS = {512: [250], 1024: [500, 1000], 2048: [1000]}  # the source's table, and the size of the marks
+RECALL_SECONDS, RECALL_ERROR = 2e-3, 1e-4  # marks, set before they were measured: one pattern; relative
+
+
+PROGRESS = logging.getLogger(__name__)  # shown by the command line, on stderr; silent in a notebook
+
+
+def say(text: str) -> None:
+    """Report progress."""
+    PROGRESS.info(text)
+
+
+def compare(ours: Iterable[str], models: dict[str, nn.Module], n: int, device: str) -> list[dict]:
+    """Return one row for each of ours against each peer at length n: seconds, their ratio, the aim if there is one."""
+    say(f"n={n}: {', '.join(models)}")
+    x = torch.randn(1, n, DIM, device=device)
+    seconds = alternated({name: pass_of(model.to(device), x) for name, model in models.items()}, device=device)
+    ours = list(ours)
+    rows = []
+    for name in ours:
+        for peer in (p for p in models if p not in ours):
+            aim = AIMS.get((name, peer), {}).get(n) if device == "cpu" else None
+            ratio = seconds[peer] / seconds[name]
+            rows.append(
+                {"n": n, "model": name, "peer": peer, "seconds": seconds[name], "peer_seconds": seconds[peer]}
+                | {"ratio": ratio, "aim": aim, "reached": None if aim is None else ratio >= aim}
+            )
+    return rows
+
+
+def with_floors(table: pd.DataFrame, device: str) -> pd.DataFrame:
+    """Return a table of comparisons with two floors of this machine beside each row.
+
+    bytes_floor: the four passes over (n, d) that no layer avoids, at the speed of a copy of that size.
+    products_floor: the operations of the four transforms, and of a feed-forward where there is one, forward and
+    backward, at the rate of a square matrix product.
+    """
+    rate = 2 * 2048**3 / seconds_of(product_step(2048, device), device)
+    for n in table["n"].unique():
+        band = make_band(int(n), FREQUENCIES)
+        transforms = 4 * 2 * DIM * make_plan(band, torch.float32).operations(band)
+        feed_forward = 3 * 2 * n * 8 * DIM**2
+        here = table["n"] == n
+        table.loc[here, "bytes_floor"] = 2 * seconds_of(copy_step(int(n) * DIM, device), device)  # a copy is two passes
+        table.loc[here, "products_floor"] = transforms / rate
+        table.loc[here & table["model"].str.contains("feed-forward"), "products_floor"] += feed_forward / rate
+    return table
+
+
+def mixing(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """BandMixing, forward and backward, against the same map by FFT and against one linear map, with floors."""
+    rows = []
+    for n in lengths:
+        models = {
+            "BandMixing": BandMixing(DIM, FREQUENCIES),
+            "torch.fft": BandMixing(DIM, FREQUENCIES, engine="fft"),
+            "nn.Linear": nn.Linear(DIM, DIM),
+        }
+        rows += compare(["BandMixing"], models, n, device)
+    return with_floors(pd.DataFrame(rows), device)
+
+
+def layer(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """ResonanceLayer, alone and with a feed-forward, against a Transformer layer and an FNet layer, with floors."""
+    rows = []
+    for n in lengths:
+        resonance = ResonanceLayer(DIM, FREQUENCIES, dropout=0.0)
+        models = {
+            "ResonanceLayer": resonance,
+            "ResonanceLayer + feed-forward": nn.Sequential(
+                ResonanceLayer(DIM, FREQUENCIES, dropout=0.0), FeedForward(DIM)
+            ),
+            "FNet layer": FNetLayer(DIM),
+            "Transformer layer": transformer_layer(DIM),
+        }
+        rows += compare(list(models)[:2], models, n, device)
+    return with_floors(pd.DataFrame(rows), device)
+
+
+def growth(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """BandMixing against length: seconds, the exponent over all lengths with its interval, the weight of each law.
+
+    The weights are those of the corrected Akaike criterion between a f(n) + c; at least five lengths are needed.
+    """
+    rows = []
+    for n in lengths:
+        say(f"n={n}")
+        step = pass_of(BandMixing(DIM, FREQUENCIES).to(device), torch.randn(1, n, DIM, device=device))
+        seconds = alternated({"BandMixing": step}, device=device)["BandMixing"]
+        rows.append({"n": n, "seconds": seconds, "ns_per_sample": 1e9 * seconds / n})
+    table = pd.DataFrame(rows)
+    table["exponent"], table["low"], table["high"] = slope(table["n"], table["seconds"])
+    for law, weight in fit_laws(table["n"], table["seconds"]).set_index("law")["weight"].items():
+        table[f"weight of {law}"] = weight
+    return table
+
+
+def training(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """Training steps and inference of whole models at one shape, a process each: seconds and bytes."""
+    return _probes(("resonance", "fnet", "transformer"), ("train", "infer"), lengths, device)
+
+
+def memory(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """Peak memory of one training step of every model, a process each."""
+    return _probes(tuple(probe.MODELS), ("train",), lengths, device)
+
+
+def context(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """LongContextResonanceNet trained and streamed, and the Transformer trained until it passes a limit."""
+    lengths = sorted(lengths)
+    ours = _probes(("long context",), ("train", "stream"), lengths, device)
+    rows, stopped = [], ""
+    for n in lengths:
+        if not stopped:
+            row = _probe("transformer", "train", n, device)
+            stopped = "" if row["outcome"] == "ran" else row["outcome"]
+        else:
+            row = {"model": "transformer", "task": "train", "n": n, "outcome": "not run: a shorter one did not end"}
+        rows.append(row)
+    return pd.concat([ours, pd.DataFrame(rows)], ignore_index=True)
+
+
+def _probe(model: str, task: str, n: int, device: str) -> dict:
+    say(f"n={n}: {model}, {task}")
+    return probe.measure(model, task, n, device=device, limit_bytes=STEP_BYTES, limit_seconds=STEP_SECONDS)
+
+
+def _probes(models: Iterable[str], tasks: Iterable[str], lengths: Iterable[int], device: str) -> pd.DataFrame:
+    cases = [(model, task, n) for n in lengths for task in tasks for model in models]
+    floor = probe.Shape().chunk
+    return pd.DataFrame([_probe(*c, device) for c in cases if c[0] != "long context" or c[2] >= floor])
+
+
+def engines(lengths: Iterable[int], device: str) -> pd.DataFrame:
+    """Each engine's time over a grid of n, k and d, and how far the engine chosen is from the best."""
+    rows = []
+    for n in lengths:
+        for k in (8, 64, 256):
+            if k > make_band(n, 1).grid // 2 + 1:
+                continue
+            for d in (64, 256, 768):
+                say(f"n={n}, k={k}, d={d}")
+                x = torch.randn(1, n, d, device=device)
+                names = [e for e in ENGINES if e != "dense" or n * k <= 2**22]  # beyond, its table outgrows the cache
+                steps = {e: pass_of(BandMixing(d, k, engine=e).to(device), x) for e in names}
+                seconds = alternated(steps, device=device, min_seconds=0.05)
+                chosen = choose_engine(make_band(n, k))
+                over_best = seconds[chosen] / min(seconds.values())
+                rows.append({"n": n, "k": k, "d": d, **seconds, "chosen": chosen, "over_best": over_best})
+    return pd.DataFrame(rows)
+
+
+class PlainTable:
+    """The honest peer of a memory: the patterns themselves, (capacity, dim), and their energies."""
+
+    def __init__(self, dim: int, capacity: int, device: str):
+        self.rows = torch.zeros(capacity, dim, device=device)
+        self.energy = torch.zeros(capacity, device=device)
+        self.next = 0
+
+    def encode(self, pattern: Tensor) -> None:
+        """Write a pattern over the oldest."""
+        self.rows[self.next] = pattern
+        self.energy[self.next] = pattern.square().sum()
+        self.next = (self.next + 1) % len(self.rows)
+
+    def fill(self, patterns: Tensor) -> None:
+        """Write as many patterns as there are rows."""
+        self.rows.copy_(patterns)
+        self.energy.copy_(patterns.square().sum(dim=1))
+
+    def recall(self, cue: Tensor) -> Tensor:
+        """Return the nearest pattern."""
+        return self.rows[(self.energy - 2.0 * (self.rows @ cue)).argmin()].clone()
+
+
+def memory_recall(dims: Iterable[int], device: str) -> pd.DataFrame:
+    """Write, read and recall in a full `HolographicMemory` of aperture dim, and in a table of the same patterns.
+
+    A row for each operation: one pattern written (over the oldest), one read, one recalled from a cue with noise of its
+    own size, all written in one batch, all read.  error is that of all patterns read, relative; bytes are all of the
+    state.  A row is reached when its error and, for one pattern written or read, its seconds are within the marks.
+    """
+    cases = [(dim, count) for dim in dims for count in PATTERNS.get(dim, [dim // 2 - 1])]
+    return pd.DataFrame([row for case in cases for row in _recall_rows(*case, device)])
+
+
+def _recall_rows(dim: int, count: int, device: str) -> list[dict]:
+    say(f"dim={dim}: {count} patterns")
+    memory, table = HolographicMemory(dim, count, aperture=dim).to(device), PlainTable(dim, count, device)
+    patterns = torch.randn(count, dim, device=device)
+    one, cue, middle = patterns[0], patterns[0] + torch.randn(dim, device=device), count // 2
+    keys = memory.encode(patterns)
+    table.fill(patterns)
+    error = ((memory.reconstruct(keys) - patterns).norm() / patterns.norm()).item()
+    steps = {  # ours, the table's; what only reads comes before what writes
+        "reconstruct": (lambda: memory.reconstruct(middle), lambda: table.rows[middle].clone()),
+        "reconstruct all": (lambda: memory.reconstruct(keys), lambda: table.rows.clone()),
+        "recall": (lambda: memory.recall(cue), lambda: table.recall(cue)),
+        "encode": (lambda: memory.encode(one, overwrite="oldest"), lambda: table.encode(one)),
+        "encode all": (lambda: (memory.clear(), memory.encode(patterns)), lambda: table.fill(patterns)),
+    }
+    sizes = {"bytes": sum(b.nbytes for b in memory.buffers()), "table_bytes": table.rows.nbytes + table.energy.nbytes}
+    rows = []
+    for name, (ours, plain) in steps.items():
+        seconds = alternated({"ours": ours, "table": plain}, device=device)
+        mark = RECALL_SECONDS if name in ("encode", "reconstruct") and device == "cpu" else None
+        reached = error <= RECALL_ERROR and (mark is None or seconds["ours"] <= mark)
+        rows.append(
+            {"dim": dim, "patterns": count, "operation": name, "seconds": seconds["ours"], "mark": mark}
+            | {"table_seconds": seconds["table"], "error": error, "error_mark": RECALL_ERROR, "reached": reached}
+            | sizes
+        )
+    return rows
+
+
+WORDS: dict[str, tuple[Callable[[Iterable[int], str], pd.DataFrame], list[int]]] = {
+    "mixing": (mixing, [4096, 16384, 65536, 262144]),
+    "layer": (layer, [1024, 4096, 16384]),
+    "training": (training, [1024, 4096]),
+    "context": (context, [8192, 32768, 131072, 262144, 1048576]),
+    "memory": (memory, [2048, 4096, 8192]),
+    "memory-recall": (memory_recall, list(PATTERNS)),
+    "growth": (growth, [2**e for e in range(12, 21)]),
+    "engines": (engines, [2**e for e in range(6, 19)]),
+}
+
+
+def save(path: Path, word: str, table: pd.DataFrame, device: str) -> None:
+    """Write a table with what it was measured on: machine, versions, commit, date."""
+    record = {
+        "word": word,
+        "device": torch.cuda.get_device_name() if device == "cuda" else device_name(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "commit": commit(),
+        "date": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
+        "rows": json.loads(table.to_json(orient="records")),
+    }
+    write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; return 0, or 2 after one clear message."""
+    parser = argparse.ArgumentParser(
+        prog="python -m artifact.studies.efficiency.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
+    )
+    parser.add_argument("word", choices=list(WORDS))
+    parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="lengths instead of the usual")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table and the machine to FILE")
+    options = parser.parse_args(arguments)
+    run, lengths = WORDS[options.word]
+    lengths = options.lengths or lengths
+    least = 16 if options.word == "engines" else 2 * FREQUENCIES
+    if options.word == "growth" and len(lengths) < 5:
+        parser.error(f"growth: expected at least 5 lengths, got {len(lengths)}")
+    if min(lengths) < least:
+        parser.error(f"{options.word}: expected lengths of at least {least}, got {min(lengths)}")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: this torch sees no CUDA device")
+    if options.json is not None and not options.json.parent.is_dir():
+        parser.error(f"--json {options.json}: no folder {options.json.parent}")
+    handler = logging.StreamHandler(sys.stderr)
+    PROGRESS.addHandler(handler)
+    PROGRESS.setLevel(logging.INFO)
+    torch.manual_seed(0)
+    try:
+        table = run(lengths, options.device)
+    finally:
+        PROGRESS.removeHandler(handler)
+        PROGRESS.setLevel(logging.NOTSET)
+    if options.json is not None:
+        save(options.json, options.word, table, options.device)
+    print(table.to_string(index=False, float_format="{:.4g}".format, na_rep="-"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Figures of `05_efficiency` at equal quality: each draws saved results (style: `plots`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, student_interval, use_style
+from artifact.studies.efficiency.equal_quality import COSTS
+
+
+def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
+    """How many times faster than each peer, against length; the aim set beforehand as a bar."""
+    figure, axes = panels(2, 2.9)
+    for axis, table, title in zip(axes, (mixing, layers), ("mixing alone", "whole layers"), strict=True):
+        cases = table.groupby(["model", "peer"], sort=False)
+        for ((model, peer), group), colour, marker in zip(cases, PALETTE, "osD^v<", strict=False):
+            label = (
+                f"against {peer}" if model == "BandMixing" else f"{model.replace('ResonanceLayer', 'layer')}: {peer}"
+            )
+            axis.plot(group["n"], group["ratio"], marker=marker, ms=4, lw=1.1, color=colour, label=label)
+            axis.plot(group["n"], group["aim"], ls="", marker="_", ms=11, mew=1.4, color=colour)
+        axis.axhline(1, color=GREY, lw=0.8)
+        axis.set(xlabel="sequence length $n$ (samples)", title=title)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log", base=2)
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.margins(x=0.12, y=0.1)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=6.5)
+    axes[0].set_ylabel("times faster (bar: aim)")
+    return figure
+
+
+STYLE = {"resonance": ("o", "-", PALETTE[0]), "Transformer": ("^", "--", PALETTE[1])}
+
+
+def _plain(axis: Axis) -> None:
+    """Label a logarithmic axis by plain numbers, at 1 and 3 of each decade."""
+    axis.set_major_locator(LogLocator(subs=(1, 3), numticks=12))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"))
+
+
+def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
+    """Error against each cost, a row a task, a marker a size: the mean over seeds, with its interval.
+
+    Nearer to the lower left is better.  labels: what the error of a task is.
+    """
+    use_style()
+    tasks = list(points["task"].unique())
+    figure, axes = plt.subplots(
+        len(tasks), len(COSTS), figsize=(WIDTH, 0.5 + 1.75 * len(tasks)), squeeze=False, sharey="row"
+    )
+    for row, task in zip(axes, tasks, strict=True):
+        for panel, (cost, label) in zip(row, COSTS.items(), strict=True):
+            for family, (marker, line, colour) in STYLE.items():
+                group = points[(points["task"] == task) & (points["family"] == family)]
+                means = group.groupby("size").agg({cost: "mean", "error": "mean"})
+                bars = np.array([student_interval(e) for _, e in group.groupby("size")["error"]]).T
+                reach = np.nan_to_num(np.abs(bars - means["error"].to_numpy()))
+                panel.errorbar(means[cost], means["error"], reach, marker=marker, ls=line, ms=3.5, lw=1, color=colour,
+                               capsize=2, elinewidth=0.8, label=family)  # fmt: skip
+            panel.set_xscale("log")
+            _plain(panel.xaxis)
+            panel.tick_params(axis="x", labelsize=6.5)
+            panel.set_xlabel(label if panel in axes[-1] else "")
+        row[0].set_ylabel(f"{task}:\n{labels[task]}")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def factors(table: pd.DataFrame, printed: dict[str, float]) -> Figure:
+    """The factor at equal quality of each cost and task, with its interval; black bars mark the printed ones."""
+    figure, (axes,) = panels(1, 2.3)
+    tasks = list(table["task"].unique())
+    for i, (task, marker) in enumerate(zip(tasks, "os^D", strict=False)):
+        axes.plot([], [], marker, ms=4, color=PALETTE[i], label=task)
+    for at, cost in enumerate(COSTS):
+        axes.plot([at - 0.4, at + 0.4], [printed[cost]] * 2, color="black", lw=1.4, label="printed" if not at else None)
+        rows = table[table["cost"] == cost].set_index("task")
+        for i, (task, marker) in enumerate(zip(tasks, "os^D", strict=False)):
+            x, row = at + 0.22 * (i - (len(tasks) - 1) / 2), rows.loc[task]
+            if np.isnan(row["factor"]):
+                axes.plot(x, 0.03, "x", ms=4, color=PALETTE[i], transform=axes.get_xaxis_transform())
+                continue
+            reach = [[max(0.0, row["factor"] - row["low"])], [max(0.0, row["high"] - row["factor"])]]
+            axes.errorbar(x, row["factor"], reach, marker=marker, ms=4, ls="", capsize=2, color=PALETTE[i])
+    axes.axhline(1, color="0.6", lw=0.8, ls=":")
+    axes.plot([], [], "x", ms=4, color="0.3", label="no overlap")
+    axes.set(yscale="log", ylabel="Transformer over resonance\nat equal quality", xticks=range(len(COSTS)))
+    axes.set_xticklabels(["parameters", "peak memory", "training time", "inference time"])
+    _plain(axes.yaxis)
+    figure.legend(loc="outside right center")
+    return figure

@@ -1,0 +1,112 @@
+"""Figures of `08_forecasting`: each draws saved results and returns the figure (style: `plots`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from artifact.studies.common.plots import GREY, PALETTE, panels, student_interval
+
+
+def forecast_errors(scores: pd.DataFrame, published: pd.DataFrame, dataset: str) -> Figure:
+    """Test MSE of each trained method, seeds as points and their interval as bars, beside published figures.
+
+    The seasonal repeat is left to the table: far worse, it would squeeze the rest together.
+    """
+    scores = scores[scores["method"] != "seasonal naive"]
+    figure, (axes,) = panels(1, 2.6)
+    order = list(dict.fromkeys(scores["method"]))
+    sns.stripplot(scores, x="mse", y="method", order=order, color=PALETTE[0], size=4, alpha=0.6, jitter=False, ax=axes)
+    sns.pointplot(
+        scores,
+        x="mse",
+        y="method",
+        order=order,
+        errorbar=student_interval,
+        color="k",
+        markers="|",
+        linestyle="none",
+        markersize=10,
+        err_kws={"linewidth": 1.3},
+        ax=axes,
+    )
+    for (_, row), line in zip(published.iterrows(), ("-", "--", "-.", ":"), strict=False):
+        axes.axvline(row["mse"], color=GREY, lw=0.9, ls=line, label=f"{row['method']}, published")
+    axes.set(xlabel=f"test mean squared error, {dataset}, standardised units", ylabel="")
+    if len(published):
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def forecast_example(example: pd.DataFrame, step: str) -> Figure:
+    """One test window: the past, what came, what each method said, and where the forecaster has an interval, that."""
+    figure, (axes,) = panels(1, 2.4)
+    past = example[example["step"] <= 0]
+    future = example[example["step"] > 0]
+    axes.plot(past["step"], past["truth"], color=GREY, lw=1)
+    axes.plot(future["step"], future["truth"], color="k", lw=1.2, label="measured")
+    if "lower" in future:
+        axes.fill_between(
+            future["step"], future["lower"], future["upper"], color=PALETTE[0], alpha=0.18, lw=0, label="80% interval"
+        )
+    for name, line, colour in (("resonance", "-", PALETTE[0]), ("ridge", "--", PALETTE[1])):
+        axes.plot(future["step"], future[name], ls=line, lw=1.2, color=colour, label=name)
+    axes.axvline(0, color=GREY, lw=0.8, ls=":")
+    axes.set(xlabel=f"{step}s from the forecast's start", ylabel="standardised value")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def learned_spectrum(gain: pd.DataFrame, step: str) -> Figure:
+    """How strongly each past frequency speaks to each future frequency: |U V| in decibels below its largest entry."""
+    figure, (axes,) = panels(1, 2.9)
+    table = gain.pivot(index="future", columns="past", values="gain")
+    decibel = 20 * np.log10(table / table.to_numpy().max())
+    mesh = axes.pcolormesh(
+        table.columns, table.index, decibel, cmap="viridis", vmin=-50, vmax=0, shading="nearest", rasterized=True
+    )
+    axes.set(xlabel=f"past frequency (cycles per {step})", ylabel=f"future frequency (cycles per {step})")
+    figure.colorbar(mesh, label="gain (dB)")
+    return figure
+
+
+def standings(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
+    """Test error of the forecaster over each peer's, a panel a task; bars: 95% interval over blocks of the test's time.
+
+    Left of 1 the forecaster is better; the grey band is the tolerance.  The seasonal repeat is left to the table.
+    """
+    comparisons = comparisons[comparisons["peer"] != "seasonal naive"]
+    tasks, peers = (list(dict.fromkeys(comparisons[column])) for column in ("task", "peer"))
+    figure, row = panels(len(tasks), 1.9, sharey=True)
+    colours = {"better": PALETTE[2], "no difference seen": GREY, "worse": PALETTE[3]}
+    markers = {"better": "<", "no difference seen": "o", "worse": ">"}
+    for axes, task in zip(row, tasks, strict=True):
+        axes.axvspan(1, 1 + tolerance, color="0.9", lw=0)
+        axes.axvline(1, color=GREY, lw=0.8)
+        for _, line in comparisons[comparisons["task"] == task].iterrows():
+            colour, y = colours[line["standing"]], peers.index(line["peer"])
+            axes.plot([line["ratio_low"], line["ratio_high"]], [y, y], color=colour, lw=1.4)
+            axes.plot(line["ratio"], y, marker=markers[line["standing"]], color=colour, ms=5)
+        axes.set_title(task)
+        axes.set(ylim=(len(peers) - 0.5, -0.5), yticks=range(len(peers)), yticklabels=peers)
+        axes.locator_params(axis="x", nbins=3)
+    figure.supxlabel("test error of the resonance forecaster / the peer's", fontsize=8)
+    return figure
+
+
+def interval_coverage(coverage: pd.DataFrame, step: str) -> Figure:
+    """Share of values inside the intervals, by how far ahead; the levels asked for are the grey lines."""
+    figure, (axes,) = panels(1, 2.6)
+    for level in coverage["level"].unique():
+        axes.axhline(100 * level, color=GREY, lw=0.8, ls=":")
+    for index, (method, line) in enumerate(zip(coverage["method"].unique(), ("-", "--"), strict=False)):
+        for level, part in coverage[coverage["method"] == method].groupby("level"):
+            label = method if level == coverage["level"].max() else None
+            axes.plot(part["step"], 100 * part["coverage"], ls=line, color=PALETTE[index], lw=1.3, label=label)
+    axes.set(
+        xlabel=f"{step}s ahead", ylabel="coverage on the test (%)", ylim=(min(30, 80 * coverage["coverage"].min()), 100)
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure

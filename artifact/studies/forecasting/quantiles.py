@@ -1,0 +1,162 @@
+"""Intervals around a forecast, from the errors that it made on validation, and how often they held.
+
+Split conformal prediction (Papadopoulos et al. 2002; Lei et al. 2018), for every step ahead h and channel c on its own:
+
+    s = sd(past)^power,    lower, upper = yhat + s q(alpha / 2), yhat + s q(1 - alpha / 2),
+
+q the quantiles of (y - yhat) / s over the validation windows, one rank further out for the finite sample.  The promise
+of 1 - alpha holds for exchangeable windows.  Windows of a series are not: hence coverage is measured, and
+
+    alpha(t+1) = alpha(t) + step (alpha - missed(t - h))
+
+(Gibbs and Candes 2021, delayed until the value at h has been seen) corrects the level as the test goes by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from resonance.forecasting import Windows
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Errors of a forecast on the windows of a split, in order of time, with each window's scale before a power."""
+
+    error: np.ndarray  # y - yhat, (windows, horizon, channels)
+    deviation: np.ndarray  # of the past over time, (windows, 1, channels)
+
+    def __getitem__(self, windows: slice) -> Residuals:
+        return Residuals(self.error[windows], self.deviation[windows])
+
+    def scaled(self, power: float) -> np.ndarray:
+        """Return the errors over deviation^power."""
+        return self.error / self.deviation**power
+
+
+@torch.no_grad()
+def residuals(forecast: Callable[[Tensor], Tensor], windows: Windows) -> Residuals:
+    """Return the errors of a forecast on every window of a split."""
+    errors, deviations = [], []
+    for past, future in windows.batches(512):
+        errors.append((future - forecast(past)).numpy())
+        deviations.append(past.std(dim=1, keepdim=True).clamp_min(1e-3).numpy())
+    return Residuals(np.concatenate(errors), np.concatenate(deviations))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Sorted scaled errors of the calibration windows, (windows, horizon, channels), and the power of the scale."""
+
+    sorted: np.ndarray
+    power: float
+
+    @classmethod
+    def of(cls, seen: Residuals, power: float) -> Calibration:
+        """Sort the errors of the calibration windows.  Raises ValueError for none."""
+        if len(seen.error) < 1:
+            raise ValueError("expected at least one window to calibrate on, got none")
+        return cls(np.sort(seen.scaled(power), axis=0), power)
+
+    def bounds(self, alpha: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+        """Return lower and upper bounds of the scaled error, (horizon, channels), at level 1 - alpha.
+
+        alpha: a number or (horizon, channels); below what n windows can tell, the extremes seen.
+        """
+        n = len(self.sorted)
+        rank = np.floor((n + 1) * np.asarray(alpha) / 2 + 1e-9).astype(int)  # 1 - 0.8 is a little under 0.2
+        rank = np.clip(rank, 1, (n + 1) // 2)
+        rank = np.broadcast_to(rank, self.sorted.shape[1:])[None]
+        lower = np.take_along_axis(self.sorted, rank - 1, axis=0)[0]
+        return lower, np.take_along_axis(self.sorted, n - rank, axis=0)[0]
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Bounds of the error around a forecast on the windows of a split, each (windows, horizon, channels)."""
+
+    lower: np.ndarray
+    upper: np.ndarray
+    error: np.ndarray
+    level: float
+
+    @property
+    def held(self) -> np.ndarray:
+        """Whether each value lay inside."""
+        return (self.lower <= self.error) & (self.error <= self.upper)
+
+    @property
+    def width(self) -> np.ndarray:
+        return self.upper - self.lower
+
+    @property
+    def score(self) -> np.ndarray:
+        """The interval score, width + (2 / alpha) times how far outside; small is good (Gneiting, Raftery 2007)."""
+        outside = np.maximum(self.lower - self.error, 0.0) + np.maximum(self.error - self.upper, 0.0)
+        return self.width + 2.0 / (1.0 - self.level) * outside
+
+
+def intervals(calibration: Calibration, new: Residuals, level: float) -> Intervals:
+    """Return the intervals of a level, the same for every window but for its scale.
+
+    Raises ValueError for a level outside (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"expected a level between 0 and 1, got {level}")
+    scale = new.deviation**calibration.power
+    lower, upper = calibration.bounds(1.0 - level)
+    return Intervals(lower * scale, upper * scale, new.error, level)
+
+
+def adaptive_intervals(calibration: Calibration, new: Residuals, level: float, *, step: float = 0.005) -> Intervals:
+    """Return intervals whose level is corrected for every step ahead and channel as the windows go by.
+
+    Window t is corrected by window t - h at step ahead h, whose value is the last seen when t is forecast.  The
+    correction is fed back h windows late: keep step * horizon below about 1, or the level swings.  0.005 as published.
+    Raises ValueError for a level outside (0, 1).  Cost: windows x horizon x channels.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"expected a level between 0 and 1, got {level}")
+    windows, horizon, channels = new.error.shape
+    alpha = np.full((horizon, channels), 1.0 - level)
+    ahead = np.arange(1, horizon + 1)
+    lower, upper = np.empty_like(new.error), np.empty_like(new.error)
+    scale = new.deviation**calibration.power
+    for t in range(windows):
+        known = ahead[ahead <= t]  # step h of window t - h has just been seen
+        if len(known):
+            at = (t - known, known - 1)
+            missed = (new.error[at] < lower[at]) | (new.error[at] > upper[at])
+            alpha[known - 1] = np.clip(alpha[known - 1] + step * ((1.0 - level) - missed), 0.0, 1.0)
+        low, high = calibration.bounds(alpha)
+        lower[t], upper[t] = low * scale[t], high * scale[t]
+    return Intervals(lower, upper, new.error, level)
+
+
+def choose_power(seen: Residuals, levels: Sequence[float], powers: Sequence[float] = (0.0, 0.5, 1.0)) -> float:
+    """Return the power of the scale with the least interval score, mean over levels.
+
+    Calibrated on the first half of the windows, judged on the second.  Raises ValueError for fewer than two windows.
+    """
+    half = len(seen.error) // 2
+    first, second = seen[:half], seen[half:]
+
+    def score(power: float) -> float:
+        calibration = Calibration.of(first, power)
+        return float(np.mean([intervals(calibration, second, level).score.mean() for level in levels]))
+
+    return min(powers, key=score)
+
+
+def coverage(method: str, found: Intervals) -> pd.DataFrame:
+    """Return by step ahead, over windows and channels: method, level, step, coverage, width, score."""
+    columns = {"coverage": found.held, "width": found.width, "score": found.score}
+    means = {name: values.mean(axis=(0, 2), dtype=np.float64) for name, values in columns.items()}
+    steps = np.arange(1, found.error.shape[1] + 1)
+    return pd.DataFrame({"method": method, "level": found.level, "step": steps, **means})

@@ -1,0 +1,277 @@
+"""What a hologram holds: the printed table against every scheme, the exact limit, noise, quantisation, Shannon.
+
+    glossary   code        report
+               dim         D, entries of a pattern; here also the aperture, so a hologram has D x D pixels
+               n           N, patterns stored
+               error       e = |P' - P| / |P|, norms over all patterns
+               snr         SNR, power of the hologram's interference term over that of the noise, a pixel
+
+Limit: no readout of one real hologram tells all N complex patterns apart unless N <= floor((D-1)/2) (`lookalikes`).
+Noise: e^2 = 2N / (D SNR).  Information: I = N D log2(1 + 1/e^2) <= (D^2/2) log2(1 + SNR) bits.
+Rate-distortion: N random real D-vectors at error e need N D log2(1/e) bits, whatever the scheme.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from artifact.studies.holographic_capacity.holography import (
+    AmplitudeHologram,
+    IntensityHologram,
+    Pair,
+    PhaseShiftingHologram,
+    PhasorTrace,
+    PseudoInverseHologram,
+    RealHologram,
+    cosine_waves,
+    plane_waves,
+    random_phasors,
+    stored_reals,
+)
+from resonance.memory import HolographicMemory, capacity_of
+
+PRINTED = pd.DataFrame(
+    {"dim": [512, 1024, 2048], "n": [250, 500, 1000], "error": [0.042, 0.038, 0.051], "bits": [4096, 16384, 65536]}
+)
+SCHEMES = {  # of storing patterns, and the key of each in the ledger
+    "one FHRR trace": "fhrr",
+    "random references, matched": "matched",
+    "random references, pseudo-inverse": "pseudoinverse",
+    "DFT references": "dft",
+    "DCT references, real": "dct",
+    "four frames, DFT references": "frames",
+    "intensity, carriers": "intensity",
+    "HolographicMemory, real": "memory",
+}
+
+
+def generator_of(seed: int) -> torch.Generator:
+    """Return a generator of its own for a seed."""
+    return torch.Generator().manual_seed(seed)
+
+
+def gaussian_patterns(n: int, dim: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Pair:
+    """Draw n complex Gaussian patterns of power 1 an entry: a pair of shape (n, dim)."""
+    re, im = torch.randn(2, n, dim, generator=generator, dtype=dtype) / math.sqrt(2)
+    return re, im
+
+
+def relative_error(read: Pair | Tensor, patterns: Pair | Tensor) -> float:
+    """Return |read - patterns| / |patterns|, in float64, over all entries."""
+    read, patterns = ((x,) if isinstance(x, Tensor) else x for x in (read, patterns))
+    off = sum((a.double() - b.double()).square().sum() for a, b in zip(read, patterns, strict=True))
+    return (off / sum(b.double().square().sum() for b in patterns)).sqrt().item()
+
+
+# --------------------------------------------------------------------------- the printed table
+
+
+def scheme_errors(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.float32) -> pd.DataFrame:
+    """Store n random patterns of `dim` entries by every scheme and read them back: a row each.
+
+    Columns scheme, dim, n, dtype, seed, error, theory (0 where reading is exact but for rounding), reals that the
+    hologram keeps, numbers that the patterns hold (a complex entry counts as two).
+    """
+    generator = generator_of(seed)
+    patterns = gaussian_patterns(n, dim, generator, dtype)
+    random = random_phasors(n, dim, generator, dtype)
+    orthogonal = plane_waves(range(n), dim, dtype)
+    media = {
+        "one FHRR trace": (PhasorTrace(random), patterns, math.sqrt(n - 1)),
+        "random references, matched": (AmplitudeHologram(random), patterns, math.sqrt((n - 1) / dim)),
+        "random references, pseudo-inverse": (PseudoInverseHologram(random), patterns, 0.0),
+        "DFT references": (AmplitudeHologram(orthogonal), patterns, 0.0),
+        "DCT references, real": (RealHologram(cosine_waves(n, dim, dtype)), patterns[0], 0.0),
+        "four frames, DFT references": (PhaseShiftingHologram(orthogonal), patterns, 0.0),
+        "intensity, carriers": (IntensityHologram(plane_waves(range(1, n + 1), dim, dtype)), patterns, 0.0),
+    }
+    rows = []
+    for scheme, (medium, stored, theory) in media.items():
+        hologram = medium.record(stored)
+        sizes = {"reals": stored_reals(hologram), "numbers": stored_reals(stored)}
+        rows.append(
+            {"scheme": scheme, "error": relative_error(medium.read(hologram), stored), "theory": theory, **sizes}
+        )
+    memory = HolographicMemory(dim, n).to(dtype)
+    error = relative_error(memory.reconstruct(memory.encode(patterns[0])), patterns[0])
+    sizes = {"reals": memory.hologram.numel(), "numbers": n * dim}
+    rows.append({"scheme": "HolographicMemory, real", "error": error, "theory": 0.0, **sizes})
+    return pd.DataFrame(rows).assign(dim=dim, n=n, dtype=str(dtype).removeprefix("torch."), seed=seed)
+
+
+def needed_bits(n: int, dim: int, error: float) -> float:
+    """Return N D log2(1/e): bits without which n random real vectors cannot be told to relative error e < 1."""
+    return n * dim * math.log2(1 / error)
+
+
+def least_error(bits: float, n: int, dim: int) -> float:
+    """Return 2^(-bits / ND): the smallest relative error of n random real vectors kept in so many bits."""
+    return 2.0 ** (-bits / (n * dim))
+
+
+def contradiction() -> pd.DataFrame:
+    """Return what each printed row would need: no measurement, only the rate-distortion function of Gaussians.
+
+    Columns needed (bits), ratio to the printed bits, best (error in the printed bits), trace (best error in one
+    complex64 trace, 64 D bits), snr (that gives the printed error on real patterns), capacity (corrected, bits).
+    """
+    rows = []
+    for _, row in PRINTED.iterrows():
+        dim, n = int(row["dim"]), int(row["n"])
+        needed = needed_bits(n, dim, row["error"])
+        snr = n / (dim * row["error"] ** 2)  # n real patterns ride on n/2 carriers
+        rows.append(
+            {
+                **{"dim": dim, "n": n, "error": row["error"], "bits": row["bits"], "needed": needed},
+                **{"ratio": needed / row["bits"], "best": least_error(row["bits"], n, dim)},
+                **{"trace": least_error(64 * dim, n, dim), "snr": snr, "capacity": shannon_bits(dim, snr)},
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------- one pattern, read by H R
+
+
+def illuminated_error(pixels: int, reference: str, *, seed: int) -> float:
+    """Return the relative error of H R as a reconstruction of one pattern, H = |P + R|^2, pixel by pixel.
+
+    `reference` is "Gaussian" (expected sqrt(15)) or "unit modulus" (expected sqrt(6)); P is complex Gaussian.
+    """
+    generator = generator_of(seed)
+    re, im = gaussian_patterns(1, pixels, generator, torch.float64)
+    p = torch.complex(re, im)
+    draw = {"Gaussian": gaussian_patterns, "unit modulus": random_phasors}[reference]
+    r = torch.complex(*draw(1, pixels, generator, torch.float64))
+    return ((p + r).abs().square() * r - p).norm().item() / p.norm().item()
+
+
+def illuminated_points(dim: int, *, seed: int) -> pd.DataFrame:
+    """Return entries of one pattern beside H R and beside its reading from a carrier: real parts, a row an entry."""
+    generator = generator_of(seed)
+    p = gaussian_patterns(1, dim, generator, torch.float64)
+    r = gaussian_patterns(1, dim, generator, torch.float64)
+    intensity = (p[0] + r[0]).square() + (p[1] + r[1]).square()
+    medium = IntensityHologram(plane_waves([dim // 4], dim, torch.float64))
+    carried = medium.read(medium.record(p))
+    return pd.DataFrame({"pattern": p[0][0], "printed": (intensity * r[0])[0], "carrier": carried[0][0]})
+
+
+# --------------------------------------------------------------------------- the limit
+
+
+def carrier_error(dim: int, n: int, *, snr: float = math.inf, seed: int, dtype=torch.float64) -> dict[str, float]:
+    """Read n complex patterns from carriers 1 .. n of D x D pixels, n < D, through white Gaussian noise at `snr`.
+
+    Returns the error beside its theory, e^2 = (2n - D + 1)_+ / n + 2n / (D snr): past the limit carrier f and its twin
+    D - f overlap, and 2n - D + 1 of the n readings carry another pattern's twin (at D/2 their own) of their own size.
+    With noise, `shared` and `capacity` are the bits read and the bits that the pixels could tell.
+    """
+    generator = generator_of(seed)
+    patterns = gaussian_patterns(n, dim, generator, dtype)
+    medium = IntensityHologram(plane_waves(range(1, n + 1), dim, dtype))
+    noise = torch.randn(dim, dim, generator=generator, dtype=dtype) * math.sqrt(2 * n / snr)
+    read = medium.read(medium.record(patterns) + noise)
+    finite = math.isfinite(snr)
+    return {
+        **{"dim": dim, "n": n, "load": n / capacity_of(dim, complex_patterns=True), "snr": snr, "seed": seed},
+        **{"error": relative_error(read, patterns)},
+        **{"theory": math.sqrt(max(0, 2 * n - dim + 1) / n + 2 * n / (dim * snr))},
+        **{"shared": information_bits(read, patterns) if finite else math.nan},
+        **{"capacity": shannon_bits(dim, snr) if finite else math.nan},
+    }
+
+
+def real_error(dim: int, *, nyquist: bool, seed: int) -> tuple[int, float]:
+    """Fill a hologram with real patterns, two quadratures a carrier: (count, error), in float64, `dim` even.
+
+    D - 2 of them on carriers 1 .. D/2-1; with `nyquist` one more, on D/2, where a real wave reads its pattern twice.
+    """
+    half = dim // 2
+    carriers = range(1, half + nyquist)
+    re, im = torch.randn(2, len(carriers), dim, generator=generator_of(seed), dtype=torch.float64)
+    if nyquist:
+        im[-1] = 0.0
+    medium = IntensityHologram(plane_waves(carriers, dim, torch.float64))
+    read = medium.read(medium.record((re, im)))
+    if nyquist:
+        read[0][-1] /= 2
+        return dim - 1, relative_error((read[0], read[1][:-1]), (re, im[:-1]))
+    return dim - 2, relative_error(read, (re, im))
+
+
+def lookalikes(references: Pair, *, seed: int) -> tuple[Tensor, Tensor]:
+    """Return two different sets of N complex patterns (D = 1), (N,) complex each, with the same intensity hologram.
+
+    They exist for every set of references with 2N >= A, so no readout, linear or not, can tell them apart (report,
+    theorem "exact limit").  Raises ValueError for 2N < A.
+    """
+    re, im = (part.double() for part in references)
+    n, aperture = re.shape
+    if 2 * n < aperture:
+        raise ValueError(f"expected at least {aperture / 2:g} references on {aperture} pixels, got {n}")
+    linear = 2 * torch.cat([re, im]).mT  # (A, 2N): the interference term of (Re P, Im P)
+    _, values, vectors = torch.linalg.svd(linear)
+    p = torch.randn(2 * n, generator=generator_of(seed), dtype=torch.float64)
+    if 2 * n > aperture or values[-1] < 1e-9 * values[0]:
+        u = vectors[-1]  # L u = 0: the mirror image of p has the same norm and the same interference
+        p, q = p, p - 2 * (p @ u) * u
+    else:
+        v = torch.linalg.solve(linear, torch.ones(aperture, dtype=torch.float64))
+        t = 0.3 / v.square().sum()
+        p, q = t * v, (-1 / v.square().sum() - t) * v
+    return torch.complex(p[:n], p[n:]), torch.complex(q[:n], q[n:])
+
+
+def lookalikes_error(dim: int, n: int, *, seed: int) -> dict[str, float]:
+    """Return how far `lookalikes` on carriers 1 .. n of `dim` pixels are apart, and their holograms: relative norms."""
+    references = plane_waves(range(1, n + 1), dim, torch.float64)
+    p, q = lookalikes(references, seed=seed)
+    medium = IntensityHologram(references)
+    h, g = (medium.record((x.real[:, None], x.imag[:, None])) for x in (p, q))
+    return {"patterns": ((p - q).norm() / p.norm()).item(), "holograms": ((h - g).norm() / h.norm()).item()}
+
+
+# --------------------------------------------------------------------------- noise and quantisation
+
+
+def shannon_bits(dim: int, snr: float) -> float:
+    """Return (D^2/2) log2(1 + SNR): the most that D x D real pixels tell, at that power and Gaussian noise."""
+    return dim**2 / 2 * math.log2(1 + snr)
+
+
+def information_bits(read: Pair, patterns: Pair) -> float:
+    """Return what Gaussian patterns and their readings share, -N D log2(1 - |rho|^2) bits, rho their correlation."""
+    a, b = torch.complex(*read).flatten(), torch.complex(*patterns).flatten()
+    rho2 = (torch.vdot(a, b).abs() / (a.norm() * b.norm())).item() ** 2
+    return -a.numel() * math.log2(1 - rho2)
+
+
+def quantise(x: Tensor, bits: int) -> Tensor:
+    """Return x rounded to 2^bits even levels over its range, the ends included; bits >= 1."""
+    low, high = x.min(), x.max()
+    if low == high:  # one level holds it
+        return x.clone()
+    step = (high - low) / (2**bits - 1)
+    return low + ((x - low) / step).round() * step
+
+
+def quantised_error(dim: int, n: int, bits: int, *, seed: int) -> dict[str, float]:
+    """Read n complex patterns from a hologram of `bits` a pixel: error, and law step / sqrt(12 D) of even rounding.
+
+    `needed` is the share of the stored bits that n complex Gaussians at this error need at least.
+    """
+    patterns = gaussian_patterns(n, dim, generator_of(seed), torch.float64)
+    medium = IntensityHologram(plane_waves(range(1, n + 1), dim, torch.float64))
+    hologram = medium.record(patterns)
+    error = relative_error(medium.read(quantise(hologram, bits)), patterns)
+    step = (hologram.max() - hologram.min()).item() / (2**bits - 1)
+    needed = max(0.0, 2 * needed_bits(n, dim, error)) / (bits * dim**2)
+    return {
+        **{"dim": dim, "n": n, "bits": bits, "seed": seed, "error": error},
+        **{"law": step / math.sqrt(12 * dim), "needed": needed},
+    }

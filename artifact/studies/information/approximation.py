@@ -1,0 +1,188 @@
+"""How well k frequencies approximate a signal or a filter: theorem, bound, measured slopes.
+
+    glossary   code        report
+               x           n samples of a grid of N = n, orthonormal spectrum X_f, multiplicity c_f
+               k           kept frequencies f < k, one side of the spectrum, k < N/2
+               s           smoothness: |x|_s^2 = sum_f c_f f^2s |X_f|^2, f in cycles per grid
+               transfer    H_f, what a circular filter multiplies frequency f by
+
+Theorem "approximation" (report, section "Information"): the layer with unit weights projects on the band, and
+
+    |x - P_k x| <= k^-s |x|_s,
+
+while every linear map of rank at most 2k - 1 errs on some x by k^-s |x|_s or more: no map of its rank does better.
+A jump caps s at 1/2.  The ends of the window are a jump, for the grid is a circle, and so are the ends of a zero-padded
+sequence: each jump J alone gives an error of |J| / (pi sqrt(2k)), with x scaled to a mean square.
+A k-band layer comes to a circular filter within max over f >= k of |H_f|, and no k-band layer comes closer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from artifact.studies.common.growth import slope
+from artifact.studies.common.statistics import mean_interval
+from resonance.layers import BandMixing
+
+
+@torch.no_grad()
+def projecting_layer(k: int) -> BandMixing:
+    """Return the layer of k frequencies with unit weights and no interference, in float64: the projection P_k."""
+    layer = BandMixing(1, k, interference=False, engine="fft").double()
+    layer.weight.magnitude.fill_(1.0)
+    layer.weight.phase.zero_()
+    return layer
+
+
+@torch.no_grad()
+def projection_error(x: Tensor, k: int) -> Tensor:
+    """Return |x - P_k x| of each signal, (batch,), in root mean square over the n samples; x is (batch, n)."""
+    x = x.double()
+    return (x - projecting_layer(k)(x[..., None])[..., 0]).square().mean(dim=1).sqrt()
+
+
+def seminorm(x: Tensor, s: float) -> Tensor:
+    """Return |x|_s = (1/n sum_f c_f f^2s |X_f|^2)^(1/2) of each signal (batch, n), f in cycles per n samples.
+
+    The discrete form of the Sobolev seminorm of order s of a periodic signal; s = 0 is the deviation from the mean.
+    """
+    n = x.shape[1]
+    spectrum = torch.fft.rfft(x.double(), dim=1, norm="ortho").abs().square() / n
+    f = torch.arange(spectrum.shape[1], dtype=torch.float64)
+    c = torch.where((f == 0) | (2 * f == n), 1.0, 2.0)
+    return (c[1:] * f[1:] ** (2 * s) * spectrum[:, 1:]).sum(dim=1).sqrt()
+
+
+def worst_error(matrix: Tensor, s: float) -> float:
+    """Return the largest |x - T x| / |x|_s over signals x of mean zero, for a real matrix T (n, n), by an SVD."""
+    n = len(matrix)
+    spectrum = torch.fft.fft(torch.eye(n, dtype=torch.float64), norm="ortho")
+    f = torch.arange(n, dtype=torch.float64)
+    f = torch.minimum(f, n - f)
+    scale = torch.where(f > 0, f.clamp_min(1) ** -s, 0.0)
+    unit_ball = (spectrum.mH * scale) @ spectrum  # signals of mean zero with |x|_s <= 1
+    return float(torch.linalg.matrix_norm((torch.eye(n) - matrix.double()) @ unit_ball.real, 2))
+
+
+# --------------------------------------------------------------------------- signals of known smoothness
+
+
+def random_signals(n: int, s: float, batch: int, generator: torch.Generator) -> Tensor:
+    """Return (batch, n) Gaussian signals with E|X_f|^2 ~ f^-(2s + 1): error of order k^-s, in every class below s."""
+    f = torch.arange(n // 2 + 1, dtype=torch.float64)
+    scale = torch.where(f > 0, f.clamp_min(1) ** -(s + 0.5), 0.0)
+    parts = torch.randn(2, batch, len(f), dtype=torch.float64, generator=generator)
+    return torch.fft.irfft(torch.complex(*parts) * scale, n=n, dim=1) * n
+
+
+def _bernoulli(m: int) -> Callable[[np.ndarray], np.ndarray]:
+    from scipy.special import bernoulli
+
+    numbers = bernoulli(m)
+    return np.poly1d([math.comb(m, j) * numbers[j] for j in range(m + 1)])
+
+
+# Name -> (signal on [0, 1), the slope that theory gives).  The Bernoulli polynomial of degree m, continued
+# periodically, jumps in its derivative of order m - 1 and nowhere else.
+SHAPES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
+    "jump": (_bernoulli(1), -0.5),
+    "kink": (_bernoulli(2), -1.5),
+    "second derivative jumps": (_bernoulli(3), -2.5),
+    "smooth, ends differ": (np.exp, -0.5),
+    "the same, mirrored": (lambda t: np.exp(1 - np.abs(2 * t - 1)), -1.5),
+    "smooth and periodic": (lambda t: np.exp(np.cos(2 * np.pi * t)), -math.inf),
+    "the same, zero-padded": (lambda t: np.where(t < 0.75, np.exp(np.cos(2 * np.pi * t / 0.75)), 0.0), -0.5),
+}
+
+
+def error_curves(n: int, ks: Iterable[int]) -> pd.DataFrame:
+    """Return the error of k frequencies on each shape of `SHAPES`: columns signal, k, error (rms), predicted slope.
+
+    Samples stand at (t + 1/2) / n, so that no jump falls on one.
+    """
+    t = (np.arange(n) + 0.5) / n
+    rows = []
+    for name, (shape, predicted) in SHAPES.items():
+        x = torch.from_numpy(shape(t))[None]
+        for k in ks:
+            rows.append({"signal": name, "k": k, "error": projection_error(x, k).item(), "predicted": predicted})
+    return pd.DataFrame(rows)
+
+
+def random_curves(n: int, ks: Iterable[int], orders: Iterable[float], batch: int, *, seed: int) -> pd.DataFrame:
+    """Return errors of random signals of each order s: columns s, k, draw, error, bound (k^-s' |x|_s', s' = s - 1/10).
+
+    The seminorm of order s itself grows with the grid's logarithm, so the bound is taken just below it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows = []
+    for s in orders:
+        x = random_signals(n, s, batch, generator)
+        x = x / seminorm(x, 0.0)[:, None]
+        norm = seminorm(x, s - 0.1)
+        for k in ks:
+            error = projection_error(x, k)
+            pairs = zip(error.tolist(), (norm * k ** -(s - 0.1)).tolist(), strict=True)
+            rows += [{"s": s, "k": k, "draw": i, "error": e, "bound": b} for i, (e, b) in enumerate(pairs)]
+    return pd.DataFrame(rows)
+
+
+def slopes(curves: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Return the slope of log error against log(k - 1/2) of each group `by`, with a 95% interval: slope, low, high.
+
+    k - 1/2 is the band's edge, between the last frequency kept and the first dropped.  With a column `draw` the
+    interval is Student's over draws; else that of the fit over k.
+    """
+    rows = []
+    for name, group in curves.groupby(by, sort=False):
+        if "draw" in group:
+            fits = mean_interval(slope(one["k"] - 0.5, one["error"])[0] for _, one in group.groupby("draw"))
+        else:
+            fits = slope(group["k"] - 0.5, group["error"])
+        rows.append({by: name, **dict(zip(("slope", "low", "high"), fits, strict=True))})
+    return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------- filters
+
+
+def filter_matrix(transfer: Tensor) -> Tensor:
+    """Return the circular filter of a real or complex transfer function H_f, f = 0 .. n/2, as a real matrix (n, n)."""
+    n = 2 * (len(transfer) - 1)
+    spectrum = torch.fft.rfft(torch.eye(n, dtype=torch.float64), dim=0)
+    return torch.fft.irfft(transfer[:, None] * spectrum, n=n, dim=0)
+
+
+@torch.no_grad()
+def filter_layer(transfer: Tensor, k: int) -> BandMixing:
+    """Return the k-band layer nearest to a circular filter: its weights are H_f for f < k."""
+    layer = BandMixing(1, k, interference=False, engine="fft").double()
+    h = transfer[:k, None].to(torch.complex128)
+    layer.weight.set_(h.real, h.imag)
+    return layer
+
+
+def filter_curves(n: int, ks: Iterable[int], orders: Iterable[float]) -> pd.DataFrame:
+    """Return the error, in operator norm, of k-band layers for the filters H_f = (1 + f^2)^(-r/2) e^(i f).
+
+    Columns r, k, error, bound: `error` is the norm of the difference of the two real matrices, `bound` the theorem's
+    max over f >= k of |H_f|.
+    """
+    from artifact.studies.information.information import layer_matrix
+
+    rows = []
+    f = torch.arange(n // 2 + 1, dtype=torch.float64)
+    for r in orders:
+        transfer = torch.polar((1 + f.square()) ** (-r / 2), f)
+        target = filter_matrix(transfer)
+        for k in ks:
+            difference = target - layer_matrix(filter_layer(transfer, k), n)
+            error = torch.linalg.matrix_norm(difference, 2).item()
+            rows.append({"r": r, "k": k, "error": error, "bound": transfer[k:-1].abs().max().item()})
+    return pd.DataFrame(rows)

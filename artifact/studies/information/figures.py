@@ -1,0 +1,141 @@
+"""Figures of `04_information`: each draws saved results and returns the figure (style: `plots`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from artifact.studies.common.plots import GREY, PALETTE, panels
+from artifact.studies.common.statistics import mean_interval
+
+MARKERS = "osD^vP<"
+LINES = ("-", "--", "-.", ":", "-", "--", "-.")
+
+
+def retained(table: pd.DataFrame, snr_db: float, signal: str) -> Figure:
+    """Share of the information that the band retains: claimed (a line at 1) and true; by signal, and by noise."""
+    figure, axes = panels(2, 2.9, sharey=True)
+    for axis, column, cases in (
+        (axes[0], "signal", table[table["snr_db"] == snr_db]),
+        (axes[1], "snr_db", table[table["signal"] == signal]),
+    ):
+        axis.axhline(1, color="k", lw=1.6, label="claimed")
+        groups = cases.groupby(column, sort=False)
+        for (name, group), colour, marker, line in zip(groups, PALETTE, MARKERS, LINES, strict=False):
+            label = name if column == "signal" else f"{name:g} dB"
+            axis.plot(
+                group["share"], group["retained"], marker=marker, ls=line, ms=4, lw=1.1, color=colour, label=label
+            )
+        axis.set_xscale("log", base=2)
+        ticks = sorted(cases["share"].unique())
+        axis.set_xticks(ticks, ["1" if t == 1 else f"1/{round(1 / t)}" for t in ticks])
+        axis.set(xlabel="share of the spectrum kept, both sides", ylim=(0, 1.08))
+        axis.legend(loc="lower right")
+    axes[0].set(ylabel="$I(X;\\,T(Y))\\;/\\;I(X;\\,Y)$", title=f"each signal at {snr_db:g} dB")
+    axes[1].set_title(f"{signal}, by signal-to-noise ratio")
+    return figure
+
+
+def estimator(bias: pd.DataFrame, itself: pd.DataFrame) -> Figure:
+    """A nearest-neighbour estimate against the closed form: one scalar channel; three maps of a short signal."""
+    figure, (left, right) = panels(2, 2.8)
+    curve = bias.groupby("snr_db")
+    left.plot(curve["exact"].first(), color="k", lw=1.2, label="closed form")
+    bars = curve["estimate"].agg(mean_interval).apply(pd.Series)
+    left.errorbar(
+        bars.index,
+        bars[0],
+        (bars[0] - bars[1], bars[2] - bars[0]),
+        fmt="o",
+        ms=4,
+        color=PALETTE[0],
+        capsize=2,
+        label="estimate",
+    )
+    left.set(xlabel="signal-to-noise ratio (dB)", ylabel="information (bits)", title="one scalar")
+    left.legend(loc="upper left")
+    for (name, group), colour, marker, line in zip(
+        itself.groupby("map", sort=False), PALETTE, MARKERS, LINES, strict=False
+    ):
+        cases = group.groupby("snr_db")
+        right.plot(cases["exact"].first(), ls=line, lw=1.1, color=colour)
+        bars = cases["estimate"].agg(mean_interval).apply(pd.Series)
+        right.errorbar(
+            bars.index,
+            bars[0],
+            (bars[0] - bars[1], bars[2] - bars[0]),
+            fmt=marker,
+            ms=4,
+            mfc="none",
+            color=colour,
+            capsize=2,
+            label=name,
+        )
+    right.set(xlabel="signal-to-noise ratio (dB)", title="four samples, by map (lines: closed form)")
+    right.legend(loc="upper left")
+    return figure
+
+
+def survival(
+    curves: pd.DataFrame, chosen: pd.DataFrame, band: pd.DataFrame, cycles: float, unit: str, dataset: str
+) -> Figure:
+    """Bits about the next day against k for three choices of frequencies; which ones were chosen, beside their energy.
+
+    `cycles` turns cycles per grid into cycles per `unit`, the series' main period.
+    """
+    figure, (left, right) = panels(2, 3.0)
+    lowest = curves[curves["order"] == "lowest"]
+    left.plot(lowest["k"], lowest["train"], ls=":", lw=1, color=GREY, label="lowest, in sample")
+    for (name, group), colour, marker, line in zip(
+        curves.groupby("order", sort=False), PALETTE, MARKERS, LINES, strict=False
+    ):
+        left.plot(group["k"], group["test"], marker=marker, ls=line, ms=3.5, lw=1.1, color=colour, label=name)
+    for (_, row), colour in zip(chosen.iterrows(), PALETTE, strict=False):
+        left.plot(row["k"], row["test"], marker="*", ms=11, mec="k", mew=0.6, ls="", color=colour)
+    left.set_xscale("log", base=2)
+    left.xaxis.set_major_formatter("{x:g}")
+    left.set(
+        xlabel="frequencies kept $k$",
+        ylabel="bits a window and channel",
+        title=f"{dataset}: test (star: the rule's $k$)",
+        ylim=(0, None),
+    )
+    left.legend(loc="upper left")
+    right.vlines(band["frequency"] * cycles, band["energy"].min() / 2, band["energy"], color=GREY, lw=0.8)
+    kept = band[band["place"] > 0]
+    right.plot(kept["frequency"] * cycles, kept["energy"], "D", ms=3.5, color=PALETTE[2], label="kept by information")
+    right.set(
+        yscale="log", xlabel=f"frequency (cycles per {unit})", ylabel="share of the past's energy", title="what is kept"
+    )
+    right.legend(loc="upper right")
+    return figure
+
+
+def approximation(shapes: pd.DataFrame, draws: pd.DataFrame) -> Figure:
+    """Error of k frequencies against k: known shapes with the slope of theory, random signals under their bound."""
+    figure, (left, right) = panels(2, 3.4, sharey=True)
+    shapes = shapes[shapes["error"] > 1e-14]
+    for (name, group), colour, marker in zip(shapes.groupby("signal", sort=False), PALETTE, MARKERS, strict=False):
+        left.plot(group["k"], group["error"], ls="", marker=marker, ms=3.5, color=colour, label=name)
+        if np.isfinite(group["predicted"].iloc[0]):
+            last = group.iloc[-1]
+            line = last["error"] * ((group["k"] - 0.5) / (last["k"] - 0.5)) ** last["predicted"]
+            left.plot(group["k"], line, lw=0.9, color=colour)
+    for (s, group), colour, marker, line in zip(draws.groupby("s"), PALETTE, MARKERS, LINES, strict=False):
+        means = group.groupby("k")
+        right.plot(means["error"].mean(), marker=marker, ms=3.5, ls="", color=colour, label=f"$s$ = {s:g}")
+        right.fill_between(
+            means["error"].min().index, means["error"].min(), means["error"].max(), color=colour, alpha=0.25, lw=0
+        )
+        right.plot(means["bound"].mean(), ls=line, lw=0.9, color=colour)
+    for axis in (left, right):
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_xlabel("frequencies kept $k$")
+    left.set(ylabel="error (root mean square)", title="shapes (lines: slope of theory)")
+    right.set_title("random signals (lines: bound)")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
+    return figure

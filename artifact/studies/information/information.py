@@ -1,0 +1,323 @@
+"""Mutual information through a resonance layer: exact for Gaussian signals, estimated by nearest neighbours otherwise.
+
+    glossary   code        report
+               signal      K, the covariance of X, (n, n)
+               noise       N, the covariance of the noise in Y = X + noise
+               matrix      T, the layer as a real n x n matrix acting on one channel
+               Q           orthonormal rows that span the rows of T
+
+Theorem "information" (report, section "Information"): I(X; T(Y)) = I(X; Y) - I(X; Y | T(Y)) <= I(X; Y), with equality
+exactly when T(Y) is sufficient for X.  For Gaussian signals and a linear T,
+
+    I(X; T Y) = 1/2 log2 [ det Q (K + N) Q' / det Q N Q' ],
+
+equal to I(X; Y) exactly when the rows of T span the columns of N^-1 K.  What counts is the rank of the *real* map on
+n samples: the inverse transform drops the imaginary part at DC and Nyquist, so a unitary matrix across frequencies
+can lose.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from artifact.studies.stable_gradients.gradients import ARRANGEMENTS
+from resonance.layers import BandMixing
+
+# --------------------------------------------------------------------------- exact
+
+
+def gaussian_information(signal: Tensor, noise: Tensor) -> float:
+    """Return I(X; X + noise) = 1/2 log2 det(I + N^-1 K) in bits, for covariances K (any rank) and N (full rank).
+
+    signal, noise: (r, r), symmetric; computed in float64.  r = 0 gives 0 bits.
+    Raises ValueError for other shapes and for a noise that is not positive definite.  Cost: r^3.
+    Source: Cover and Thomas, Elements of Information Theory, chapter 9.
+    """
+    k, n = signal.double(), noise.double()
+    if k.dim() != 2 or k.shape[0] != k.shape[1] or k.shape != n.shape:
+        raise ValueError(f"expected two covariances of one shape (r, r), got {tuple(k.shape)} and {tuple(n.shape)}")
+    if not len(k):
+        return 0.0
+    root, failed = torch.linalg.cholesky_ex(n)
+    if failed:
+        raise ValueError("the noise covariance is not positive definite: the information would be infinite")
+    half = torch.linalg.solve_triangular(root, k, upper=False)
+    ratio = torch.linalg.eigvalsh(torch.linalg.solve_triangular(root, half.mT, upper=False)).clamp_min(0.0)
+    return float(torch.log1p(ratio).sum() / (2 * math.log(2)))
+
+
+def row_space(matrix: Tensor, tolerance: float | None = None) -> Tensor:
+    """Return orthonormal rows Q, (rank, n), that span the rows of a matrix (m, n).
+
+    The rank counts singular values above `tolerance` times the largest, by default max(m, n) eps.
+    """
+    _, values, rows = torch.linalg.svd(matrix.double(), full_matrices=False)
+    if tolerance is None:
+        tolerance = max(matrix.shape) * torch.finfo(torch.float64).eps
+    return rows[values > tolerance * values[:1].sum()]  # none of an empty or zero matrix
+
+
+def transmitted_information(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
+    """Return I(X; T(X + noise)) in bits for a linear map T (m, n), by log-determinants on its row space.
+
+    T Y and Q Y are invertible functions of each other, so nothing but the row space of T matters.
+    Raises ValueError when T does not act on n samples, and as `gaussian_information`.  Cost: n^3.
+    """
+    if matrix.dim() != 2 or matrix.shape[1] != len(signal):
+        raise ValueError(f"expected a matrix (m, {len(signal)}) for that signal, got {tuple(matrix.shape)}")
+    q = row_space(matrix)
+    return gaussian_information(q @ signal.double() @ q.mT, q @ noise.double() @ q.mT)
+
+
+def layer_matrix(mixing: BandMixing, n: int, channel: int = 0) -> Tensor:
+    """Return the layer as the real matrix T, (n, n) float64, that acts on one channel: y = T x.
+
+    Its padding, grid and engine are the layer's own.  Raises TypeError for what is not a `BandMixing`: a block with
+    a norm is not linear.  Cost: the layer on n sequences.
+    """
+    if not isinstance(mixing, BandMixing):
+        raise TypeError(f"expected a BandMixing, linear in x, got {type(mixing).__name__}")
+    with torch.no_grad():
+        units = torch.eye(n, dtype=torch.float64)[:, :, None].expand(n, n, mixing.dim)
+        return copy.deepcopy(mixing).double()(units)[:, :, channel].mT.contiguous()
+
+
+# --------------------------------------------------------------------------- signals
+
+
+def ar1(n: int, rho: float = 0.9) -> Tensor:
+    """Return the covariance rho^|i - j| of a stationary AR(1) signal of unit power, (n, n)."""
+    i = torch.arange(n, dtype=torch.float64)
+    return rho ** (i[:, None] - i).abs()
+
+
+def circulant(power: Callable[[Tensor], Tensor], n: int) -> Tensor:
+    """Return the covariance (n, n) of a periodic signal of unit power, its spectrum in proportion to power(f)."""
+    f = torch.arange(n, dtype=torch.float64)
+    row = torch.fft.ifft(power(torch.minimum(f, n - f))).real
+    i = torch.arange(n)
+    return row[(i[:, None] - i) % n] / row[0]
+
+
+SIGNALS: dict[str, Callable[[int], Tensor]] = {
+    "AR(1), 0.9": ar1,
+    "1/f": lambda n: circulant(lambda f: 1 / f.clamp_min(1), n),
+    "white": lambda n: circulant(torch.ones_like, n),
+    "band |f| < n/8": lambda n: circulant(lambda f: (f < n / 8).double(), n),
+}
+
+
+def white_noise(signal: Tensor, snr_db: float) -> Tensor:
+    """Return the covariance of white noise at a ratio of signal power to noise power, in decibels."""
+    power = signal.diagonal().mean() / 10 ** (snr_db / 10)
+    return power * torch.eye(len(signal), dtype=torch.float64)
+
+
+# --------------------------------------------------------------------------- the table
+
+
+def kept_frequencies(n: int, share: float) -> int:
+    """Return k, one side of the spectrum, for k/n counted on both sides: share n / 2, and n/2 + 1 for all of it."""
+    return n // 2 + 1 if share >= 1 else max(1, round(share * n / 2))
+
+
+def retained_information(n: int, shares: Iterable[float], snrs_db: Iterable[float], *, seed: int) -> pd.DataFrame:
+    """Return what a layer with random weights retains: signal, snr_db, share (k/n), k, rank, bits, retained, bound.
+
+    `bound` is the most that the band can lose in bits, by the signal's power outside of it (`lost_bits_bound`).
+    """
+    torch.manual_seed(seed)
+    maps = []
+    for share in shares:
+        k = kept_frequencies(n, share)
+        maps.append((share, k, layer_matrix(BandMixing(1, k, engine="fft"), n)))
+    rows = []
+    for name, covariance in SIGNALS.items():
+        signal = covariance(n)
+        for snr in snrs_db:
+            noise = white_noise(signal, snr)
+            whole = gaussian_information(signal, noise)
+            for share, k, matrix in maps:
+                bits = transmitted_information(matrix, signal, noise)
+                row = {"signal": name, "snr_db": snr, "share": share, "k": k, "rank": len(row_space(matrix))}
+                bound = lost_bits_bound(matrix, signal, noise)
+                rows.append({**row, "whole": whole, "bits": bits, "retained": bits / whole, "bound": bound})
+    return pd.DataFrame(rows)
+
+
+def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
+    """Return E|X - Q'Q X|^2 / (2 s^2 ln 2), the most bits that T can lose of any X with covariance K in white noise.
+
+    X need not be Gaussian (report, theorem "information").  Raises ValueError for noise that is not white, s^2 I.
+    """
+    power = noise.double()[0, 0]
+    if not torch.allclose(noise.double(), power * torch.eye(len(noise), dtype=torch.float64), atol=1e-8 * power.item()):
+        raise ValueError("expected white noise, s^2 I: the bound does not hold for another")
+    q = row_space(matrix)
+    outside = signal.double().trace() - (q @ signal.double() @ q.mT).trace()
+    return float(outside.clamp_min(0.0) / (2 * math.log(2) * power))
+
+
+# --------------------------------------------------------------------------- traps
+
+
+def _layer(n: int, k: int | None = None) -> BandMixing:
+    return BandMixing(1, kept_frequencies(n, 1.0) if k is None else k, engine="fft").double()
+
+
+@torch.no_grad()
+def _zero_weight(n: int, frequency: int, magnitude: float = 0.0) -> BandMixing:
+    layer = _layer(n)
+    layer.weight.magnitude[frequency] = magnitude
+    return layer
+
+
+@torch.no_grad()
+def _half_rank(n: int) -> BandMixing:
+    """M = U V of rank k/2, complex, so that the real map has half of its rank as well."""
+    layer, k = _layer(n), kept_frequencies(n, 1.0)
+    u, v = (torch.randn(*shape, dtype=torch.complex128) for shape in ((k, k // 2), (k // 2, k)))
+    layer.interference.re.copy_((u @ v).real / k)
+    layer.interference.im.copy_((u @ v).imag / k)
+    return layer
+
+
+@torch.no_grad()
+def _swap(n: int, frequency: int) -> BandMixing:
+    """Unit weights, and for M the permutation that swaps DC with another frequency: unitary, and not lossless."""
+    layer, k = _layer(n), kept_frequencies(n, 1.0)
+    order = torch.arange(k)
+    order[0], order[frequency] = frequency, 0
+    layer.weight.magnitude.fill_(1.0)
+    layer.weight.phase.zero_()
+    layer.interference.re.copy_(torch.eye(k)[order])
+    layer.interference.im.zero_()
+    return layer
+
+
+def traps(n: int, snr_db: float, *, seed: int, signal: str = "AR(1), 0.9") -> pd.DataFrame:
+    """Return what each map loses of a signal: columns map, rank (real, of n), lost (bits), bits of the whole.
+
+    Rounding the output to bfloat16 (8 significant bits) is modelled as white noise of 2^-8 / sqrt(3) of the output's
+    largest standard deviation: the root mean square error of a number just above a power of two, the least favourable.
+    """
+    torch.manual_seed(seed)
+    generic, half = layer_matrix(_layer(n), n), layer_matrix(_layer(n, n // 4), n)
+    small = layer_matrix(_zero_weight(n, 3, 1e-3), n)
+    maps = {
+        "whole band, random weights": generic,
+        "k = n/2 of both sides": half,
+        "k = n/2 of one side": layer_matrix(_layer(n, n // 2), n),
+        "residual block, k = n/2 of both": torch.eye(n, dtype=torch.float64) + half,
+        "one zero weight": layer_matrix(_zero_weight(n, 3), n),
+        "interference of half rank": layer_matrix(_half_rank(n), n),
+        "unitary interference, DC swapped": layer_matrix(_swap(n, 5), n),
+        "one weight of 1/1000": small,
+    }
+    covariance = SIGNALS[signal](n)
+    noise = white_noise(covariance, snr_db)
+    whole = gaussian_information(covariance, noise)
+    rows = [
+        {"map": name, "rank": len(row_space(m)), "lost": whole - transmitted_information(m, covariance, noise)}
+        for name, m in maps.items()
+    ]
+    for name, m in (("whole band, rounded to bfloat16", generic), ("one weight of 1/1000, rounded", small)):
+        out = m @ (covariance + noise) @ m.mT
+        rounding = torch.eye(n, dtype=torch.float64) * (2.0**-16 / 3) * out.diagonal().max()
+        bits = gaussian_information(m @ covariance @ m.mT, m @ noise @ m.mT + rounding)
+        rows.append({"map": name, "rank": len(row_space(m)), "lost": whole - bits})
+    return pd.DataFrame(rows).assign(whole=whole)
+
+
+def block_ranks(n: int, dim: int, k: int, *, seed: int) -> pd.DataFrame:
+    """Return the rank of each arrangement's Jacobian, (n dim)^2, at a random input: full rank is locally injective.
+
+    Columns block, rank, size (n dim), smallest (singular value over the largest).  LayerNorm after the sum forgets
+    each token's mean over the channels, n of n dim directions; the residual path cannot bring it back.
+    """
+    torch.manual_seed(seed)
+    x = torch.randn(n, dim, dtype=torch.float64)
+    blocks: dict[str, nn.Module] = {name: make(dim, k).double() for name, make in ARRANGEMENTS.items()}
+    rows = []
+    for name, block in blocks.items():
+        jacobian = torch.autograd.functional.jacobian(lambda v, b=block: b(v[None])[0], x).reshape(n * dim, n * dim)
+        values = torch.linalg.svdvals(jacobian)
+        rank = len(row_space(jacobian))
+        rows.append({"block": name, "rank": rank, "size": n * dim, "smallest": float(values[-1] / values[0])})
+    return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------- nearest neighbours
+
+
+def nearest_neighbour_information(x: np.ndarray, y: np.ndarray, neighbours: int = 3) -> float:
+    """Return the estimate of I(X; Y) in bits from samples x (samples, p), y (samples, q), on scikit-learn's neighbours.
+
+        I = psi(neighbours) + psi(samples) - <psi(n_x + 1) + psi(n_y + 1)>,
+
+    n_x and n_y the points strictly nearer in x, and in y, than the neighbour in both (largest difference as distance).
+    Raises ValueError for arrays that are not (samples, p) and (samples, q) and for too few samples.
+    Source: Kraskov, Stoegbauer, Grassberger 2004, first estimator; for p = q = 1 it is `mutual_info_regression`.
+    """
+    from scipy.special import digamma
+    from sklearn.neighbors import KDTree, NearestNeighbors
+
+    if x.ndim != 2 or y.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"expected samples (m, p) and (m, q), got {x.shape} and {y.shape}")
+    if not 1 <= neighbours < len(x):
+        raise ValueError(f"expected more samples than neighbours={neighbours} >= 1, got {len(x)}")
+    both = NearestNeighbors(metric="chebyshev", n_neighbors=neighbours).fit(np.concatenate([x, y], axis=1))
+    radius = np.nextafter(both.kneighbors()[0][:, -1], 0)  # strictly nearer
+    inside = [KDTree(z, metric="chebyshev").query_radius(z, radius, count_only=True) for z in (x, y)]  # itself too
+    nats = digamma(neighbours) + digamma(len(x)) - sum(digamma(count).mean() for count in inside)
+    return float(nats / math.log(2))
+
+
+def estimator_bias(snrs_db: Iterable[float], samples: int, seeds: int, *, seed: int) -> pd.DataFrame:
+    """Return scikit-learn's estimate for one scalar Gaussian channel beside 1/2 log2(1 + SNR), a row a seed."""
+    from sklearn.feature_selection import mutual_info_regression
+
+    rows = []
+    for s in range(seeds):
+        generator = np.random.default_rng(seed + s)
+        x, noise = generator.standard_normal((2, samples))
+        for snr in snrs_db:
+            y = x + noise * 10 ** (-snr / 20)
+            nats = mutual_info_regression(x[:, None], y, random_state=seed + s)[0]
+            exact = 0.5 * math.log2(1 + 10 ** (snr / 10))
+            rows.append({"snr_db": snr, "seed": seed + s, "estimate": nats / math.log(2), "exact": exact})
+    return pd.DataFrame(rows)
+
+
+def estimator_against_itself(
+    snrs_db: Iterable[float], samples: int, seeds: int, *, seed: int, n: int = 4
+) -> pd.DataFrame:
+    """Return estimate and closed form of I(X; T Y) for an AR(1) signal of n samples and three maps, a row a seed.
+
+    The maps: none, a layer that keeps the whole band (injective, random weights), one that keeps DC and f = 1.
+    The estimator sees Q Y for the last, as few numbers as the map leaves.
+    """
+    torch.manual_seed(seed)
+    eye = torch.eye(n, dtype=torch.float64)
+    maps = {"none": eye, "whole band": layer_matrix(_layer(n), n), "two frequencies": layer_matrix(_layer(n, 2), n)}
+    signal = ar1(n)
+    root = torch.linalg.cholesky(signal).numpy()
+    rows = []
+    for s in range(seeds):
+        x, noise = np.random.default_rng(seed + s).standard_normal((2, samples, n))
+        for snr in snrs_db:
+            y = x @ root.T + noise * 10 ** (-snr / 20)
+            covariance = white_noise(signal, snr)
+            for name, matrix in maps.items():
+                rows_of = row_space(matrix) if len(row_space(matrix)) < n else matrix
+                estimate = nearest_neighbour_information(x @ root.T, y @ rows_of.numpy().T)
+                exact = transmitted_information(matrix, signal, covariance)
+                rows.append({"map": name, "snr_db": snr, "seed": seed + s, "estimate": estimate, "exact": exact})
+    return pd.DataFrame(rows)

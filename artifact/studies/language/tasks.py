@@ -1,0 +1,68 @@
+"""The task "language" of `05_efficiency`: characters of Shakespeare, in the form of `quality_tasks.TASKS`.
+
+A size is a width; a try is a rate.  Both families train for the same number of steps on the same windows.  An item is
+one character written after a context of 256.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from artifact.datasets.characters import load_tinyshakespeare
+from artifact.peers.language import RotaryGPT
+from artifact.studies.language.study import adamw, loss_on, scheduled, windows
+from artifact.studies.language.writing import states_after
+from resonance.language import LanguageModel, ResonanceLM
+
+
+class Language:
+    """Tinyshakespeare; a size is the width of two blocks."""
+
+    name, error = "language", "test loss (nats a character)"
+    sizes: ClassVar[dict[str, tuple[int, ...]]] = {"resonance": (32, 64, 96, 128), "Transformer": (32, 64, 96, 128)}
+    tries: ClassVar[dict[str, tuple[float, ...]]] = dict.fromkeys(sizes, (2e-3, 4e-3, 8e-3))
+    context, batch, layers, limit = 256, 8, 2, 32768
+
+    def __init__(self, effort: float = 1.0):
+        self.corpus = load_tinyshakespeare()
+        self.stand_in, self.steps = self.corpus.stand_in, max(2, round(400 * effort))
+
+    def model(self, family: str, size: int) -> LanguageModel:
+        vocab_size = len(self.corpus.symbols)
+        if family == "resonance":
+            return ResonanceLM(vocab_size, size, self.layers, 32)
+        return RotaryGPT(vocab_size, size, self.layers, 4, self.context + 1)
+
+    def _batches(self, seed: int):
+        return windows(self.corpus.parts["fit"], self.context, self.batch, torch.Generator().manual_seed(seed))
+
+    def _step(self, model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(model(x).flatten(0, 1), y.flatten()).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
+        torch.manual_seed(seed)
+        model, batches = self.model(family, size), self._batches(seed)
+        optimizer = adamw(model, tried)
+        for step in range(self.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = tried * scheduled(step / self.steps)
+            self._step(model, optimizer, *next(batches))
+        parts = (self.corpus.parts[name] for name in ("choice", "report"))
+        validation, test = (loss_on(model, part, self.context, self.limit) for part in parts)
+        return validation, test
+
+    def training(self, model: nn.Module) -> tuple[Callable[[], None], int]:
+        optimizer, (x, y) = adamw(model, 1e-3), next(self._batches(0))
+        return lambda: self._step(model, optimizer, x, y), self.steps
+
+    def inference(self, model: LanguageModel) -> tuple[Callable[[], Tensor], int]:
+        ids, state = torch.zeros(1, dtype=torch.long), states_after(model, self.context)
+        return lambda: model.step(ids, state)[0], 1

@@ -1,0 +1,72 @@
+"""Trained models write: samples as they come, and what a character costs after a context of n."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+import torch
+
+from artifact.datasets.characters import Corpus
+from artifact.peers.language import RotaryGPT
+from artifact.studies.common.timing import alternated
+from artifact.studies.language.study import DIM, FAMILIES, HEADS, LAYERS, RESONANCE, RESONATORS, TRANSFORMER
+from resonance.language import LanguageModel, ResonanceLM, State
+
+
+def sample_text(
+    model: LanguageModel, corpus: Corpus, length: int, *, prompt: int = 64, temperature: float = 0.8, seed: int = 0
+) -> tuple[str, str]:
+    """Return (prompt, what the model wrote after it): the first symbols of the report part, one draw, unselected."""
+    ids = corpus.parts["report"][None, :prompt]
+    written = model.eval().generate(ids, length, temperature, generator=torch.Generator().manual_seed(seed))
+    return corpus.decode(ids[0]), corpus.decode(written[0, prompt:])
+
+
+def state_bytes(state: State, seen: int) -> int:
+    """Return the bytes that a state holds after `seen` ids: of a cache, the part that is filled."""
+    total = 0
+    for name, tensor in state.items():
+        filled = seen / tensor.shape[2] if name.endswith(("keys", "values")) else 1.0
+        total += int(tensor.numel() * tensor.element_size() * filled)
+    return total
+
+
+@torch.no_grad()
+def states_after(model: LanguageModel, seen: int) -> State:
+    """Return a state as after `seen` ids, its numbers drawn: what a step costs does not depend on them."""
+    state = model.initial_state(1)
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            tensor.normal_(generator=torch.Generator().manual_seed(0))
+        elif name.endswith("length"):
+            tensor.fill_(seen)
+    return state
+
+
+def generation_costs(
+    contexts: Sequence[int], vocab_size: int, *, rounds: int = 3, min_seconds: float = 0.1
+) -> pd.DataFrame:
+    """Return the seconds of writing one id after a context, and the bytes kept for it, by family and context.
+
+    Both models have the shape of the study; the cache is as long as the context and the one id more.  Steps take
+    turns (`timing.alternated`).
+    """
+    rows = []
+    for context in contexts:
+        models = {
+            RESONANCE: ResonanceLM(vocab_size, DIM, LAYERS, RESONATORS).eval(),
+            TRANSFORMER: RotaryGPT(vocab_size, DIM, LAYERS, HEADS, context + 1).eval(),
+        }
+        states = {name: states_after(model, context) for name, model in models.items()}
+        steps = {name: _writer(model, states[name]) for name, model in models.items()}
+        seconds = alternated(steps, rounds=rounds, min_seconds=min_seconds)
+        for name in FAMILIES:
+            kept = state_bytes(states[name], context + 1)
+            rows.append({"family": name, "context": context, "seconds": seconds[name], "bytes": kept})
+    return pd.DataFrame(rows)
+
+
+def _writer(model: LanguageModel, state: State) -> Callable[[], object]:
+    ids = torch.zeros(1, dtype=torch.long)
+    return torch.inference_mode()(lambda: model.step(ids, state)[0])

@@ -1,0 +1,174 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from resonance.causal_mixing import CausalMixing
+from resonance.forecasting import ForecastTask
+from resonance.live import LiveForecaster
+from resonance.time_series import Moments
+
+# --------------------------------------------------------------------------- the closed form
+
+
+@dataclass(frozen=True, order=True)
+class LiveSetting:
+    """One point of the grid that validation chooses from."""
+
+    scales: int
+    longest: float  # periods
+    harmonics: int
+    calm: float  # hours are weighted by sd^-calm of the time before them
+    ridge: float
+
+    def model(self, task: ForecastTask) -> LiveForecaster:
+        """Return an untrained forecaster of this setting."""
+        options = {"scales": self.scales, "longest": self.longest, "harmonics": self.harmonics}
+        series = task.series
+        return LiveForecaster(task.horizon, len(series.channels), period=series.period, **options)
+
+
+def heard_rows(task: ForecastTask) -> Tensor:
+    """Return all rows of a task, (steps, channels), standardised, float32."""
+    return torch.from_numpy((task.series.values[: task.borders[2]] - task.mean) / task.std).float()
+
+
+def origins(task: ForecastTask, split: str) -> range:
+    """Return the last step heard before each forecast of a split: the windows of `ForecastTask.windows`.
+
+    Training begins after two weeks (14 periods), at most a quarter of its rows, when the resonators have settled.
+    """
+    first, second, third = task.borders
+    settled = min(14 * task.series.period, first // 4)
+    start, end = {"train": (settled, first), "validation": (first, second), "test": (second, third)}[split]
+    return range(start - 1, end - task.horizon)
+
+
+@torch.no_grad()
+def features(model: LiveForecaster, rows: Tensor) -> Tensor:
+    """Return what the readout weighs at every step, (n, 2k + 1, channels): states less level, and the newest step."""
+    k = model.mixing.num_resonators
+    probe = CausalMixing(2 * k, k)
+    probe.load_state_dict(model.mixing.state_dict() | {"readout": torch.eye(2 * k), "direct": torch.zeros(2 * k)})
+    newest = (rows - model.level(rows[None])[0])[:, None]
+    return torch.cat([model.deviations(rows[None], probe)[0], newest], dim=1)
+
+
+@torch.no_grad()
+def live_moments(model: LiveForecaster, task: ForecastTask, split: str, inputs: Tensor, calm: float = 0.0) -> Moments:
+    """Return second moments of features (`features` of all rows) and futures, their level off, over a split's steps.
+
+    With calm > 0 each (step, channel) is weighted by sd^-calm, sd the deviation over the 14 periods before.
+    Cost: steps x channels x 2k (2k + horizon) multiply-adds.
+    """
+    rows, size = heard_rows(task), inputs.shape[1]
+    at, horizon, levels = origins(task, split), task.horizon, model.level(rows[None])[0]
+    gram = torch.zeros(size, size, dtype=torch.float64)
+    cross, squares = torch.zeros(horizon, size, dtype=torch.float64), 0.0
+    ahead = torch.arange(1, horizon + 1)
+    weights = deviation(rows, 14 * model.period) ** -calm
+    for index in torch.arange(at.start, at.stop).split(512):
+        x = inputs[index].double().movedim(1, 0).flatten(1)
+        y = (rows[index[:, None] + ahead] - levels[index][:, None]).double().movedim(1, 0).flatten(1)
+        weighted = x * weights[index].flatten()
+        gram += weighted @ x.T
+        cross += y @ weighted.T
+        squares += (y.square() * weights[index].flatten()).sum().item()
+    return Moments(gram, cross, squares, len(at) * rows.shape[1] * horizon)
+
+
+def deviation(rows: Tensor, steps: int) -> Tensor:
+    """Return the deviation of rows (n, channels) over the last `steps` of each, float64, at least 1e-3."""
+    total = torch.cat([torch.zeros(1, 2, rows.shape[1]).double(), torch.stack([rows, rows.square()], 1).double()])
+    total = total.cumsum(0)
+    last = torch.arange(1, len(rows) + 1)
+    first = (last - steps).clamp_min(0)
+    mean, square = ((total[last] - total[first]) / (last - first)[:, None, None]).unbind(1)
+    return (square - mean.square()).clamp_min(1e-6).sqrt()
+
+
+@torch.no_grad()
+def fit_readout_(model: LiveForecaster, moments: Moments, ridge: float) -> LiveForecaster:
+    """Set the readout to its ridge regression, R = (sum y z^T) (sum z z^T + ridge I)^-1, z the features; return it.
+
+    Raises ValueError for ridge <= 0.
+    """
+    if not ridge > 0:
+        raise ValueError(f"expected ridge > 0, got {ridge}")
+    gram = moments.past_past + ridge * torch.eye(len(moments.past_past), dtype=torch.float64)
+    solution = torch.linalg.solve(gram, moments.future_past, left=False)
+    model.mixing.readout.copy_(solution[:, :-1].T)
+    model.mixing.direct.copy_(solution[:, -1])
+    return model
+
+
+def readout(model: LiveForecaster) -> Tensor:
+    """Return the readout as a matrix of features, (horizon, 2k + 1)."""
+    return torch.cat([model.mixing.readout.detach().T, model.mixing.direct.detach()[:, None]], dim=1)
+
+
+def choose_live(task: ForecastTask, grid: Iterable[tuple]) -> tuple[pd.DataFrame, LiveSetting, LiveForecaster]:
+    """Fit every setting of a grid of (scales, longest, harmonics, calm, ridge); return all errors, the best, its model.
+
+    One pass over the series serves every weighting and penalty of a set of poles.  The test rows are not touched.
+    """
+    rows, models = [], {}
+    settings = sorted(LiveSetting(*point) for point in grid)
+    for _, same in groupby(settings, key=lambda s: (s.scales, s.longest, s.harmonics)):
+        group = list(same)
+        model = group[0].model(task)
+        inputs = features(model, heard_rows(task)[: task.borders[1]])
+        validation = live_moments(model, task, "validation", inputs)
+        for calm, alike in groupby(group, key=lambda s: s.calm):
+            train = live_moments(model, task, "train", inputs, calm)
+            for setting in alike:
+                models[setting] = fit_readout_(setting.model(task), train, setting.ridge)
+                error = validation.mean_squared_error(readout(models[setting]))
+                rows.append({**vars(setting), "validation_mse": error})
+    table = pd.DataFrame(rows)
+    best = list(models)[int(table["validation_mse"].argmin())]
+    return table, best, models[best]
+
+
+# --------------------------------------------------------------------------- serving
+
+
+@torch.inference_mode()
+def serve(model: LiveForecaster, task: ForecastTask, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
+    """Feed the series one step at a time from its beginning; return errors (2, windows) of a split, and seconds a step.
+
+    The errors are each window's mean squared and mean absolute error over steps and channels, standardised.
+    """
+    rows, at, errors, seconds = heard_rows(task), origins(task, split), [], []
+    state = model.initial_state(1)
+    for t in range(at.stop):
+        started = time.perf_counter()
+        forecast, state = model.step(rows[t : t + 1], state)
+        seconds.append(time.perf_counter() - started)
+        if t >= at.start:
+            error = (forecast[0] - rows[t + 1 : t + 1 + task.horizon]).double()
+            errors.append((error.square().mean().item(), error.abs().mean().item()))
+    return np.array(errors).T, np.array(seconds)
+
+
+@torch.inference_mode()
+def error_after(model: LiveForecaster, task: ForecastTask, steps: Iterable[int], *, every: int = 12) -> pd.DataFrame:
+    """Return the test error of forecasts by a model switched on so many steps before, for every 12th window."""
+    rows, at = heard_rows(task), torch.tensor(origins(task, "test")[::every])
+    future = rows[at[:, None] + torch.arange(1, task.horizon + 1)]
+    table = []
+    for heard in steps:
+        state = model.initial_state(len(at))
+        for back in range(heard - 1, -1, -1):
+            forecast, state = model.step(rows[at - back], state)
+        table.append({"heard": heard, "mse": (forecast - future).double().square().mean().item()})
+    return pd.DataFrame(table)

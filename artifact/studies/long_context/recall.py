@@ -1,0 +1,74 @@
+"""Recall over a long silence: a value stands early in the sequence and is asked for at its end.
+
+Tokens are one-hot: `values` values, a blank and a query.  The value stands at a random place of the first quarter, the
+query last, blanks everywhere else (the copying problem of Hochreiter and Schmidhuber 1997, with one symbol); the answer
+is read at the last token.  A bridge's weights belong to cycles per window, so a model trained on one window can be
+asked on a longer one, its weights unchanged.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from resonance.long_context import LongContextResonanceNet
+
+VALUES = 8
+
+
+def recall_batch(batch: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return x (batch, n, VALUES + 2) and the values asked for (batch,); n >= 4."""
+    if n < 4:
+        raise ValueError(f"expected n >= 4 tokens, a first quarter and an end, got {n}")
+    value = torch.randint(VALUES, (batch,), generator=generator)
+    place = torch.randint(n // 4, (batch,), generator=generator)
+    x = torch.zeros(batch, n, VALUES + 2)
+    x[..., VALUES] = 1.0
+    x[torch.arange(batch), place] = F.one_hot(value, VALUES + 2).float()
+    x[:, -1] = F.one_hot(torch.tensor(VALUES + 1), VALUES + 2).float()
+    return x, value
+
+
+def recall_model(n: int, *, bridges: bool = True) -> LongContextResonanceNet:
+    """Return a small network for windows of n tokens; without bridges it is the same network, their waves left out."""
+    model = LongContextResonanceNet(
+        VALUES + 2, n, 512, 2, hidden_dim=64, num_frequencies=16, local_frequencies=8, output_dim=VALUES
+    )
+    if not bridges:
+        for layer in model.layers:
+            layer.gain = 0.0
+    return model
+
+
+def train_recall(n: int, seed: int, *, bridges: bool = True, steps: int = 100, rate: float = 3e-3, batch: int = 32):
+    """Return a model trained by Adam on fresh batches at length n, and its loss at each step."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = recall_model(n, bridges=bridges)
+    optimizer = torch.optim.Adam(model.parameters(), rate)
+    losses = []
+    for _ in range(steps):
+        x, value = recall_batch(batch, n, generator)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(x)[:, -1], value)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    return model, losses
+
+
+@torch.no_grad()
+def recall_accuracy(
+    model: LongContextResonanceNet, n: int, seed: int, *, bridges: bool = True, sequences: int = 64, batch: int = 4
+) -> float:
+    """Return the share of fresh sequences of n tokens answered rightly, the weights in a network of that window."""
+    asked = recall_model(n, bridges=bridges)
+    asked.load_state_dict(model.state_dict())
+    generator = torch.Generator().manual_seed(10**6 + seed)
+    right = 0
+    for _ in range(0, sequences, batch):
+        x, value = recall_batch(batch, n, generator)
+        right += int((asked(x)[:, -1].argmax(-1) == value).sum())
+    return right / (-(-sequences // batch) * batch)

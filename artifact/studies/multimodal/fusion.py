@@ -1,0 +1,290 @@
+"""Fusion on `paired_digits`: how every network is trained, and what it gets right in which condition.
+
+A step sees each modality alone and one combination of several, all noisy to some degree:
+
+    loss = mean over passes of CE(logits, digit) + mean over pairs of modalities of InfoNCE
+
+InfoNCE over a batch with several positives, the items of the same digit (Khosla et al. 2020):  cross-entropy between
+softmax(u_i . v_j / temperature) over j and the even distribution over the j of i's digit, both ways.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from itertools import combinations, permutations
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
+
+from artifact.datasets.images import Images
+from artifact.datasets.speech import Speech
+from artifact.peers.multimodal import LateFusion, MultimodalTransformer
+from artifact.studies.common.classification import accuracy
+from artifact.studies.common.growth import count_operations
+from artifact.studies.common.timing import seconds_of
+from artifact.studies.multimodal.paired_digits import NOISE, VOCABULARY, Pairs, corrupted, paired_digits, varied
+from artifact.studies.multimodal.retrieval import nearest
+from resonance.multimodal import MODALITIES, MultimodalNet, MultimodalResonanceNet
+from resonance.training.natural import ResonanceTrainer
+
+SUBSETS = tuple(names for size in (1, 2, 3) for names in combinations(MODALITIES, size))
+TEMPERATURE = 0.1
+Passes = tuple[list[Tensor], dict[str, Tensor]]  # logits of each pass, embedding of each modality alone
+
+
+class _Passes(nn.Module):
+    """Each modality alone, then together those that `together` names: the fronts run once."""
+
+    def __init__(self, net: MultimodalNet):
+        super().__init__()
+        self.net = net
+
+    def forward(self, inputs: dict[str, Tensor], together: tuple[str, ...]) -> Passes:
+        tokens = self.net.tokens(inputs)
+        alone = {name: self.net.summaries({name: x}) for name, x in tokens.items()}
+        logits = [self.net.logits(summary) for summary in alone.values()]
+        logits.append(self.net.logits(self.net.summaries({name: tokens[name] for name in together})))
+        return logits, {name: self.net.embedding(summary) for name, summary in alone.items()}
+
+
+def contrastive(a: Tensor, b: Tensor, labels: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Return InfoNCE between unit vectors a and b, (batch, d), row i of both of labels[i]: mean of both directions."""
+    same = (labels[:, None] == labels).to(a)
+    target = same / same.sum(1, keepdim=True)
+    similar = a @ b.T / temperature
+    return (F.cross_entropy(similar, target) + F.cross_entropy(similar.T, target)) / 2
+
+
+def fusion_loss(passes: Passes, labels: Tensor) -> Tensor:
+    """Return the loss of one step (head of this file)."""
+    logits, embeddings = passes
+    told = sum(F.cross_entropy(part, labels, label_smoothing=0.05) for part in logits) / len(logits)
+    pairs = list(combinations(embeddings.values(), 2))
+    return told + sum(contrastive(a, b, labels) for a, b in pairs) / len(pairs)
+
+
+def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, seed: int, batch: int = 64) -> float:
+    """Train for some steps of AdamW, one cycle of the rate; return the seconds.
+
+    Half of the combinations hold all modalities, half two of them.
+    The data, their noise and the combinations depend on `seed` alone: every network sees the same.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    trainer = ResonanceTrainer(
+        _Passes(net),
+        rate,
+        monitor_stability=False,
+        loss_fn=fusion_loss,
+        optimizer=partial(torch.optim.AdamW, weight_decay=0.05),
+        schedule=lambda optimizer: OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1),
+    )
+    several = [names for names in SUBSETS if len(names) > 1]
+    chances = torch.tensor([1.0 if len(names) == 2 else 3.0 for names in several])
+    started = time.perf_counter()
+    for _ in range(steps):
+        labels = torch.randint(10, (batch,), generator=generator)
+        together = several[int(torch.multinomial(chances, 1, generator=generator))]
+        trainer.train_step((varied(pairs.batch(labels, generator), generator), together, labels))
+    return time.perf_counter() - started
+
+
+# --------------------------------------------------------------------------- the networks compared
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all networks share: channels, layers, steps of training, pairs a step."""
+
+    dim: int
+    layers: int
+    steps: int
+    batch: int = 64
+
+
+def network(name: str, side: int, settings: Settings, seed: int) -> MultimodalNet:
+    """Return "resonance", "late" or "transformer" for images of side x side, untrained; about 7 x 7 patches.
+
+    Raises KeyError for another name.
+    """
+    torch.manual_seed(seed)
+    shared = {"num_classes": 10, "in_channels": 1, "patch_size": max(2, side // 7), "hop": 192, "dropout": 0.0}
+    words = len(VOCABULARY)
+    if name == "transformer":
+        return MultimodalTransformer(words, settings.dim, settings.layers, **shared)
+    kind = {"resonance": MultimodalResonanceNet, "late": LateFusion}[name]
+    bands = {"audio_frequencies": 16, "text_frequencies": 5}  # half of 32 frames' band; all of 8 words'
+    bands["vision_frequencies"] = (4, 4) if side >= 28 else (3, 3)
+    return kind(words, (side, side), settings.dim, settings.layers, **shared, **bands)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trained network, what it was tested on, and how it did."""
+
+    net: MultimodalNet
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    scores: pd.DataFrame  # rows of `accuracies`, with model and seed
+    seconds: float  # of training
+
+
+def trial(
+    name: str,
+    data: tuple[Images, Speech],
+    fold: int,
+    settings: Settings,
+    rate: float,
+    *,
+    held_out: str = "test",
+    limit: int | None = None,
+) -> Trial:
+    """Train a network on a fold and test it on the pairs held out, `limit` of them at most; the fold is the seed."""
+    train, rest = paired_digits(*data, fold, held_out=held_out)
+    net = network(name, data[0].train[0].shape[-1], settings, seed=fold)
+    seconds = train_fusion(net, train, settings.steps, rate=rate, seed=fold, batch=settings.batch)
+    inputs, labels = rest.all_recordings(torch.Generator().manual_seed(fold), limit)
+    scores = accuracies(net, inputs, labels, seed=fold).assign(model=name, seed=fold)
+    return Trial(net, inputs, labels, scores, seconds)
+
+
+def validation_score(name: str, data: tuple[Images, Speech], settings: Settings, rate: float, limit: int) -> float:
+    """Return what a rate is chosen by: the mean over conditions of the fused accuracy on the validation of fold 0."""
+    return float(
+        margins(trial(name, data, 0, settings, rate, held_out="validation", limit=limit).scores)["fused"].mean()
+    )
+
+
+# --------------------------------------------------------------------------- conditions
+
+
+def conditions() -> pd.DataFrame:
+    """Return every condition: columns condition, and each modality's noise: 0 clean, 1 to 3, -1 missing."""
+    rows = [{"condition": "clean"}]
+    for name in MODALITIES:
+        rows += [{"condition": f"{name}, level {level}", name: level} for level in (1, 2, 3)]
+        rows.append({"condition": f"{name} missing", name: -1})
+    rows += [{"condition": f"all, level {level}", **dict.fromkeys(MODALITIES, level)} for level in (1, 2, 3)]
+    return pd.DataFrame(rows, columns=["condition", *MODALITIES]).fillna(0).astype(dict.fromkeys(MODALITIES, int))
+
+
+@torch.inference_mode()
+def accuracies(net: MultimodalNet, inputs: dict[str, Tensor], labels: Tensor, *, seed: int = 0) -> pd.DataFrame:
+    """Return the accuracy of each combination of modalities in each condition, by one network without retraining.
+
+    Columns: condition, modalities ("vision+audio"), count of modalities, accuracy in percent.  A combination that a
+    condition leaves as it was, or that lacks what is missing, is not computed again.
+    """
+    net.eval()
+    generator = torch.Generator().manual_seed(seed)
+    noisy: dict[tuple[str, int], Tensor] = {(name, 0): x for name, x in inputs.items()}
+    for name, levels in NOISE.items():
+        for level, strength in enumerate(levels, 1):
+            noisy[name, level] = corrupted(inputs, {name: strength}, generator)[name]
+    tokens = {key: net.tokens({key[0]: x})[key[0]] for key, x in noisy.items()}
+    known: dict[tuple, float] = {}
+    rows = []
+    for condition in conditions().to_dict("records"):
+        for names in SUBSETS:
+            if any(condition[name] < 0 for name in names):
+                continue
+            key = tuple((name, condition[name]) for name in names)
+            if key not in known:
+                summaries = net.summaries({name: tokens[name, level] for name, level in key})
+                known[key] = 100 * accuracy(net.logits(summaries), labels)
+            rows.append(
+                {
+                    "condition": condition["condition"],
+                    "modalities": "+".join(names),
+                    "count": len(names),
+                    "accuracy": known[key],
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def margins(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return, for each model, seed and condition, the accuracy of all present together minus that of the best alone.
+
+    scores: rows of `accuracies` with columns model and seed.  Columns: model, seed, condition, fused, best, margin.
+    """
+    rows = []
+    for (model, seed, condition), part in scores.groupby(["model", "seed", "condition"], sort=False):
+        fused = part.loc[part["count"].idxmax(), "accuracy"]
+        best = part.loc[part["count"] == 1, "accuracy"].max()
+        rows.append(
+            {"model": model, "seed": seed, "condition": condition, "fused": fused, "best": best, "margin": fused - best}
+        )
+    return pd.DataFrame(rows)
+
+
+@torch.inference_mode()
+def embeddings(net: MultimodalNet, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the unit vectors (n, dim) of each modality, each alone."""
+    net.eval()
+    return {name: net.embed(**{name: x}) for name, x in inputs.items()}
+
+
+def brought_back(trial: Trial, count: int = 6) -> pd.DataFrame:
+    """Return what one query of each direction brings back: pair number i for the direction number i, fixed beforehand.
+
+    Columns: query, gallery (modalities), pair and label of the query, rank, item, item_label, similarity.
+    An item that stands in the gallery twice counts once.
+    """
+    vectors = embeddings(trial.net, trial.inputs)
+    rows = []
+    for pair, (query, gallery) in enumerate(permutations(vectors, 2)):
+        kinds = trial.inputs[gallery].flatten(1).unique(dim=0, return_inverse=True)[1].tolist()
+        first = torch.tensor(sorted({kind: i for i, kind in reversed(list(enumerate(kinds)))}.values()))
+        best = first[nearest(vectors[query][pair : pair + 1], vectors[gallery][first], count)[0]]
+        similarity = vectors[gallery][best] @ vectors[query][pair]
+        for rank, (item, value) in enumerate(zip(best.tolist(), similarity.tolist(), strict=True), 1):
+            rows.append(
+                {"query": query, "gallery": gallery, "pair": pair, "label": int(trial.labels[pair])}
+                | {"rank": rank, "item": item, "item_label": int(trial.labels[item]), "similarity": value}
+            )
+    return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------- cost
+
+
+class _Call(nn.Module):
+    """A network as a function of one argument, the dict of its inputs."""
+
+    def __init__(self, net: MultimodalNet):
+        super().__init__()
+        self.net = net
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.net(**inputs)
+
+
+def inputs_of(net: MultimodalNet, side: int) -> dict[str, Tensor]:
+    """Return one random example of side^2 tokens a modality: side x side patches, as many frames, as many words."""
+    patches, frames = net.fronts["vision"], net.fronts["audio"].spectrum
+    pixels = side * patches.patch_size
+    return {
+        "vision": torch.randn(1, patches.in_channels, pixels, pixels),
+        "audio": torch.randn(1, frames.frame + (side**2 - 1) * frames.hop),
+        "text": torch.randint(10, (1, side**2)),
+    }
+
+
+def cost_growth(nets: dict[str, MultimodalNet], sides: Iterable[int], *, min_seconds: float = 0.05) -> pd.DataFrame:
+    """Return what one call of all modalities costs: columns model, tokens (of all), operations (counted), seconds."""
+    rows = []
+    for side in sides:
+        for name, net in nets.items():
+            inputs = inputs_of(net, side)
+            operations = count_operations(_Call(net), inputs)
+            net.eval()
+            with torch.inference_mode():
+                seconds = seconds_of(lambda net=net, inputs=inputs: net(**inputs), min_seconds=min_seconds)
+            rows.append({"model": name, "tokens": 3 * side**2, "operations": operations, "seconds": seconds})
+    return pd.DataFrame(rows)

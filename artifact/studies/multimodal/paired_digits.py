@@ -1,0 +1,239 @@
+"""One digit seen, heard and told: handwritten images, spoken recordings and short texts, paired by the digit.
+
+An example is an image of MNIST, a recording of FSDD and a sentence, drawn independently given the digit: nothing but
+the digit links them.  Train and held-out examples share no image, no speaker and no template of a sentence.  A quarter
+of the sentences are words ("the digit seven"), a quarter numerals, a quarter sums of two words, and a quarter hints
+that several digits satisfy ("an even digit"), so that text alone cannot always tell.
+
+    noise      images    Gaussian, standard deviation sigma where white is 1
+               audio     white, sigma times the root mean square of the recording
+               text      each word, with probability p, becomes any word
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from artifact.datasets.images import Images
+from artifact.datasets.speech import Speech
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+KINDS = ("word", "numeral", "sum", "hint")
+# {w} the digit's name, {n} its numeral, {a} and {b} names of digits that it is the sum of, or lies between.
+TEMPLATES = {
+    "train": {
+        "word": ("this is a {w}", "the digit {w}", "{w} is written here", "here you see a {w}", "it says {w}"),
+        "numeral": ("number {n}", "the number is {n}", "it is {n}", "press the key {n} here", "this is {n}"),
+        "sum": ("{a} plus {b}", "the sum of {a} and {b}", "{a} and {b} together", "this is {a} plus {b}"),
+        "parity": ("an {parity} digit", "this number is {parity}", "it is an {parity} number"),
+        "between": ("between {a} and {b}", "it lies between {a} and {b}", "the number between {a} and {b}"),
+        "below": ("less than {b}", "it is less than {b}"),
+        "above": ("more than {a}", "it is more than {a}"),
+    },
+    "held out": {
+        "word": ("the number here is {w}", "you see the digit {w}", "a {w} is here"),
+        "numeral": ("here is number {n}", "the key {n}", "this says {n}"),
+        "sum": ("it is the sum {a} plus {b}", "here {a} and {b} together"),
+        "parity": ("the digit is {parity}", "here is an {parity} number"),
+        "between": ("this is between {a} and {b}", "the digit lies between {a} and {b}"),
+        "below": ("the number is less than {b}",),
+        "above": ("the number is more than {a}",),
+    },
+}
+HINTS = ("parity", "between", "below", "above")
+SAMPLES = 5248  # 0.66 s at 8 kHz, 40 frames of 256 by steps of 128: shorter recordings are padded, longer ones cut
+NOISE = {  # three levels a modality: see the head of this file
+    "vision": (0.5, 1.0, 1.5),
+    "audio": (0.3, 1.0, 3.0),
+    "text": (0.2, 0.4, 0.6),
+}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A text, the digit it was drawn for, and the kind of its template."""
+
+    text: str
+    digit: int
+    kind: str
+
+
+def _fillings(kind: str, d: int) -> list[dict[str, str]]:
+    """Return every way to fill a template of a kind for digit d."""
+    if kind == "sum":
+        return [{"a": NAMES[a], "b": NAMES[d - a]} for a in range(d + 1)]
+    if kind == "between":  # two or three digits lie between
+        pairs = [(a, b) for a, b in product(range(10), repeat=2) if a < d < b and b - a in (3, 4)]
+        return [{"a": NAMES[a], "b": NAMES[b]} for a, b in pairs]
+    if kind == "below":
+        return [{"b": NAMES[b]} for b in range(max(2, d + 1), 5)]
+    if kind == "above":
+        return [{"a": NAMES[a]} for a in range(5, min(8, d))]
+    return [{"w": NAMES[d], "n": str(d), "parity": ("even", "odd")[d % 2]}]
+
+
+def sentences(split: str) -> list[Sentence]:
+    """Return every sentence of "train" or "held out", digit by digit."""
+    found = []
+    for d, (kind, templates) in product(range(10), TEMPLATES[split].items()):
+        name = "hint" if kind in HINTS else kind
+        found += [Sentence(t.format(**filling), d, name) for t in templates for filling in _fillings(kind, d)]
+    return found
+
+
+VOCABULARY = ("", *sorted({word for split in TEMPLATES for s in sentences(split) for word in s.text.split()}))
+WORDS = max(len(s.text.split()) for split in TEMPLATES for s in sentences(split))
+
+
+def word_numbers(texts: list[str]) -> Tensor:
+    """Return (texts, WORDS) word numbers; 0, no word, fills up.  Raises ValueError for a word unknown."""
+    number = {word: i for i, word in enumerate(VOCABULARY)}
+    rows = [text.split() for text in texts]
+    if strangers := {word for row in rows for word in row} - set(number):
+        raise ValueError(f"unknown words: {', '.join(sorted(strangers))}")
+    return torch.tensor([[number[word] for word in row] + [0] * (WORDS - len(row)) for row in rows])
+
+
+def words(ids: Tensor) -> str:
+    """Return the text of a row of word numbers."""
+    return " ".join(VOCABULARY[i] for i in ids.tolist() if i)
+
+
+def text_ceiling(split: str) -> float:
+    """Return the accuracy of the best guess from clean text alone: sum over texts of max_d P(text, d)."""
+    joint: dict[str, np.ndarray] = {}
+    pool = sentences(split)
+    sizes = {(d, kind): sum(s.digit == d and s.kind == kind for s in pool) for d in range(10) for kind in KINDS}
+    for s in pool:
+        joint.setdefault(s.text, np.zeros(10))[s.digit] += 0.1 / len(KINDS) / sizes[s.digit, s.kind]
+    return float(sum(p.max() for p in joint.values()))
+
+
+class Pool:
+    """Items in groups; `draw(groups)` returns one item at random of each group asked for."""
+
+    def __init__(self, items: Tensor, groups: Tensor, count: int):
+        self.items, self.order = items, groups.argsort(stable=True)
+        self.sizes = groups.bincount(minlength=count)
+        self.starts = self.sizes.cumsum(0) - self.sizes
+        if (self.sizes == 0).any():
+            raise ValueError(f"no item in groups {(self.sizes == 0).nonzero().flatten().tolist()}")
+
+    def draw(self, groups: Tensor, generator: torch.Generator) -> Tensor:
+        place = (torch.rand(len(groups), generator=generator) * self.sizes[groups]).long()
+        return self.items[self.order[self.starts[groups] + place]]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """One side of the split: a pool of each modality, recordings in order for `all_recordings`."""
+
+    vision: Pool  # (1, side, side), by digit
+    audio: Pool  # (SAMPLES,), by digit
+    text: Pool  # (WORDS,), by digit and kind
+    recordings: Tensor  # (count, SAMPLES)
+    digits: Tensor  # of the recordings, (count,)
+
+    def batch(self, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """Return an image, a recording and a sentence, drawn at random, for each label."""
+        kind = torch.randint(len(KINDS), labels.shape, generator=generator)
+        return {
+            "vision": self.vision.draw(labels, generator),
+            "audio": self.audio.draw(labels, generator),
+            "text": self.text.draw(labels * len(KINDS) + kind, generator),
+        }
+
+    def all_recordings(self, generator: torch.Generator, limit: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
+        """Return every recording once (or `limit` of them at random), each with an image and a sentence; and labels."""
+        chosen = torch.randperm(len(self.digits), generator=generator)[:limit]
+        labels = self.digits[chosen]
+        return self.batch(labels, generator) | {"audio": self.recordings[chosen]}, labels
+
+
+def _pairs(images: tuple[np.ndarray, np.ndarray], recordings: Tensor, digits: Tensor, split: str) -> Pairs:
+    pixels, labels = torch.from_numpy(images[0])[:, None], torch.from_numpy(images[1])
+    pool = sentences(split)
+    groups = torch.tensor([s.digit * len(KINDS) + KINDS.index(s.kind) for s in pool])
+    text = Pool(word_numbers([s.text for s in pool]), groups, 10 * len(KINDS))
+    return Pairs(Pool(pixels, labels, 10), Pool(recordings, digits, 10), text, recordings, digits)
+
+
+def paired_digits(images: Images, speech: Speech, fold: int, *, held_out: str = "test") -> tuple[Pairs, Pairs]:
+    """Return the training examples of a fold, and those held out.
+
+    Fold s tests speakers 2s and 2s + 1 on the test images.  held_out="validation" takes those two away, and holds out
+    one of the other four with the last sixth of the training images: it never sees the fold's test.
+    Raises ValueError for another `held_out`.
+    """
+    if held_out not in ("test", "validation"):
+        raise ValueError(f'expected held_out "test" or "validation", got {held_out!r}')
+    speakers = len(speech.speaker_names)
+    test = [(2 * fold) % speakers, (2 * fold + 1) % speakers]
+    out = test if held_out == "test" else [(2 * fold + 2) % speakers]
+    waves = torch.zeros(len(speech.waves), SAMPLES)
+    for row, wave in zip(waves, speech.waves, strict=True):
+        row[: len(wave)] = torch.from_numpy(wave[:SAMPLES])
+    digits, speaker = torch.from_numpy(speech.labels), torch.from_numpy(speech.speakers)
+    inside = ~torch.isin(speaker, torch.tensor([*test, *out]))
+    outside = torch.isin(speaker, torch.tensor(out))
+    train, rest = images.train, images.test
+    if held_out == "validation":
+        cut = len(train[1]) * 5 // 6
+        train, rest = tuple(part[:cut] for part in train), tuple(part[cut:] for part in train)
+    return (
+        _pairs(train, waves[inside], digits[inside], "train"),
+        _pairs(rest, waves[outside], digits[outside], "held out" if held_out == "test" else "train"),
+    )
+
+
+# --------------------------------------------------------------------------- noise
+
+
+def corrupted(
+    batch: Mapping[str, Tensor], noise: Mapping[str, float | Tensor], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the batch with noise of the given strength, one number or one a sample, in the modalities named."""
+    result = dict(batch)
+    for name, strength in noise.items():
+        x = batch[name]
+        level = torch.as_tensor(strength, dtype=torch.float32).expand(len(x)).view(-1, *[1] * (x.ndim - 1))
+        if name == "text":
+            other = torch.randint(1, len(VOCABULARY), x.shape, generator=generator)
+            result[name] = torch.where((torch.rand(x.shape, generator=generator) < level) & (x > 0), other, x)
+            continue
+        if name == "audio":
+            level = level * x.square().mean(dim=1, keepdim=True).sqrt()
+        result[name] = x + level * torch.randn(x.shape, generator=generator)
+    return result
+
+
+def varied(batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+    """Return a training batch, each modality of each sample clean or noisy, speech at another speed, place and colour.
+
+    Few speakers must stand for all: the speed, one a batch, lies within 16% either way; a recording starts up to 75 ms
+    late; x_t + c x_(t-1), c in -0.9 .. 0.9, tilts its spectrum.
+    """
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator)
+
+    speed = 0.84 + 0.32 * uniform().item()
+    waves = F.interpolate(batch["audio"][:, None], size=round(SAMPLES / speed), mode="linear")[:, 0]
+    late = (600 * uniform(len(waves), 1)).long()
+    place = torch.arange(SAMPLES) - late
+    waves = F.pad(waves, (0, max(0, SAMPLES - waves.shape[1])))[:, :SAMPLES]
+    waves = waves.gather(1, place.clamp_min(0)) * (place >= 0)
+    tilt = 1.8 * uniform(len(waves), 1) - 0.9
+    result = dict(batch) | {"audio": waves + tilt * F.pad(waves[:, :-1], (1, 0))}
+    noise = {}
+    for name, levels in NOISE.items():
+        choice = torch.randint(len(levels) + 1, (len(batch[name]),), generator=generator)
+        noise[name] = torch.tensor([0.0, *levels])[choice]
+    return corrupted(result, noise, generator)

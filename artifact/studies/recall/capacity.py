@@ -1,0 +1,149 @@
+"""What a hologram of pairs holds: how often a reading names the right value, in theory and by recording at random.
+
+    glossary   code        report
+               pairs       N, recorded one after the other, each once
+               features    F, real features of a reference
+               channels    d, of a value, over all heads
+               values      M, of which a reading names one: the one of largest inner product
+               strength    beta, of every recording
+
+References of random phases are nearly orthogonal: r_i' r_j has mean 0 and variance 1/F.  No V references in F features
+can do much better: their mean squared product is at least (V/F - 1)/(V - 1) (Welch 1974).
+
+Plain sum.  A reading is beta (v + crosstalk), and N - 1 other pairs leave a share rho = (N - 1)/F of the value's power.
+
+Delta rule.  A pair that has just been recorded reads exactly at beta = 1, whatever came before.  Each recording after
+it takes beta/F of its signal, and leaves beta^2/F of the power of the new value and of what the new reference read
+from the hologram already.  With g_t = |S_t|^2 / F, the power that a new reference reads, and s, E the signal and the
+power of a reading, a recordings later,
+
+    g <- g - beta (2 - beta) g / F + beta^2 / F,     s <- s (1 - beta/F),
+    E <- E (1 - 2 beta/F + 3 beta^2/F^2) + beta^2 (1 + g)/F,     rho = (E - s^2)/s^2.
+
+So the newest pairs are exact and the oldest fade as exp(-a/F): the rule forgets, where the sum blurs.
+
+Naming.  Against the right value's score o = 1 + z sqrt(rho/d), z normal, stand M - N strangers of variance
+(o^2 + rho)/d, and the other recorded values, which crosstalk itself favours by a variance of 1/(F heads) more; the
+share of right names is the chance that the first is largest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.special import log_ndtr
+from torch import Tensor
+
+from resonance.recall import HolographicRecall, PlainRecall, waves
+
+RULES = {"plain sum": PlainRecall, "delta rule": HolographicRecall}
+
+
+def welch_bound(count: int, features: int) -> float:
+    """Return the least mean squared product of `count` unit vectors in F real dimensions, over different pairs."""
+    return max(0.0, (count / features - 1) / (count - 1))
+
+
+def plain_noise(pairs: int, features: int) -> np.ndarray:
+    """Return rho of each of N pairs, oldest first: crosstalk over signal, in power."""
+    return np.full(pairs, (pairs - 1) / features)
+
+
+def delta_noise(pairs: int, features: int, strength: float = 1.0) -> np.ndarray:
+    """Return rho of each of N pairs, oldest first, under the delta rule."""
+    b, f, heard = strength, features, 0.0  # heard: g_t
+    signal, power = np.empty(pairs), np.empty(pairs)
+    for t in range(pairs):
+        power[:t] = power[:t] * (1 - 2 * b / f + 3 * (b / f) ** 2) + b * b * (1 + heard) / f
+        signal[:t] *= 1 - b / f
+        signal[t], power[t] = b, b * b + (1 - b) ** 2 * heard
+        heard += (b * b - b * (2 - b) * heard) / f
+    return np.maximum(power / signal**2 - 1.0, 0.0)
+
+
+def naming_accuracy(noise: np.ndarray, channels: int, values: int, favoured: np.ndarray, variance: float) -> float:
+    """Return the share of readings, of noise rho each, that name the right one of M values in d channels.
+
+    favoured: how many recorded values the crosstalk of each reading favours; variance: by how much, relative to the
+    signal.  Gauss-Hermite quadrature over the right value's own score.
+    """
+    z, weights = np.polynomial.hermite_e.hermegauss(64)
+    weights = weights / weights.sum()
+    own = 1.0 + z[None] * np.sqrt(noise / channels)[:, None]
+    spread = np.sqrt((own**2 + noise[:, None]) / channels)  # a reading of power own^2 + rho, seen by a stranger
+    strangers = np.maximum(values - 1 - favoured, 0)[:, None] * log_ndtr(own / spread)
+    rivals = favoured[:, None] * log_ndtr(own / np.sqrt(spread**2 + variance))
+    return float((np.exp(strangers + rivals) @ weights).mean())
+
+
+def predicted_accuracy(
+    rule: str, pairs: int, *, features: int, channels: int, values: int, heads: int = 1, strength: float = 1.0
+) -> float:
+    """Return the share of N pairs read right from holograms under random references, by the theory above."""
+    noise = plain_noise(pairs, features) if rule == "plain sum" else delta_noise(pairs, features, strength)
+    older = np.arange(pairs)[::-1] if rule == "delta rule" and strength == 1.0 else np.full(pairs, pairs - 1)
+    return naming_accuracy(noise, channels, values, older, 1.0 / (features * heads))
+
+
+def pairs_held(rule: str, level: float, **shape: int) -> int:
+    """Return the most pairs of which a share of `level` is read right, by theory; shape as `predicted_accuracy`."""
+    most = 1
+    while predicted_accuracy(rule, 2 * most, **shape) >= level:
+        most *= 2
+    low, high = most, 2 * most
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if predicted_accuracy(rule, middle, **shape) >= level else (low, middle)
+    return low
+
+
+def hologram_accuracy(
+    rule: str, pairs: int, *, features: int, channels: int, values: int, heads: int = 1, trials: int = 32, seed: int = 0
+) -> float:
+    """Record N pairs of random references and values in a hologram, read them all, and return the share named right.
+
+    Values are M unit vectors at random, drawn anew a trial; strength 1; the layer's own recording, in chunks.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    layer = RULES[rule](channels, heads, features=features)
+    right = 0.0
+    for _ in range(trials):
+        phases = 2 * math.pi * torch.rand(1, heads, pairs, features // 2, generator=generator)
+        codebook = torch.nn.functional.normalize(torch.randn(values, channels, generator=generator), dim=1)
+        index = torch.randperm(values, generator=generator)[:pairs]
+        read = read_back(layer, waves(phases), codebook[index])
+        right += (read @ codebook.T).argmax(dim=1).eq(index).double().mean().item()
+    return right / trials
+
+
+@torch.no_grad()
+def read_back(layer: PlainRecall, references: Tensor, values: Tensor) -> Tensor:
+    """Record values (N, d) under references (1, heads, N, F), then read each by its own: (N, d)."""
+    parts = values.unflatten(1, (layer.heads, -1)).transpose(0, 1)[None]
+    strengths = torch.ones_like(parts[..., :1])
+    empty = layer.initial_state(1, dtype=values.dtype)["hologram"]
+    _, hologram = layer.recorded(references, references, parts, strengths, empty)
+    return (references @ hologram)[0].transpose(0, 1).flatten(1)
+
+
+def capacity_curves(
+    features: Iterable[int], pairs: Iterable[int], *, channels: int, values: int, heads: int = 1, trials: int = 32
+) -> pd.DataFrame:
+    """Return theory and measurement for every rule, state size and number of pairs.
+
+    Columns rule, features, pairs, state (reals), predicted, measured.
+    """
+    shape = {"channels": channels, "values": values, "heads": heads}
+    rows = []
+    for rule in RULES:
+        for size in features:
+            for count in pairs:
+                row = {"rule": rule, "features": size, "pairs": count, "state": size * channels}
+                row["predicted"] = predicted_accuracy(rule, count, features=size, **shape)
+                row["measured"] = hologram_accuracy(rule, count, features=size, trials=trials, seed=count, **shape)
+                rows.append(row)
+    return pd.DataFrame(rows)

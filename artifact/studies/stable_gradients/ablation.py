@@ -1,0 +1,271 @@
+"""The ablation: the same network in Cartesian and polar coordinates, with one rate, two, or the natural step.
+
+    Cartesian                  parameters a, b of w = a + i b
+    polar, one rate            r, phi of w = r e^{i phi}, both at the rate
+    polar, printed ratio       phi at half the rate of r, as printed (5e-5 : 1e-4)
+    polar, phase rate x5       phi at five times the rate of r: the other way round
+    polar, natural step        the optimiser acts on (dr, r dphi), the orthonormal frame: `polar.natural_polar_step`
+
+Arms start from the same complex weights and see the same batches; all parameters that are not polar weights take
+the same optimiser at the rate itself.  Each arm's rate is chosen on validation from one grid, by seeds of its own;
+the test seeds run at that rate and are tested once.  Replicas, one for each rate and seed, train side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from artifact.peers.cartesian import to_cartesian
+from artifact.studies.common.statistics import mean_interval, paired_difference
+from resonance.polar import frame_radius, parameter_roles
+
+OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
+PRINTED_RATIO = 5e-5 / 1e-4
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Coordinates of the complex weights, and how their rates follow the run's."""
+
+    name: str
+    cartesian: bool = False
+    phase_ratio: float = 1.0  # rate of phases over the rate of everything else
+    natural: bool = False
+
+    @property
+    def key(self) -> str:
+        """The arm's name in keys of the ledger."""
+        return self.name.replace(",", "").replace(" ", "_").lower()
+
+
+CARTESIAN = Arm("Cartesian", cartesian=True)
+ONE_RATE = Arm("polar, one rate")
+TWO_RATES = Arm("polar, printed ratio", phase_ratio=PRINTED_RATIO)
+FAST_PHASE = Arm("polar, phase rate x5", phase_ratio=5.0)
+NATURAL = Arm("polar, natural step", natural=True)
+UNTRAINED = "untrained"
+ARMS = (CARTESIAN, ONE_RATE, TWO_RATES, FAST_PHASE, NATURAL)
+
+
+class Task(Protocol):
+    """What `ablation_tasks` offer: all that a seed draws is the same for every arm."""
+
+    name: str
+
+    def model(self, seed: int) -> nn.Module:
+        """Return a fresh network of polar weights."""
+
+    def batches(self, seeds: Sequence[int], steps: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """Yield (inputs, target) of every step, each tensor stacked over seeds: (seeds, batch, ...)."""
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the training loss of one replica."""
+
+    def score(self, forward: Callable[..., Tensor], seeds: Sequence[int], split: str) -> Tensor:
+        """Return the score, low is good, as (rates, seeds); forward(*inputs) gives all replicas' outputs."""
+
+
+class Replicas:
+    """Copies of a model side by side, one for each (rate, seed): parameters of shape (rates, seeds, ...).
+
+    Their gradients come from one vectorised pass; a replica that diverges leaves the others alone.
+    """
+
+    def __init__(self, task: Task, arm: Arm, rates: Sequence[float], seeds: Sequence[int]):
+        self.task, self.arm, self.seeds = task, arm, list(seeds)
+        models = [task.model(seed) for seed in seeds]
+        self.model = to_cartesian(models[0]) if arm.cartesian else models[0]
+        models = [self.model, *(to_cartesian(m) if arm.cartesian else m for m in models[1:])]
+        self.rates = torch.tensor(rates, dtype=torch.float32)
+        stacked = torch.func.stack_module_state(models)[0]
+        self.parameters = {
+            name: value.detach().expand(len(rates), *value.shape).clone() for name, value in stacked.items()
+        }
+        self.roles = {name: role for role, name, _ in parameter_roles(self.model)}
+
+    def train(self, optimizer: type[torch.optim.Optimizer], steps: int) -> Replicas:
+        """Take `steps` steps of a torch optimiser that acts elementwise and is linear in its rate; return self.
+
+        The optimiser runs at rate 1 on a displacement that starts at zero: what it leaves there is its direction.
+        """
+
+        def loss(parameters: dict[str, Tensor], inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
+            return self.task.loss(functional_call(self.model, parameters, inputs), target)
+
+        # Batches are shared by the rates, so what does not depend on a parameter is computed once a seed.
+        gradients = vmap(vmap(grad(loss)), in_dims=(0, None, None))
+        moves = {name: nn.Parameter(torch.zeros_like(value)) for name, value in self.parameters.items()}
+        directions = optimizer(moves.values(), lr=1.0)
+        for inputs, target in self.task.batches(self.seeds, steps):
+            frames = self._frames()
+            for name, gradient in gradients(self.parameters, inputs, target).items():
+                moves[name].grad = gradient / frames[name] if name in frames else gradient
+            directions.step()
+            for name, move in moves.items():
+                self._apply(name, move.data, frames.get(name))
+        return self
+
+    def _frames(self) -> dict[str, Tensor]:
+        """Return, for the phases of a natural step, the length r of dw/dphi."""
+        if not self.arm.natural:
+            return {}
+        phases = [name for name, role in self.roles.items() if role == "phase"]
+        return {name: frame_radius(self.parameters[name.removesuffix("phase") + "magnitude"]) for name in phases}
+
+    def _apply(self, name: str, move: Tensor, frame: Tensor | None) -> None:
+        rate = self.rates.view(-1, *[1] * (move.dim() - 1))
+        if self.roles[name] == "phase":
+            rate = rate * self.arm.phase_ratio
+        self.parameters[name].addcmul_(move if frame is None else move / frame, rate)
+        move.zero_()
+
+    @torch.no_grad()
+    def score(self, split: str) -> np.ndarray:
+        """Return the task's score of every replica, (rates, seeds); infinite where it is not a number."""
+
+        def forward(*inputs: Tensor) -> Tensor:
+            def call(parameters):
+                return functional_call(self.model, parameters, inputs)
+
+            return vmap(vmap(call))(self.parameters)
+
+        scores = self.task.score(forward, self.seeds, split)
+        return torch.nan_to_num(scores, nan=torch.inf, posinf=torch.inf).numpy()
+
+
+# --------------------------------------------------------------------------- tuning, then one test
+
+
+def ablate(
+    task: Task, rates: dict[str, Sequence[float]], *, steps: int, tuning_seeds: int, seeds: int, seed: int = 0
+) -> pd.DataFrame:
+    """Tune every arm under every optimiser on `tuning_seeds`, then test it on `seeds` others.
+
+    `rates`: for each optimiser, by its name in `OPTIMIZERS`, the grid that every arm is tuned on.
+    Returns one row a replica: task, optimizer, arm, split ("validation" for tuning, or "test"), rate, seed, score,
+    diverged.  Rows of the arm "untrained" hold the scores before training.  A replica whose score is not finite has
+    diverged; in the test it is given its untrained score.
+    Raises ValueError for an optimiser without a name here, and for numbers of seeds outside 1 .. 50.
+    """
+    if unknown := set(rates) - set(OPTIMIZERS):
+        raise ValueError(f"unknown optimizer {', '.join(sorted(unknown))}: expected some of {', '.join(OPTIMIZERS)}")
+    if not (1 <= tuning_seeds <= 50 and 1 <= seeds <= 50):
+        raise ValueError(f"expected 1 to 50 seeds each to tune and to test, got {tuning_seeds} and {seeds}")
+    first = 1000 * (seed + 1)
+    of_split = {
+        "validation": range(first + 500, first + 500 + 10 * tuning_seeds, 10),
+        "test": range(first, first + 10 * seeds, 10),
+    }
+    rows = []
+
+    def record(
+        replicas: Replicas, optimizer: str, arm: str, split: str, instead: np.ndarray | None = None
+    ) -> np.ndarray:
+        scores = replicas.score(split)
+        diverged = ~np.isfinite(scores)
+        scores = scores if instead is None else np.where(diverged, instead, scores)
+        for rate, *of_rate in zip(replicas.rates.tolist(), scores, diverged, strict=True):
+            for index, (score, lost) in enumerate(zip(*of_rate, strict=True)):
+                rows.append((task.name, optimizer, arm, split, float(f"{rate:.6g}"), index, score, lost))
+        return scores
+
+    start = {
+        split: record(Replicas(task, CARTESIAN, [0.0], which), "none", UNTRAINED, split)
+        for split, which in of_split.items()
+    }
+    for optimizer, grid in rates.items():
+        for arm in ARMS:
+            tuned = Replicas(task, arm, grid, of_split["validation"]).train(OPTIMIZERS[optimizer], steps)
+            best = grid[int(record(tuned, optimizer, arm.name, "validation").mean(axis=1).argmin())]
+            tested = Replicas(task, arm, [best], of_split["test"]).train(OPTIMIZERS[optimizer], steps)
+            record(tested, optimizer, arm.name, "test", start["test"])
+    columns = ["task", "optimizer", "arm", "split", "rate", "seed", "score", "diverged"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+# --------------------------------------------------------------------------- what the results say
+
+
+CELL = ["task", "optimizer"]
+
+
+def test_scores(results: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean test score of each arm with its Student interval: task, optimizer, arm, mean, low, high."""
+    test = results[results["split"] == "test"]
+    rows = [(*names, *mean_interval(group["score"])) for names, group in test.groupby([*CELL, "arm"], sort=False)]
+    return pd.DataFrame(rows, columns=[*CELL, "arm", "mean", "low", "high"])
+
+
+def chosen_rates(results: pd.DataFrame) -> pd.DataFrame:
+    """Return each arm's chosen rate: task, optimizer, arm, rate, interior, stable.
+
+    interior: whether the rate is neither end of the grid.  stable: the number of rates of the grid at which every
+    tuning seed ended below its untrained score.
+    """
+    start = results[(results["arm"] == UNTRAINED) & (results["split"] == "validation")].set_index(["task", "seed"])[
+        "score"
+    ]
+    rows = []
+    for (task, optimizer, arm), group in _trained(results).groupby([*CELL, "arm"], sort=False):
+        tuning = group[group["split"] == "validation"].pivot(index="rate", columns="seed", values="score")
+        rate = group.loc[group["split"] == "test", "rate"].iloc[0]
+        stable = int((tuning < start[task]).all(axis=1).sum())
+        rows.append((task, optimizer, arm, rate, bool(tuning.index[0] < rate < tuning.index[-1]), stable))
+    return pd.DataFrame(rows, columns=[*CELL, "arm", "rate", "interior", "stable"])
+
+
+def compare_arms(results: pd.DataFrame, baseline: Arm) -> pd.DataFrame:
+    """Compare every polar arm with a baseline, seed by seed, on the test: one row for task, optimizer and arm.
+
+    difference = score(arm) - score(baseline), so that below zero the arm is better, with its 95% Student interval
+    low .. high; p, two-sided, and p_holm, adjusted over all rows (Holm 1979).
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    rows = []
+    test = _trained(results)[lambda t: t["split"] == "test"]
+    for cell, group in test.groupby(CELL, sort=False):
+        scores = group.pivot(index="seed", columns="arm", values="score")
+        for arm in ARMS:
+            if arm not in (CARTESIAN, baseline):
+                rows.append((*cell, arm.name, *paired_difference(scores[arm.name], scores[baseline.name])))
+    table = pd.DataFrame(rows, columns=[*CELL, "arm", "difference", "low", "high", "p"])
+    return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
+
+
+def cells_won(comparison: pd.DataFrame, arms: Iterable[Arm], *, better: bool = True, level: float = 0.05) -> list[str]:
+    """Return the cells, "task by optimizer", in which one of the arms is better (or worse), p_holm below a level."""
+    sign = -1 if better else 1
+    table = comparison[comparison["arm"].isin([arm.name for arm in arms])]
+    table = table[(table["p_holm"] < level) & (sign * table["difference"] > 0)]
+    return list(
+        dict.fromkeys(
+            f"{task} by {optimizer}" for task, optimizer in zip(table["task"], table["optimizer"], strict=True)
+        )
+    )
+
+
+def steadier_cells(chosen: pd.DataFrame, arm: Arm, than: Arm) -> tuple[list[str], list[str]]:
+    """Return the cells where an arm trains at more rates of the grid than another, and those where at fewer."""
+    stable = chosen.pivot(index=CELL, columns="arm", values="stable")
+    gain = stable[arm.name] - stable[than.name]
+    return tuple([f"{task} by {optimizer}" for task, optimizer in gain.index[where]] for where in (gain > 0, gain < 0))
+
+
+def judge(wins: Sequence[str], losses: Sequence[str], cells: int) -> str:
+    """Return "holds" when all cells are won, "holds if" when some are and none is lost, else "false as printed"."""
+    if losses or not wins:
+        return "false as printed"
+    return "holds" if len(wins) == cells else "holds if"
+
+
+def _trained(results: pd.DataFrame) -> pd.DataFrame:
+    return results[results["arm"] != UNTRAINED]

@@ -1,0 +1,185 @@
+"""Figures of `01_stable_gradients`: each draws saved results and returns the figure (style: `plots`)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, use_style
+from artifact.studies.stable_gradients.ablation import ARMS, OPTIMIZERS, UNTRAINED
+from artifact.studies.stable_gradients.tasks import METRICS
+
+ARM_STYLES = (
+    ("s", "-", PALETTE[7]),
+    ("o", "-", PALETTE[0]),
+    ("v", "--", PALETTE[1]),
+    ("^", ":", PALETTE[4]),
+    ("D", "-.", PALETTE[2]),
+)
+
+
+def phase_formula(points: pd.DataFrame) -> Figure:
+    """The printed phase formula against the true phase gradient, and against minus the magnitude gradient."""
+    figure, (left, right) = panels(2, 2.7)
+    for axes, x, label in (
+        (left, "phase", r"true $\partial L/\partial\phi$"),
+        (right, "minus_magnitude", r"$-\partial L/\partial |w|$"),
+    ):
+        axes.plot(points[x], points["printed"], "o", ms=3, color=PALETTE[0], alpha=0.7, mew=0)
+        limit = 1.05 * points[["phase", "minus_magnitude", "printed"]].abs().to_numpy().max()
+        axes.plot([-limit, limit], [-limit, limit], color=GREY, lw=0.8, ls="--", zorder=0)
+        axes.set(xlim=(-limit, limit), ylim=(-limit, limit), xlabel=label)
+        axes.set_aspect("equal")
+        axes.ticklabel_format(style="sci", scilimits=(-2, 2))
+    left.set(ylabel="printed phase formula", title="is not the phase gradient")
+    right.set(title="is minus the magnitude gradient")
+    return figure
+
+
+def gradient_bounds(ratios: pd.DataFrame) -> Figure:
+    """Measured gradient over its bound against length: solid the median, dotted the largest."""
+    figure, (axes,) = panels(1, 2.6)
+    names = {"magnitude": "magnitude", "phase": "phase (over $|w|$)", "total": "sum over frequencies"}
+    for (column, label), marker, colour in zip(names.items(), "os^", PALETTE, strict=False):
+        grouped = ratios.groupby("n")[column]
+        axes.plot(grouped.median(), marker=marker, ms=4, lw=1.2, color=colour, label=label)
+        axes.plot(grouped.max(), marker=marker, ms=2.5, lw=1, ls=":", color=colour)
+    axes.axhline(1.0, color=GREY, lw=0.9, ls="--")
+    axes.annotate("bound", (ratios["n"].min(), 1.0), xytext=(0, 2), textcoords="offset points", color=GREY)
+    axes.set_xscale("log", base=2)
+    axes.set(xlabel="sequence length $n$ (samples)", ylabel="gradient / bound", ylim=(0, 1.15))
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def depth_growth(profiles: pd.DataFrame) -> Figure:
+    """Growth of the gradient from the last layer to the input by arrangement, with the pre-norm bound.
+
+    Medians over seeds; bands from the smallest to the largest.
+    """
+    figure, (axes,) = panels(1, 2.8)
+    whole = profiles[profiles["layer"] == 0]
+    for (name, group), marker, colour in zip(whole.groupby("arrangement", sort=False), "osD^", PALETTE, strict=False):
+        by_depth = group.groupby("depth")["growth"]
+        axes.plot(by_depth.median(), marker=marker, ms=4, lw=1.2, color=colour, label=name)
+        axes.fill_between(by_depth.min().index, by_depth.min(), by_depth.max(), color=colour, alpha=0.15, lw=0)
+    bound = 10 ** whole.dropna(subset="log10_upper").groupby("depth")["log10_upper"].median()
+    axes.plot(bound, color=GREY, lw=1, ls="--", label="upper bound, pre-norm")
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.set_xticks(sorted(whole["depth"].unique()), sorted(whole["depth"].unique()))
+    axes.minorticks_off()
+    axes.set(xlabel="depth (layers)", ylabel=r"$\|\partial L/\partial h_0\|\;/\;\|\partial L/\partial h_L\|$")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def length_scaling(scaling: pd.DataFrame) -> Figure:
+    """Gradient norms against length at fixed k: a mean loss and a sum loss, noise (solid) and a tone (dashed).
+
+    Medians over seeds; bands between their quartiles.
+    """
+    figure, axes = panels(2, 3.0)
+    labels = {"magnitude": r"magnitudes", "phase": r"phases", "input": r"input"}
+    for axis, loss in zip(axes, ("mean", "sum"), strict=True):
+        for signal, line in {"noise": "-", "tone": "--"}.items():
+            rows = scaling[(scaling["loss"] == loss) & (scaling["signal"] == signal)].groupby("n")
+            for (column, label), marker, colour in zip(labels.items(), "os^", PALETTE, strict=False):
+                norm = rows[column]
+                style = {"marker": marker, "ls": line, "ms": 3.5, "lw": 1.1, "color": colour}
+                axis.plot(norm.median(), label=f"{label}, {signal}", **style)
+                low, high = norm.quantile(0.25), norm.quantile(0.75)
+                axis.fill_between(low.index, low, high, color=colour, alpha=0.15, lw=0)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set(xlabel="sequence length $n$ (samples)", title=f"{loss} of squared errors")
+    axes[0].set_ylabel("norm of the gradient")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
+def end_bins(bins: pd.DataFrame) -> Figure:
+    """How curved the loss is along the weaker of the two directions of each weight, over the stronger."""
+    figure, (axes,) = panels(1, 2.5)
+    names = {False: "without interference", True: "with interference"}
+    for (with_it, label), marker, colour in zip(names.items(), "os", PALETTE, strict=False):
+        curvature = bins[bins["interference"] == with_it].groupby("frequency")["curvature"].median()
+        axes.plot(curvature.clip(lower=1e-17), marker, ms=4.5, color=colour, label=label)
+    top = int(bins["frequency"].max())
+    axes.set_yscale("log")
+    axes.set(ylim=(3e-18, 3), xlabel="frequency (cycles per grid)", ylabel="smaller / larger curvature")
+    axes.set_xticks(range(top + 1), ["0\nDC", *map(str, range(1, top)), f"{top}\nNyquist"])
+    axes.axhline(2.0**-52, color=GREY, lw=0.9, ls="--")
+    axes.annotate("rounding", (top / 2, 2.0**-52), xytext=(0, 3), textcoords="offset points", color=GREY, ha="center")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _grid(height: float) -> tuple[Figure, np.ndarray]:
+    use_style()
+    return plt.subplots(2, len(METRICS), figsize=(WIDTH, height), squeeze=False)
+
+
+def tuning(results: pd.DataFrame) -> Figure:
+    """Validation score against the rate, a curve an arm; large markers: the rates chosen.
+
+    Rates at which a run diverged are left out.  Dotted, where the axis reaches it: before training.
+    """
+    figure, axes = _grid(4.3)
+    validation = results[results["split"] == "validation"]
+    for row, optimizer in zip(axes, OPTIMIZERS, strict=True):
+        for axis, (task, metric) in zip(row, METRICS.items(), strict=True):
+            cell = validation[(validation["task"] == task) & (validation["optimizer"] == optimizer)]
+            untrained = validation.loc[(validation["arm"] == UNTRAINED) & (validation["task"] == task), "score"].mean()
+            for arm, (marker, line, colour) in zip(ARMS, ARM_STYLES, strict=True):
+                curve = cell[cell["arm"] == arm.name].groupby("rate")["score"].mean()
+                curve = curve[np.isfinite(curve)]
+                axis.plot(curve, marker=marker, ls=line, ms=2.5, lw=1, color=colour, label=arm.name)
+                axis.plot(curve.idxmin(), curve.min(), marker=marker, ms=5, color=colour, ls="")
+            axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
+            axis.set_xscale("log")
+            best = cell["score"].min()
+            axis.set_ylim(top=1.1 * untrained if best < 0.2 * untrained else 1.5 * best)
+            axis.set(title=f"{task}, {optimizer}", ylabel=metric)
+    for axis in axes[1]:
+        axis.set_xlabel("rate")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def ablation(comparison: pd.DataFrame) -> Figure:
+    """Test score of each polar arm minus a baseline's, seed by seed: mean and 95% interval; left of zero is better.
+
+    Filled markers: Holm-adjusted p below 0.05.
+    """
+    figure, axes = _grid(4.0)
+    for axis, task in zip(axes[0], METRICS, strict=True):
+        axis.set_title(task)
+    for row, (baseline, rows) in zip(axes, comparison.groupby("baseline", sort=False), strict=True):
+        for axis, (task, metric) in zip(row, METRICS.items(), strict=True):
+            cell = rows[rows["task"] == task]
+            arms = list(dict.fromkeys(cell["arm"]))
+            for optimizer, marker, colour, shift in zip(OPTIMIZERS, "os", PALETTE, (-0.16, 0.16), strict=False):
+                for place, arm in enumerate(arms):
+                    x = cell[(cell["arm"] == arm) & (cell["optimizer"] == optimizer)].iloc[0]
+                    reach = [[x["difference"] - x["low"]], [x["high"] - x["difference"]]]
+                    axis.errorbar(
+                        x["difference"],
+                        place + shift,
+                        xerr=reach,
+                        fmt=marker,
+                        ms=4,
+                        lw=1.1,
+                        color=colour,
+                        mfc=colour if x["p_holm"] < 0.05 else "white",
+                        label=optimizer if place == 0 else None,
+                    )
+            axis.axvline(0, color=GREY, lw=0.8, ls="--", zorder=0)
+            axis.set_yticks(range(len(arms)), [arm.removeprefix("polar, ") for arm in arms] if axis is row[0] else [])
+            axis.set(ylim=(len(arms) - 0.5, -0.5))
+            axis.set_xlabel(f"{metric}\nminus that of {baseline}", fontsize=7)
+            axis.locator_params(axis="x", nbins=4)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure

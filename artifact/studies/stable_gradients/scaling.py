@@ -1,0 +1,120 @@
+"""How gradients of a mixing layer move with the sequence's length, and what they say of DC and Nyquist.
+
+Length (report, proposition "length"): for a mean squared error with residual e and k fixed,
+
+    sum |g| <= 2 kappa rms(x) rms(e),    kappa = |C^1/2 M C^-1/2|_2,
+
+whatever n; noise stays far below it and falls as 1/n, a tone on a kept frequency does not fall.  A sum loss multiplies
+every gradient by the number of outputs: a tone's then grows as n.
+
+Ends (report, proposition "ends"): at DC and Nyquist a real signal has real X and G, so g is real.  Only
+Re w = r cos phi is seen there: the curvature along Im w is zero, and (dL/dr, dL/dphi) is parallel to
+(cos phi, -r sin phi).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.func import functional_call, hessian
+
+from resonance.band import make_band, next_power_of_two
+from resonance.layers import BandMixing
+
+GRADIENTS = ("magnitude", "phase", "input")
+
+
+def mixing_norm(mixing: BandMixing, x: Tensor) -> float:
+    """Return kappa = |C^1/2 M C^-1/2|_2 of a layer for sequences like x: 1 without interference."""
+    if mixing.interference is None:
+        return 1.0
+    root = make_band(x.shape[1], mixing.num_frequencies).multiplicity(x).sqrt()
+    matrix = torch.complex(mixing.interference.re, mixing.interference.im).detach() * (root[:, None] / root)
+    return torch.linalg.matrix_norm(matrix, 2).item()
+
+
+def length_scaling(
+    lengths: Iterable[int], *, seeds: int, seed: int = 0, k: int = 16, dim: int = 2, batch: int = 4
+) -> pd.DataFrame:
+    """Differentiate a fresh layer at each length, for noise and a tone, under a mean and a sum of squared errors.
+
+    Columns signal ("noise", or "tone": cosines of frequency k // 2 and unit power), loss, n, seed; the gradients' norms
+    magnitude, phase, input; of_bound, sum |g| over the bound of the proposition (for the sum, times the outputs).
+    The target is the signal itself and noise of unit power: magnitudes and phases both have something to learn.
+    """
+    rows = []
+    for n in lengths:
+        for index in range(seeds):
+            torch.manual_seed(1000 * seed + index)
+            mixing = BandMixing(dim, k, engine="fft").double()
+            noise, other = torch.randn(2, batch, n, dim, dtype=torch.float64)
+            angle = 2 * math.pi * (torch.arange(n, dtype=torch.float64) * (k // 2) / next_power_of_two(n))
+            tone = math.sqrt(2) * torch.cos(angle[:, None] + 2 * math.pi * torch.rand(batch, 1, dim).double())
+            for signal, x in {"noise": noise, "tone": tone}.items():
+                row = {"signal": signal, "n": n, "seed": index}
+                rows += [row | {"loss": loss} | norms for loss, norms in _norms(mixing, x, x + other).items()]
+    return pd.DataFrame(rows)
+
+
+def _norms(mixing: BandMixing, x: Tensor, target: Tensor) -> dict[str, dict[str, float]]:
+    leaf, weight = x.clone().requires_grad_(True), mixing.weight
+    error = mixing(leaf) - target
+    dr, dphi, dx = torch.autograd.grad(error.square().mean(), [weight.magnitude, weight.phase, leaf])
+    total = torch.hypot(dr, dphi / weight.magnitude).sum().item()
+    bound = 2 * mixing_norm(mixing, x) * math.sqrt(x.square().mean().item() * error.square().mean().item())
+    norms = dict(zip(GRADIENTS, (g.norm().item() for g in (dr, dphi, dx)), strict=True))
+    summed = {name: value * x.numel() for name, value in norms.items()}
+    return {"mean": norms | {"of_bound": total / bound}, "sum": summed | {"of_bound": total / bound}}
+
+
+def length_exponents(scaling: pd.DataFrame) -> pd.DataFrame:
+    """Return the exponent of n in each gradient's norm, by least squares over log-log medians: a row each."""
+    rows = []
+    for (signal, loss), group in scaling.groupby(["signal", "loss"], sort=False):
+        medians = group.groupby("n")[list(GRADIENTS)].median()
+        for name in GRADIENTS:
+            fit = stats.linregress(np.log(medians.index), np.log(medians[name]))
+            rows.append({"signal": signal, "loss": loss, "gradient": name, "exponent": fit.slope})
+    return pd.DataFrame(rows)
+
+
+# --------------------------------------------------------------------------- DC and Nyquist
+
+
+def end_bins(n: int, *, seed: int, batch: int = 4) -> pd.DataFrame:
+    """Measure how far the imaginary part of each weight of the whole band is seen, with interference and without.
+
+    One channel, all N/2 + 1 frequencies, a smooth loss that is not quadratic.  Columns frequency, interference,
+    imaginary: |Im g| / |g|; curvature: smaller over larger eigenvalue (in size) of the loss's Hessian in (Re w, Im w);
+    `imaginary` is also the part of (dL/dr, dL/dphi / r) across (cos phi, -sin phi): polar coordinates see no more.
+    """
+    grid = next_power_of_two(n)
+    k = grid // 2 + 1
+    tables = []
+    for interference in (False, True):
+        torch.manual_seed(seed)
+        mixing = BandMixing(1, k, engine="fft", interference=interference).double().requires_grad_(False)
+        x, target = torch.randn(2, batch, n, 1, dtype=torch.float64)
+        w = torch.stack(mixing.weight.pair()).detach()[..., 0]  # (2, k)
+
+        def loss(w, mixing=mixing, x=x, target=target):
+            polar = {"magnitude": torch.hypot(w[0], w[1]), "phase": torch.atan2(w[1], w[0])}
+            polar = {f"weight.{name}": value[:, None] for name, value in polar.items()}
+            return (torch.tanh(functional_call(mixing, polar, (x,))) - target).square().mean()
+
+        g = torch.func.grad(loss)(w)
+        blocks = torch.stack([hessian(loss)(w)[:, f, :, f] for f in range(k)])
+        curvature = torch.linalg.eigvalsh(blocks).abs().sort(dim=1).values
+        columns = {
+            "imaginary": g[1].abs() / g.norm(dim=0),
+            "curvature": curvature[:, 0] / curvature[:, 1],
+        }
+        table = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
+        tables.append(table.assign(frequency=np.arange(k), interference=interference))
+    return pd.concat(tables, ignore_index=True)

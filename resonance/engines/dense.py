@@ -1,0 +1,47 @@
+"""Band transforms as one real matrix product (engine "dense"): a table of cosines and sines, 2k x n."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..band import Band, fourier_table
+from .tables import BUILDERS, as_tensor, constants
+
+# Entries of a table that is kept (16 MiB in float32); a larger one is made again for every call, in slices.
+TABLE_LIMIT = 2**22
+
+
+def _build(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
+    return [fourier_table(band, np.arange(band.n))]
+
+
+BUILDERS["dense"] = _build
+
+
+def _slices(band: Band, like: Tensor):
+    """Yield (samples, table of these samples) with tables within the limit."""
+    if 2 * band.k * band.n <= TABLE_LIMIT:
+        yield slice(None), constants("dense", band, like)[0]
+        return
+    step = max(1, TABLE_LIMIT // (2 * band.k))
+    for start in range(0, band.n, step):
+        samples = np.arange(start, min(start + step, band.n))
+        table = as_tensor(fourier_table(band, samples), like.dtype, like.device)
+        yield slice(start, start + step), table
+
+
+def transform(x: Tensor, band: Band) -> Tensor:
+    """Return the spectrum of x, (batch, n, d), as (batch, 2k, d): real parts, then imaginary parts."""
+    spectrum = None
+    for samples, table in _slices(band, x):
+        part = torch.matmul(table, x[:, samples])
+        spectrum = part if spectrum is None else spectrum + part
+    return spectrum
+
+
+def adjoint(spectrum: Tensor, band: Band) -> Tensor:
+    """Return the transpose of `transform` applied to a spectrum (batch, 2k, d): (batch, n, d)."""
+    parts = [torch.matmul(table.T, spectrum) for _, table in _slices(band, spectrum)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

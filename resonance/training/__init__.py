@@ -1,0 +1,1 @@
+"""Training: trainer, the natural step, gradient health, checkpoints, and what a resumed run needs."""

@@ -1,0 +1,249 @@
+"""Checkpoints: a run's weights and all else that it needs to go on as if it had never been stopped.
+
+A checkpoint is a folder with
+
+    weights-<digest>.safetensors    parameters and buffers; of tensors that are one in memory, the first by name
+    best-<digest>.safetensors       those that validation preferred, if it was asked
+    state-<digest>.pt               optimiser, schedule, place in the data, random state, history
+    checkpoint.json                 the step, the settings of the run, and the files above with their SHA-256
+
+Every file is written aside and renamed, `checkpoint.json` last: it alone says which files count, and a name that
+holds the digest never stands for two contents, so a run killed at any moment leaves the old checkpoint or the whole
+new one.  Nothing that is read can execute code: weights are safetensors, the state is read by
+`torch.load(weights_only=True)`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
+
+    A reader therefore sees the old file or the whole new one, never a part of it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+MANIFEST = "checkpoint.json"
+DIGITS = 16  # of a digest, in a file's name
+FORMAT = "resonance checkpoint 1"
+KINDS = {"weights": ".safetensors", "best": ".safetensors", "state": ".pt"}
+
+
+def plain(model: nn.Module) -> nn.Module:
+    """Return the model that `torch.compile` wraps, or the model itself: both then have the same names."""
+    return getattr(model, "_orig_mod", model)
+
+
+# --------------------------------------------------------------------------- weights alone
+
+
+def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) -> None:
+    """Write a model's parameters and buffers, or a state dict of tensors, to a safetensors file, aside and renamed.
+
+    Tensors that are one in memory (tied weights) are written once, under the first of their names.
+    Raises TypeError for an entry that is no tensor.
+    """
+    state = plain(weights).state_dict() if isinstance(weights, nn.Module) else weights
+    first: dict[tuple, str] = {}
+    tensors, shared = {}, {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise TypeError(f"expected tensors, got {name} of type {type(value).__name__}")
+        place = (value.device, value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride())
+        owner = first.setdefault((*place, value.dtype), name) if value.numel() else name
+        if owner == name:
+            tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        else:
+            shared[name] = owner
+    with written_aside(Path(path)) as aside:
+        save_file(tensors, aside, metadata={"format": "pt", "shared": json.dumps(shared)})
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name, on the CPU, tied ones under each of their names.
+
+    Raises FileNotFoundError, and ValueError for a file that is not whole or not safetensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"expected weights at {path}, found no file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            shared = json.loads((file.metadata() or {}).get("shared", "{}"))
+    except SafetensorError as error:
+        raise ValueError(f"expected a whole safetensors file at {path}, found: {error}") from error
+    return tensors | {name: tensors[owner] for name, owner in shared.items()}
+
+
+def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the state") -> None:
+    """Copy weights into a model, once names and parameters are found to fit.
+
+    Raises ValueError, naming what the model expects and what was found, where names, shapes or dtypes differ.
+    """
+    model = plain(model)
+    own = model.state_dict()
+    if own.keys() != weights.keys():
+        missing, extra = ([n for n in a if n not in b] for a, b in ((own, weights), (weights, own)))
+        raise ValueError(f"{source} is of another model: expected also {missing[:5]}, found instead {extra[:5]}")
+    for name, parameter in model.named_parameters():
+        expected, found = ((t.dtype, tuple(t.shape)) for t in (parameter, weights[name]))
+        if expected != found:
+            raise ValueError(f"{source} is of another model: expected {name} of {expected}, found {found}")
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:  # a buffer of another shape, or what the module itself refuses
+        raise ValueError(f"{source} is of another model: {error}") from error
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Read a file of `save_weights` or a checkpoint into a model; raise as `read_weights` and `set_weights`."""
+    set_weights(model, read_weights(path), str(path))
+
+
+# --------------------------------------------------------------------------- checkpoints
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on.
+
+    weights and best are state dicts (best: those that validation preferred, None where it was not asked); state holds
+    numbers, strings, tensors and containers of them; settings must be the run's own for it to go on.
+    """
+
+    step: int
+    weights: Mapping[str, Any]
+    best: Mapping[str, Any] | None
+    state: dict[str, Any]
+    settings: dict[str, Any]
+
+
+def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint to its folder; the one before stays valid until this one is whole, and is then removed.
+
+    One run writes to one folder.  Raises TypeError for a state that could not be read back without executing code.
+    """
+    folder, files, extras = Path(folder), {}, {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in ("weights", "best"):
+        entries = getattr(checkpoint, kind)
+        if entries is not None:
+            # What a module's `get_extra_state` gives need not be a tensor: it goes with the state.
+            extras[kind] = {name: value for name, value in entries.items() if not isinstance(value, Tensor)}
+            new = folder / f"new-{kind}{KINDS[kind]}"
+            save_weights({name: value for name, value in entries.items() if isinstance(value, Tensor)}, new)
+            files[kind] = _named_by_digest(new, kind)
+    new = folder / f"new-state{KINDS['state']}"
+    torch.save({"state": checkpoint.state, "extras": extras}, new)
+    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(new)
+    if unsafe:
+        raise TypeError(f"expected a state of numbers, strings, tensors and containers of them, got {unsafe}")
+    files["state"] = _named_by_digest(new, "state")
+    manifest = {"format": FORMAT, "step": checkpoint.step, "settings": checkpoint.settings, "files": files}
+    with written_aside(folder / MANIFEST) as aside:
+        aside.write_text(json.dumps(manifest, indent=1))
+    kept = {entry["name"] for entry in files.values()}
+    digits = "[0-9a-f]" * DIGITS
+    stale = [f"{kind}-{digits}{suffix}" for kind, suffix in KINDS.items()]
+    for pattern in (*stale, "new-*", ".new-*.part.*", f".{Path(MANIFEST).stem}.*.part.*"):
+        for path in folder.glob(pattern):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+
+def _named_by_digest(path: Path, kind: str) -> dict[str, str]:
+    digest = _digest(path, sync=True)
+    name = f"{kind}-{digest[:DIGITS]}{KINDS[kind]}"
+    os.replace(path, path.with_name(name))
+    return {"name": name, "sha256": digest}
+
+
+def read_checkpoint(folder: str | Path, settings: Mapping[str, Any] | None = None) -> Checkpoint | None:
+    """Return the checkpoint in a folder, its tensors on the CPU; None where there is none.
+
+    Raises ValueError, naming what was expected and what was found, for a checkpoint that is damaged, of another
+    format, or of other settings than the given ones.
+    """
+    path = Path(folder) / MANIFEST
+    if not path.exists():
+        return None
+    manifest = _manifest(path)
+    for name in {} if settings is None else sorted(manifest["settings"].keys() | settings.keys()):
+        expected, found = (_as_json(part.get(name, "nothing")) for part in (settings, manifest["settings"]))
+        if expected != found:
+            raise ValueError(f"{path} is of another run: expected {name} = {expected}, found {found}")
+    files = {}
+    for kind, entry in manifest["files"].items():
+        files[kind] = path.with_name(entry["name"])
+        if not files[kind].is_file():
+            raise ValueError(f"{path} is damaged: expected a file {entry['name']} beside it, found none")
+        if (found := _digest(files[kind])) != entry["sha256"]:
+            raise ValueError(f"{files[kind]} is damaged: expected SHA-256 {entry['sha256']}, found {found}")
+    try:
+        saved = torch.load(files["state"], map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"expected numbers, strings and tensors in {files['state']}, found: {error}") from error
+    weights = {kind: read_weights(files[kind]) | saved["extras"][kind] for kind in saved["extras"]}
+    return Checkpoint(
+        manifest["step"], weights["weights"], weights.get("best"), saved["state"], dict(manifest["settings"])
+    )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    text = path.read_bytes()
+    try:
+        manifest = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"expected JSON in {path}, found {text[:40]!r}") from error
+    found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+    if found != FORMAT:
+        raise ValueError(f"expected the format {FORMAT!r} in {path}, found {found!r}")
+    files = manifest.get("files")
+    whole = (
+        isinstance(files, dict)
+        and {"weights", "state"} <= files.keys() <= KINDS.keys()
+        and all(isinstance(entry, dict) and {"name", "sha256"} <= entry.keys() for entry in files.values())
+        and isinstance(manifest.get("settings"), dict)
+        and isinstance(manifest.get("step"), int)
+    )
+    if not whole:
+        raise ValueError(
+            f"expected step, settings and files (weights, state, perhaps best) in {path}, found {manifest}"
+        )
+    return manifest
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+def _digest(path: Path, sync: bool = False) -> str:
+    """Return a file's SHA-256; with `sync`, only once it is on the disk, so that a power cut finds it there too."""
+    with path.open("rb") as file:
+        if sync:
+            os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,101 @@
+"""Gradient health: how large each group's gradient is, how far phases have turned, how many magnitudes have died.
+
+    grad_norm/<role>    norm of the gradient of a group: magnitude, phase, interference, rest
+    phase_drift         root mean square over all polar weights of the angle, in radians, between arg w now and at the
+                        start, the short way round: 0 at the start, pi / sqrt(3) = 1.81 where nothing of it is left
+    dead_magnitudes     share of the polar weights with |r| < DEAD
+
+A dead weight passes no signal, and no gradient to its own phase, which carries the factor r.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..polar import PolarWeight
+
+DEAD = 1e-3
+
+
+def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
+    """Return the norm, (), of the gradient over some parameters; 0 where none has one."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return torch.zeros((), device=parameters[0].device)
+    return torch.nn.utils.get_total_norm(gradients)
+
+
+class PolarHealth:
+    """Follow the polar weights of a model from where they stand now.
+
+    `start` holds arg w of each, by the name of its module; set it to go on from an earlier start.
+    Cost: a copy of the phases, and one pass over the polar weights a reading.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.weights = {name: m for name, m in model.named_modules() if isinstance(m, PolarWeight)}
+        self.start = {name: argument(weight).clone() for name, weight in self.weights.items()}
+
+    @torch.no_grad()
+    def read(self) -> dict[str, float]:
+        """Return phase_drift, in radians, and dead_magnitudes, a share; nothing for a model without polar weights."""
+        if not self.weights:
+            return {}
+        turned, dead, count = 0.0, 0.0, 0
+        for name, weight in self.weights.items():
+            turned = turned + wrapped(argument(weight) - self.start[name].to(weight.phase)).square().sum()
+            dead = dead + (weight.magnitude.abs() < DEAD).sum()
+            count += weight.phase.numel()
+        turned, dead = torch.stack([turned.double(), dead.double()]).tolist()  # one wait for the device
+        return {"phase_drift": math.sqrt(turned / count), "dead_magnitudes": dead / count}
+
+
+def argument(weight: PolarWeight) -> Tensor:
+    """Return arg w up to whole turns: the phase, and half a turn more where the magnitude is negative."""
+    phase = weight.phase.detach()
+    return torch.where(weight.magnitude.detach() < 0, phase + math.pi, phase)
+
+
+def wrapped(angle: Tensor) -> Tensor:
+    """Return the angle within [-pi, pi) that differs from `angle` by whole turns; radians."""
+    return torch.remainder(angle + math.pi, 2.0 * math.pi) - math.pi
+
+
+class Scalars:
+    """Write metrics as TensorBoard scalars to a folder; without a folder, nowhere.
+
+    Steps from `first` on that an earlier, interrupted run wrote to the folder are struck out.
+    Raises ModuleNotFoundError where a folder is given and TensorBoard is not installed.
+    """
+
+    def __init__(self, folder: str | Path | None, first: int):
+        self.writer = None
+        if folder is not None:
+            try:
+                from torch.utils.tensorboard import SummaryWriter  # slow to import, and optional
+            except ImportError as error:
+                raise ModuleNotFoundError("log_folder needs TensorBoard: pip install tensorboard") from error
+            self.writer = SummaryWriter(str(folder), purge_step=first)
+
+    def write(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write each metric at a step."""
+        if self.writer is not None:
+            for name, value in metrics.items():
+                self.writer.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Put what was written on the disk."""
+        if self.writer is not None:
+            self.writer.flush()
+
+    def __enter__(self) -> Scalars:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.writer is not None:
+            self.writer.close()

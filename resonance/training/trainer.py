@@ -1,0 +1,380 @@
+"""What a batch may be, and the loss that goes with it.
+
+tensor   x                              model(x), compared with x itself: input and target alike
+tuple    (x, ..., target)               model(x, ...), compared with the last entry
+dict     {"x": x, "target": y, ...}     model(x=x, ...), compared with "target"; the other keys are the model's names
+
+
+Training: one rate for magnitudes, one for phases, one for the rest; clipping; gradient health of every step.
+
+    PolarTrainer    train_step: one step.  fit: epochs, validation, early stop, checkpoints that resume bitwise.
+
+What a batch may be is said in `batches`, what the health metrics mean in `health`, what a checkpoint is in
+`checkpoint`.  Here the optimiser moves r and phi as they are, as the source has it; the step that polar coordinates
+ask for, and that `ResonanceTrainer` takes, is `NaturalPolarTrainer`'s, in `natural`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from tqdm import tqdm
+
+from ..layers import length_mask
+from ..polar import ROLES, parameter_roles
+from .checkpoint import Checkpoint, plain, read_checkpoint, set_weights, write_checkpoint
+from .health import PolarHealth, Scalars, gradient_norm
+from .resume import Generator, History, Progress, random_state, set_random_state
+
+TARGET = "target"
+
+
+def unpacked(batch: Any) -> tuple[tuple, dict[str, Any], Any]:
+    """Return (positional inputs, named inputs, target) of a batch: a tensor, a tuple or list, or a dict.
+
+    Raises TypeError for anything else, ValueError for a tuple of fewer than two entries, a dict without a target or
+    without an input.
+    """
+    if isinstance(batch, Tensor):
+        return (batch,), {}, batch
+    if isinstance(batch, Mapping):
+        if TARGET not in batch or len(batch) < 2:
+            raise ValueError(f'expected a dict batch of "{TARGET}" and the model\'s inputs, got the keys {list(batch)}')
+        return (), {str(name): value for name, value in batch.items() if name != TARGET}, batch[TARGET]
+    if isinstance(batch, tuple | list):
+        if len(batch) < 2:
+            raise ValueError(f"expected a batch of inputs and a target, got {len(batch)} entries")
+        return tuple(batch[:-1]), {}, batch[-1]
+    raise TypeError(f"expected a batch as a tensor, a tuple or a dict, got {type(batch).__name__}")
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """Return the value with every tensor in it, through tuples, lists and dicts, on a device."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, Mapping):
+        return {name: moved(part, device) for name, part in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(moved(part, device) for part in value)
+    return value
+
+
+def default_loss(prediction: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Return mean squared error for a floating target, cross-entropy for an integer one (classes last).
+
+    prediction: (batch, n, d), or any shape without `lengths`.  With `lengths`, (batch,), and a target of one entry a
+    position, the mean is over the positions within the lengths: padding counts for nothing, whatever stands there.
+    Raises ValueError for a floating target of another shape than the prediction, an integer one of other positions.
+    """
+    floating = target.is_floating_point()
+    expected = prediction.shape if floating else prediction.shape[:-1]
+    if target.shape != expected:
+        what = "the prediction's shape" if floating else "the prediction's positions"
+        raise ValueError(f"expected a target of {what} {tuple(expected)}, got {tuple(target.shape)}")
+    if lengths is not None and prediction.ndim == 3:
+        inside = length_mask(prediction, lengths)[..., 0]
+        prediction, target = prediction[inside], target[inside]
+    if floating:
+        return F.mse_loss(prediction, target)
+    return F.cross_entropy(prediction.reshape(-1, prediction.shape[-1]), target.reshape(-1))
+
+
+Metrics = dict[str, float]
+SKIPS = 10  # steps in a row without a finite loss and gradient that end a run
+
+
+class PolarTrainer:
+    """Train a model with separate learning rates for the magnitudes and the phases of its polar weights.
+
+    Arguments: learning_rate_magnitude, learning_rate_phase; learning_rate for interference and all else (by default
+    that of the magnitudes); gradient_clip, the largest norm of the whole gradient (None: no clipping);
+    monitor_stability, whether metrics carry gradient health (`health`); loss_fn(prediction, target), by default
+    `default_loss`, which leaves out what a batch's "lengths" say is padding; optimizer, any torch optimiser that takes
+    parameter groups, `functools.partial(torch.optim.AdamW, weight_decay=0.1)` say; schedule, a function of the
+    optimiser that gives any torch scheduler, stepped once a step taken (`ReduceLROnPlateau`: once a validation);
+    bfloat16, whether the model and its loss run under autocast to bfloat16, parameters staying as they are.
+    The zero of a phase is arbitrary, so weight decay leaves phases alone.  Batches are moved to the model's device.
+    Raises ValueError for a rate or clip that is not positive, or a model without a parameter to train.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        learning_rate_magnitude: float = 1e-4,
+        learning_rate_phase: float = 5e-5,
+        gradient_clip: float | None = 1.0,
+        monitor_stability: bool = True,
+        *,
+        learning_rate: float | None = None,
+        loss_fn: Callable[[Any, Any], Tensor] | None = None,
+        optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer] = torch.optim.Adam,
+        schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+        bfloat16: bool = False,
+    ):
+        rest = learning_rate_magnitude if learning_rate is None else learning_rate
+        rates = dict(zip(ROLES, (learning_rate_magnitude, learning_rate_phase, rest, rest), strict=True))
+        for name, value in {**rates, "gradient_clip": gradient_clip}.items():
+            if value is not None and not value > 0:
+                raise ValueError(f"expected a positive {name}, got {value}")
+        self.model, self.gradient_clip, self.bfloat16, self.loss_fn = model, gradient_clip, bfloat16, loss_fn
+        named: dict[str, dict[str, nn.Parameter]] = {role: {} for role in ROLES}
+        for role, name, parameter in parameter_roles(plain(model)):
+            if parameter.requires_grad:
+                named[role][name] = parameter
+        self.roles = {role: list(parameters.values()) for role, parameters in named.items() if parameters}
+        if not self.roles:
+            raise ValueError("the model has no parameter to train")
+        groups = [{"params": parameters, "lr": rates[role], "role": role} for role, parameters in self.roles.items()]
+        for group in groups:
+            if group["role"] == "phase":
+                group["weight_decay"] = 0.0
+        self.optimizer = optimizer(groups)
+        self.settings = {role: list(named[role]) for role in self.roles} | self._settings()
+        self.schedule = None if schedule is None else schedule(self.optimizer)
+        self.settings["schedule"] = None if schedule is None else type(self.schedule).__name__
+        self.health = PolarHealth(plain(model)) if monitor_stability else None
+        self.steps = self.skipped = self.skipped_in_a_row = 0
+        self.progress = Progress()
+        self._fitting = False
+
+    def _settings(self) -> dict[str, Any]:
+        """Return what must be the same for a checkpoint to go on: the trainer, and each group's first settings."""
+        settings = {"trainer": type(self).__name__, "optimizer": type(self.optimizer).__name__}
+        settings |= {"gradient_clip": self.gradient_clip, "bfloat16": self.bfloat16}
+        for group in self.optimizer.param_groups:
+            for name, value in group.items():
+                value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+                if isinstance(value, int | float | str | tuple | None) and name != "role":
+                    settings[f"{group['role']}.{name}"] = value
+        return settings
+
+    # ----------------------------------------------------------------------- one step
+
+    def train_step(self, batch: Any) -> tuple[float, Metrics]:
+        """Take one optimiser step on a batch (`batches`); return the loss before it, and metrics.
+
+        metrics: "loss"; "grad_norm", the norm of the whole gradient before clipping; "clipped", 1.0 where it was
+        clipped; "skipped", 1.0 where the step was skipped because the loss or the gradient is not finite, weights and
+        optimiser then being as before; "skipped_steps", how many were so far.  With monitor_stability also
+        "grad_norm/<role>", "learning_rate/<role>", and "phase_drift" and "dead_magnitudes" after the step.
+        Raises FloatingPointError at the tenth skipped step in a row, naming the batch.
+        """
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        # A forward pass may leave NaN in running statistics: a skipped step must not.
+        buffers = [(b, b.clone()) for b in self.model.buffers() if b.is_floating_point()]
+        loss = self._loss(batch)
+        loss.backward()
+        self._prepare()
+        norms = [gradient_norm(parameters) for parameters in self.roles.values()]
+        value, *norms = torch.stack([loss.detach(), *norms]).tolist()  # one wait for the device
+        total = math.hypot(*norms)
+        finite = math.isfinite(value) and math.isfinite(total)
+        clipped = finite and self.gradient_clip is not None and total > self.gradient_clip
+        self.steps += 1
+        if finite:
+            if clipped:
+                self._scale(self.gradient_clip / total)
+            self._update()
+            if self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau):
+                self.schedule.step()
+            self.skipped_in_a_row = 0
+        else:
+            self._skip(buffers, value, total)
+        metrics = {"loss": value, "grad_norm": total, "clipped": float(clipped), "skipped": float(not finite)}
+        metrics["skipped_steps"] = float(self.skipped)
+        if self.health is not None:
+            metrics.update({f"grad_norm/{role}": norm for role, norm in zip(self.roles, norms, strict=True)})
+            rates = {f"learning_rate/{group['role']}": float(group["lr"]) for group in self.optimizer.param_groups}
+            metrics.update(rates)
+            metrics.update(self.health.read())
+        return value, metrics
+
+    def _loss(self, batch: Any) -> Tensor:
+        device = next(iter(self.roles.values()))[0].device
+        inputs, named, target = moved(unpacked(batch), device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
+            prediction = self.model(*inputs, **named)
+            if self.loss_fn is None:
+                loss = default_loss(prediction, target, named.get("lengths"))
+            else:
+                loss = self.loss_fn(prediction, target)
+        if loss.ndim:
+            raise ValueError(f"expected a loss of shape (), got {tuple(loss.shape)}: take its mean or sum")
+        return loss
+
+    def _prepare(self) -> None:
+        """Turn the gradients of autograd into those that are measured, clipped and given to the optimiser."""
+
+    def _update(self) -> None:
+        """Move the parameters."""
+        self.optimizer.step()
+
+    @torch.no_grad()
+    def _scale(self, factor: float) -> None:
+        for parameters in self.roles.values():
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factor)
+
+    @torch.no_grad()
+    def _skip(self, buffers: list[tuple[Tensor, Tensor]], loss: float, norm: float) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, before in buffers:
+            if not buffer.isfinite().all():
+                buffer.copy_(before)
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row >= SKIPS:
+            at = self.progress
+            where = f"epoch {at.epoch + 1}, batch {at.batch} (from 0)" if self._fitting else "a train_step"
+            raise FloatingPointError(
+                f"{SKIPS} steps in a row were skipped, the last at {where}, step {self.steps}: the loss is {loss}, the "
+                f"gradient's norm {norm}; look for inputs that are not finite, or too high a rate"
+            )
+
+    # ----------------------------------------------------------------------- many steps
+
+    def fit(
+        self,
+        batches: Callable[[int], Iterable[Any]],
+        epochs: int,
+        validate: Callable[[nn.Module], float] | None = None,
+        *,
+        patience: int | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: int | None = None,
+        generators: Sequence[Generator] = (),
+        log_folder: str | Path | None = None,
+        progress: bool | None = None,
+    ) -> History:
+        """Train for some epochs; keep the weights with the lowest validation figure, the start included.
+
+        batches(epoch) gives the batches of an epoch, from 1; validate(model) a figure to keep low, without gradients.
+        Without `validate` the last weights stay.  patience: stop after so many epochs without a better figure.
+        checkpoint: a folder, written at the start, after each epoch, and every `checkpoint_every` steps; where it
+        holds a checkpoint, the run goes on from there, and every loss is bitwise that of a run never stopped (same
+        machine and torch) if the batches of an epoch follow from its number, from the global sources of random
+        numbers when `batches` is called, and from `generators`.  To resume within an epoch, those are set back to
+        where that epoch began and the batches already seen are drawn again, without a step.
+        log_folder: write every metric as a TensorBoard scalar.  progress: a bar on stderr (None: on a terminal only).
+        Raises ValueError for a damaged checkpoint or one of another run, for an epoch without a batch, and for options
+        that lack what they work on; FloatingPointError as `train_step`.
+        """
+        self._check(validate, patience, checkpoint, checkpoint_every)
+        self.progress = Progress()
+        resumed = checkpoint is not None and self.resume(checkpoint, generators)
+        at = self.progress
+        fresh = at.epoch == at.batch == 0 and not at.history.validation
+        if not fresh and (validate is None) == bool(at.history.validation):
+            raise ValueError(
+                f"expected validate {'not ' * (validate is not None)}to be given, as in the run that {checkpoint} is of"
+            )
+
+        def save() -> None:
+            if checkpoint is not None:
+                log.flush()
+                self.save(checkpoint, generators)
+
+        self._fitting = True
+        try:
+            with Scalars(log_folder, self.steps + resumed) as log:
+                if fresh:
+                    self._validate(validate, log)
+                    save()
+                while at.epoch < epochs and not at.stalled(patience):
+                    remaining, total = at.remaining(batches, generators)
+                    with self._bar(remaining, total, epochs, progress) as bar:
+                        for batch in bar:
+                            loss, metrics = self.train_step(batch)
+                            at.count(loss, bool(metrics["skipped"]))
+                            log.write(metrics, self.steps)
+                            bar.set_postfix(loss=loss, refresh=False)
+                            if checkpoint_every is not None and self.steps % checkpoint_every == 0:
+                                save()
+                    at.end_epoch()
+                    self._validate(validate, log)
+                    save()
+        finally:
+            self._fitting = False
+        if at.best_weights is not None:
+            set_weights(self.model, at.best_weights)
+        return at.history
+
+    def _check(self, validate, patience, checkpoint, checkpoint_every) -> None:
+        for name, value in (("patience", patience), ("checkpoint_every", checkpoint_every)):
+            if value is not None and value < 1:
+                raise ValueError(f"expected {name} >= 1, got {value}")
+        if validate is None and (patience is not None or isinstance(self.schedule, ReduceLROnPlateau)):
+            raise ValueError("patience and ReduceLROnPlateau need a validation figure: expected `validate`, got None")
+        if checkpoint is None and checkpoint_every is not None:
+            raise ValueError("checkpoint_every needs a folder: expected `checkpoint`, got None")
+
+    def _bar(self, remaining: Iterable[Any], total: int | None, epochs: int, progress: bool | None) -> tqdm:
+        return tqdm(
+            remaining,
+            desc=f"epoch {self.progress.epoch + 1}/{epochs}",
+            total=total,
+            initial=self.progress.batch,
+            unit="batch",
+            leave=False,
+            disable=None if progress is None else not progress,
+        )
+
+    def _validate(self, validate: Callable[[nn.Module], float] | None, log: Scalars) -> None:
+        if validate is None:
+            return
+        at = self.progress
+        self.model.eval()
+        with torch.no_grad():
+            figure = float(validate(self.model))
+        at.history.validation.append(figure)
+        log.write({"validation": figure}, self.steps)
+        if isinstance(self.schedule, ReduceLROnPlateau):
+            self.schedule.step(figure)
+        if figure < at.best:
+            at.best, at.history.best_epoch = figure, at.epoch
+            at.best_weights = copy.deepcopy(plain(self.model).state_dict())
+
+    # ----------------------------------------------------------------------- stopping and going on
+
+    def save(self, folder: str | Path, generators: Sequence[Generator] = ()) -> None:
+        """Write a checkpoint (`checkpoint`): the weights, and all that the next step depends on."""
+        state = {
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "health": {} if self.health is None else self.health.start,
+            "steps": (self.steps, self.skipped, self.skipped_in_a_row),
+            "progress": self.progress.state(),
+            "random": random_state(generators),
+        }
+        weights = plain(self.model).state_dict()
+        write_checkpoint(folder, Checkpoint(self.steps, weights, self.progress.best_weights, state, self.settings))
+
+    def resume(self, folder: str | Path, generators: Sequence[Generator] = ()) -> bool:
+        """Go on from the checkpoint in a folder; return whether there is one.
+
+        Raises ValueError for a damaged checkpoint, or one of another model, optimiser or rate.
+        """
+        found = read_checkpoint(folder, self.settings)
+        if found is None:
+            return False
+        set_weights(self.model, found.weights, str(folder))
+        state = found.state
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        if self.health is not None and state["health"]:
+            self.health.start = state["health"]
+        self.steps, self.skipped, self.skipped_in_a_row = state["steps"]
+        self.progress = Progress.of(state["progress"], found.best)
+        set_random_state(state["random"], generators)
+        return True

@@ -1,0 +1,126 @@
+"""The ledger: every claim has a row, every verdict a rule stated first."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from artifact.files import ROOT
+from artifact.pipeline import ledger
+from artifact.pipeline.ledger import CLAIM_COLUMNS, MEASURE_COLUMNS, Experiment, merge, printed_claims, read_ledger
+from artifact.studies.common.statistics import mean_interval
+from resonance.training.checkpoint import written_aside
+
+COLUMNS = (
+    "id,group,printed,rule,measured,unit,ci_low,ci_high,verdict,condition,corrected,notebook,dataset,seeds,device,"
+    "profile,commit,seconds"
+)
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    monkeypatch.setenv("RESONANCE_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setenv("RESONANCE_FIGURES", str(tmp_path / "figures"))
+    monkeypatch.setenv("RESONANCE_PROFILE", "quick")
+    return Experiment("01_stable_gradients")
+
+
+def test_columns_are_exactly_those_agreed():
+    assert ",".join(CLAIM_COLUMNS) == COLUMNS
+    assert ",".join(MEASURE_COLUMNS) == "key,value,unit,ci_low,ci_high,notebook"
+
+
+def test_printed_claims_are_whole():
+    claims = printed_claims()
+    assert len(claims) == 27 and claims.index.is_unique
+    assert set(claims["group"]) == {"theorem", "capacity", "benchmark", "feature"}
+
+
+def test_a_verdict_needs_its_rule_first(experiment):
+    with pytest.raises(ValueError, match="rule"):
+        experiment.verdict("T1.phase", "holds")
+    experiment.rule("T1.phase", "holds if equal")
+    with pytest.raises(ValueError, match="expected one of"):
+        experiment.verdict("T1.phase", "maybe")
+    with pytest.raises(ValueError, match="condition"):
+        experiment.verdict("T1.phase", "holds if")
+    with pytest.raises(ValueError, match="corrected"):
+        experiment.verdict("T1.phase", "false as printed")
+    with pytest.raises(ValueError, match="without a verdict"):
+        experiment.close()
+
+
+def test_unknown_claims_and_bad_numbers_are_refused(experiment):
+    with pytest.raises(ValueError, match=r"unknown claim 'T9\.x'"):
+        experiment.rule("T9.x", "never")
+    with pytest.raises(ValueError, match="finite"):
+        experiment.measure("a.b", math.nan)
+    experiment.measure("a.b", 1.0)
+    with pytest.raises(ValueError, match="already"):
+        experiment.measure("a.b", 2.0)
+
+
+def test_rules_and_verdicts_stand_once(experiment):
+    experiment.rule("T1.phase", "holds if equal")
+    with pytest.raises(ValueError, match="too late"):
+        experiment.rule("T1.phase", "holds anyway")
+    experiment.verdict("T1.phase", "holds")
+    with pytest.raises(ValueError, match="already"):
+        experiment.verdict("T1.phase", "not comparable")
+    with pytest.raises(ValueError, match="too late"):
+        experiment.rule("T1.bounded", "after the fact")
+
+
+def test_close_writes_what_merge_reads(experiment, tmp_path, monkeypatch):
+    experiment.rule("T1.phase", "holds if equal")
+    experiment.verdict("T1.phase", "false as printed", measured=1.0, corrected="another")
+    experiment.measure("a.b", 0.5, "s", (0.4, 0.6))
+    experiment.close()
+    root = tmp_path / "root"
+    target = root / "data" / "results" / "quick" / "01_stable_gradients"
+    target.parent.mkdir(parents=True)
+    (tmp_path / "results").rename(target)
+    (root / "paper").mkdir()
+    (root / "paper" / "claims.csv").write_bytes((ROOT / "paper" / "claims.csv").read_bytes())
+    monkeypatch.setattr(ledger, "ROOT", root)
+    unfinished, _ = merge("quick")
+    assert (unfinished["verdict"] == "not measured").all(), "no provenance, no result"
+    (target / "provenance.json").write_text("{}")
+    claims, measures = merge("quick")
+    assert list(claims["id"]) == list(printed_claims().index)
+    row = claims.set_index("id").loc["T1.phase"]
+    assert row["verdict"] == "false as printed" and row["corrected"] == "another"
+    assert (claims["verdict"] == "not measured").sum() == 26
+    values = measures.set_index("key")["value"]
+    assert values["a.b"] == 0.5 and values["verdicts.all"] == 27 and values["verdicts.not_measured"] == 26
+    read, _ = read_ledger("quick")
+    assert list(read.columns) == CLAIM_COLUMNS
+
+
+def test_the_commit_is_read_without_git(tmp_path):
+    assert ledger._head_of(tmp_path) == ""
+    (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
+    (tmp_path / "packed-refs").write_text("# pack-refs\n" + "a" * 40 + " refs/heads/main\n")
+    assert ledger._head_of(tmp_path) == "a" * 10
+    (tmp_path / "refs" / "heads").mkdir(parents=True)
+    (tmp_path / "refs" / "heads" / "main").write_text("b" * 40 + "\n")
+    assert ledger._head_of(tmp_path) == "b" * 10
+    (tmp_path / "HEAD").write_text("c" * 40 + "\n")
+    assert ledger._head_of(tmp_path) == "c" * 10
+
+
+def test_student_interval():
+    mean, low, high = mean_interval([1.0, 2.0, 3.0, 4.0])
+    assert mean == 2.5 and low == pytest.approx(2.5 - 3.1824 * 1.2910 / 2, abs=1e-3)
+    assert high - mean == pytest.approx(mean - low)
+    assert math.isnan(mean_interval([1.0])[1])
+
+
+def test_a_file_written_aside_is_whole_or_absent(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), written_aside(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,117 @@
+"""Steps in turn, copies and products, peaks of fresh processes."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from artifact.files import ROOT
+from artifact.peers.transformer import FNetEncoder, FNetLayer
+from artifact.studies.common import probe
+from artifact.studies.common.timing import alternated, copy_step, pass_of, product_step
+from artifact.studies.complexity.engine_errors import function_errors, transform_errors
+from resonance.layers import FeedForward
+
+
+def test_a_pass_gives_every_gradient_and_starts_afresh():
+    model, x = nn.Linear(3, 3), torch.randn(2, 3)
+    step = pass_of(model, x)
+    step()
+    first = model.weight.grad.clone()
+    step()
+    assert torch.equal(model.weight.grad, first) and x.grad is None
+
+
+def test_steps_take_turns():
+    called = []
+    times = alternated({name: lambda name=name: called.append(name) for name in "ab"}, rounds=2, min_seconds=1e-5)
+    assert set(times) == {"a", "b"} and all(t > 0 for t in times.values())
+    turns = [name for i, name in enumerate(called) if i == 0 or called[i - 1] != name]
+    assert "".join(turns) == "ababab"  # the warm-up, then two rounds
+
+
+def test_floors_copy_and_multiply():
+    copy, product = copy_step(5), product_step(4)
+    assert torch.isfinite(copy()).all() and product().shape == (4, 4)
+
+
+def test_resident_bytes_see_an_allocation():
+    """In a process of its own: this one keeps what it freed, and allocates without growing."""
+    code = """
+import torch
+from artifact.studies.common.timing import resident_bytes
+before = resident_bytes(peak=False)
+held = torch.ones(2**24)
+print(resident_bytes(peak=False) - before, resident_bytes(peak=True) - resident_bytes(peak=False))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    grown, above = map(int, done.stdout.split())
+    assert grown > 2**25 and above >= 0
+
+
+def test_freed_memory_is_kept():
+    """What `keep_freed_memory` is for: a large result is not mapped anew, and the resident size does not fall."""
+    code = """
+import torch
+from artifact.studies.common.timing import keep_freed_memory, resident_bytes
+keep_freed_memory()
+held = torch.ones(2**25)
+full = resident_bytes(peak=False)
+del held
+print(full - resident_bytes(peak=False))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert platform.libc_ver()[0] != "glibc" or int(done.stdout) < 2**25
+
+
+SMALL = {"input_dim": 4, "dim": 8, "layers": 1, "frequencies": 3, "chunk": 64}
+
+
+@pytest.mark.parametrize(
+    ("model", "task"), [(m, "train") for m in probe.MODELS] + [("long context", "stream"), ("resonance", "infer")]
+)
+def test_every_model_of_the_probe_runs(model, task):
+    row = probe.run(model, task, 100, warm=False, **SMALL)
+    assert row["seconds"] > 0 and row["peak"] >= row["start"] > 0 and row["parameters"] > 0
+
+
+def test_a_fresh_process_measures_and_stops_at_its_limits():
+    row = probe.measure("long context", "train", 100, warm=False, **SMALL)
+    assert row["outcome"] == "ran" and row["peak"] > row["start"]
+    assert probe.measure("resonance", "train", 2**22, limit_bytes=2**30, **SMALL)["outcome"] == "memory"
+    assert probe.measure("resonance", "train", 100, limit_seconds=0.05, **SMALL)["outcome"] == "time"
+    with pytest.raises(RuntimeError, match="only the model 'long context' streams"):
+        probe.measure("fnet", "stream", 100, **SMALL)
+
+
+def test_chunks_are_the_same_each_time():
+    chunks = probe.Chunks(40, 16, 4)
+    first, second = list(chunks), list(chunks)
+    assert [c.shape[1] for c in first] == [16, 16, 8]
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_fnet_mixes_tokens_by_the_transform_alone():
+    layer, x = FNetLayer(8).double(), torch.randn(2, 6, 8, dtype=torch.float64)
+    dft = [torch.fft.fft(torch.eye(n, dtype=torch.complex128)) for n in (6, 8)]
+    mixed = (dft[0] @ x.to(torch.complex128) @ dft[1]).real
+    h = layer.mixing_norm(x + mixed)
+    feed = layer.narrow(torch.nn.functional.gelu(layer.widen(h)))
+    assert torch.allclose(layer(x), layer.norm(h + feed))
+    assert FNetEncoder(4, 8, 2, output_dim=3)(torch.randn(1, 5, 4)).shape == (1, 5, 3)
+    assert FeedForward(8)(torch.zeros(1, 2, 8)).shape == (1, 2, 8)
+
+
+def test_functions_miss_no_more_than_the_bound():
+    errors = function_errors([0.5, 2, 8, 20])
+    assert len(errors) > 25 and (errors["error"] <= errors["bound"] + 2e-15).all()
+
+
+def test_transforms_stay_within_tolerance():
+    errors = transform_errors([300, 4096], 16, [torch.float64, torch.float32, torch.bfloat16])
+    assert (errors["error"] <= errors["tolerance"]).all()

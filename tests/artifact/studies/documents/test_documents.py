@@ -1,0 +1,333 @@
+"""Documents: tokens, passages that never share a character, padding that has no part in a result, costs by length."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artifact.datasets.corpora import Documents
+from artifact.datasets.documents import (
+    LETTERS,
+    SPLITS,
+    Passages,
+    Vocabulary,
+    document_batches,
+    letters,
+    padded,
+    thinned,
+    words,
+)
+from artifact.studies.common.classification import logits_of
+from artifact.studies.documents.tasks import (
+    FAMILIES,
+    bar_on_fold,
+    bar_on_passages,
+    document_model,
+    fold_of,
+    kept_bytes,
+    passage_scores,
+    step_costs,
+    train_documents,
+    train_passages,
+)
+from resonance.models import UNKNOWN, DocumentClassifier
+from resonance.polar import count_parameters
+
+
+def toy_documents(count=120, seed=0):
+    """Two classes told apart by one word in a noise of others."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    texts = [
+        " ".join([*generator.choice(["the", "a", "film", "of"], generator.integers(5, 40)), ("bad", "good")[label]] * 2)
+        for label in labels
+    ]
+    return Documents("toy", texts, labels, np.arange(count) // 2 % 10, ("bad", "good"))
+
+
+def toy_books(books=3, characters=6000, seed=0):
+    """Texts of the same words in other proportions, and a name of their own."""
+    generator = np.random.default_rng(seed)
+    return [
+        " ".join(generator.choice(["the", "sea", "whale", f"name{'abc'[b]}"], characters // 3, p=p))[:characters]
+        for b, p in zip(range(books), ([0.6, 0.2, 0.1, 0.1], [0.2, 0.6, 0.1, 0.1], [0.1, 0.2, 0.6, 0.1]), strict=True)
+    ]
+
+
+def model_of(family, vocabulary=50, classes=3, dim=16, window=64, depth=2):
+    return document_model(family, vocabulary, classes, dim, depth, window=window, seed=0).eval()
+
+
+# --------------------------------------------------------------------------- tokens
+
+
+def test_words_and_letters():
+    assert words("It isn't GOOD, is it?") == ["it", "isn't", "good", ",", "is", "it", "?"]
+    assert letters("Éa--b\n\nC3d") == "ea b c d"
+
+
+@given(st.text())
+def test_letters_are_27_symbols_and_a_fixed_point(text):
+    reduced = letters(text)
+    assert set(reduced) <= set(LETTERS) and "  " not in reduced and letters(reduced) == reduced
+
+
+def test_vocabulary_orders_by_count_then_alphabet():
+    vocabulary = Vocabulary.of([["b", "a", "c", "c"], ["c", "a", "b", "d"]], 5)
+    assert vocabulary.tokens == ("c", "a", "b") and len(vocabulary) == 5
+    assert vocabulary.encode(["c", "d", "a"]).tolist() == [2, UNKNOWN, 3]
+    assert vocabulary.encode([]).tolist() == [UNKNOWN]
+    with pytest.raises(ValueError, match="size >= 3"):
+        Vocabulary.of([["a"]], 2)
+    with pytest.raises(ValueError, match="twice"):
+        Vocabulary(["a", "a"])
+
+
+# --------------------------------------------------------------------------- batches
+
+
+def test_an_epoch_holds_every_document_once_with_its_own_label():
+    documents = [torch.full((n,), n + 1) for n in range(1, 48)]
+    labels = torch.arange(1, 48)
+    batches = document_batches(documents, labels, 5, torch.Generator().manual_seed(0))
+    seen = []
+    while len(seen) < len(documents):
+        ids, lengths, targets = next(batches)
+        assert ids.shape == (len(targets), int(lengths.max()))
+        for row, n, target in zip(ids, lengths.tolist(), targets.tolist(), strict=True):
+            assert n == target and (row[:n] == n + 1).all() and not row[n:].any()
+        seen += targets.tolist()
+    assert sorted(seen) == labels.tolist()
+
+
+@settings(max_examples=50)
+@given(n=st.integers(1, 40), drop=st.floats(0.0, 0.99), seed=st.integers(0, 100))
+def test_thinning_keeps_order_and_at_least_one_token(n, drop, seed):
+    kept = thinned(torch.arange(n), drop, torch.Generator().manual_seed(seed))
+    assert len(kept) >= 1 and (kept.diff() > 0).all()
+    assert drop > 0 or len(kept) == n
+
+
+def test_thinning_drops_the_share_asked_for():
+    kept = thinned(torch.arange(100_000), 0.3, torch.Generator().manual_seed(0))
+    assert abs(len(kept) / 100_000 - 0.7) < 0.01
+
+
+def test_bad_batches_are_clear_errors():
+    generator = torch.Generator()
+    with pytest.raises(ValueError, match="drop=1"):
+        next(document_batches([torch.tensor([2])], torch.tensor([0]), 1, generator, drop=1.0))
+    with pytest.raises(ValueError, match="a label for each"):
+        next(document_batches([torch.tensor([2])], torch.tensor([0, 1]), 1, generator))
+    with pytest.raises(ValueError, match="a token in each"):
+        padded([torch.tensor([2]), torch.tensor([], dtype=torch.int64)])
+
+
+# --------------------------------------------------------------------------- models
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("training", [False, True])
+def test_padding_and_neighbours_have_no_part_in_the_logits(family, training):
+    """A document alone and the same one beside a longer one, whatever stands behind it, in double precision."""
+    model = model_of(family).double().train(training)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    short, long = torch.tensor([5, 7, 9, 11, 3]), torch.arange(2, 43)
+    ids, lengths = padded([short, long])
+    alone = torch.cat([model(*padded([document])) for document in (short, long)])
+    together = model(ids, lengths)
+    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-10)
+    ids[0, 5:] = 17
+    torch.testing.assert_close(model(ids, lengths), alone, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_gets_no_gradient(family):
+    model = model_of(family)
+    ids, lengths = padded([torch.tensor([5, 7]), torch.arange(2, 30)])
+    ids[0, 2:] = 40
+    model(ids, lengths).square().sum().backward()
+    assert not model.embedding.weight.grad[40].any() and model.embedding.weight.grad[5].any()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_come_in_the_order_of_the_documents(family):
+    model = model_of(family)
+    generator = torch.Generator().manual_seed(0)
+    documents = [torch.randint(2, 50, (n,), generator=generator) for n in (9, 1, 40, 9, 23, 2, 64)]
+    alone = torch.cat([logits_of(model, [document]) for document in documents])
+    for tokens in (1, 50, 10_000):
+        torch.testing.assert_close(logits_of(model, documents, tokens=tokens), alone, rtol=1e-4, atol=1e-5)
+
+
+def test_only_the_bag_is_blind_to_order():
+    generator = torch.Generator().manual_seed(0)
+    document = torch.randint(2, 50, (64,), generator=generator)
+    turned = document[torch.randperm(64, generator=generator)]
+    for family in FAMILIES:
+        model = model_of(family).double()
+        a, b = (logits_of(model, [part]) for part in (document, turned))
+        assert torch.allclose(a, b, rtol=0, atol=1e-12) == (family == "bag"), family
+
+
+@pytest.mark.parametrize("dim", [16, 32, 64])
+def test_budgets(dim):
+    """Vocabulary apart, resonance and the Transformer have one budget to 5%; the formulas are those printed."""
+    sizes = {family: count_parameters(model_of(family, 2, 2, dim, window=256, depth=1)) for family in FAMILIES}
+    assert abs(sizes["resonance"] / sizes["Transformer"] - 1) < 0.05
+    weights = 2 * dim * dim + 2 * dim * dim + 8 * dim * dim
+    assert 0 < sizes["resonance"] - weights < 16 * dim + 16
+
+
+def test_a_document_beyond_the_window_is_a_clear_error():
+    model = DocumentClassifier(10, 2, 8, window=32, num_frequencies=8)
+    with pytest.raises(ValueError, match="window=32"):
+        model(torch.full((1, 33), 2), torch.tensor([33]))
+    with pytest.raises(ValueError, match="unknown family 'rnn'"):
+        document_model("rnn", 10, 2, 8, 1, window=32, seed=0)
+
+
+# --------------------------------------------------------------------------- passages
+
+
+@pytest.mark.parametrize("common", [0, 3])
+def test_splits_never_share_a_character(common):
+    texts = [letters(text) for text in toy_books()]
+    passages = Passages(texts, 512, common=common)
+    for label, text in enumerate(texts):
+        spans = []
+        for split in SPLITS:
+            at = 0
+            for stretch in (s for s in passages.stretches[split] if s.label == label):
+                at = text.index(stretch.text, at)
+                spans.append((at, at + len(stretch.text)))
+                at += len(stretch.text)
+        spans.sort()
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+        assert len(spans) >= 3 and sum(end - start for start, end in spans) == len(text) // 512 * 512
+
+
+def test_letters_are_every_character_and_shared_words_hide_names():
+    texts = toy_books()
+    documents, labels = Passages(texts, 512).cut("test", 128)
+    assert all(len(document) == 128 for document in documents) and set(labels.tolist()) == {0, 1, 2}
+    passages = Passages(texts, 512, common=3)
+    assert set(passages.vocabulary.tokens) == {"the", "sea", "whale"}
+    whole, _ = passages.cut("test", 512)
+    parts, _ = passages.cut("test", 128)
+    assert [passages.text_of(document) for document in whole] == [
+        " ".join(passages.text_of(part) for part in parts[i : i + 4]) for i in range(0, len(parts), 4)
+    ]
+    assert "name" not in passages.text_of(torch.cat(whole))
+
+
+def test_words_are_those_that_begin_in_the_passage():
+    passages = Passages(toy_books(), 512, common=3)
+    for stretch in passages.stretches["train"][:3]:
+        kept = [word for word in stretch.text.split() if word in passages.vocabulary.tokens]
+        assert passages.text_of(stretch.passage(0, len(stretch.text))).split() == kept
+        for i, at in zip(stretch.ids.tolist(), stretch.starts.tolist(), strict=True):
+            assert stretch.text.startswith(passages.vocabulary.tokens[i - 2], at)
+
+
+def test_training_passages_are_drawn_from_training_sections():
+    passages = Passages(toy_books(), 512)
+    batches = passages.batches([64, 128], 512, torch.Generator().manual_seed(0))
+    for length in (64, 128, 64):
+        ids, lengths, labels = next(batches)
+        assert ids.shape == (512 // length, length) and (lengths == length).all()
+        for row, label in zip(ids, labels.tolist(), strict=True):
+            text = passages.text_of(row)
+            assert any(text in s.text for s in passages.stretches["train"] if s.label == label)
+
+
+def test_bad_passages_are_clear_errors():
+    texts = toy_books()
+    with pytest.raises(ValueError, match="at least 5 sections"):
+        Passages(texts, 2000)
+    with pytest.raises(ValueError, match="common=100"):
+        Passages(texts, 512, common=100)
+    with pytest.raises(ValueError, match="divides"):
+        Passages(texts, 512).cut("test", 100)
+
+
+# --------------------------------------------------------------------------- protocol
+
+
+def test_folds_are_disjoint_and_the_vocabulary_knows_training_texts_alone():
+    documents = toy_documents()
+    fold = fold_of(documents, 9)
+    assert [len(fold.texts[split]) for split in SPLITS] == [96, 12, 12]
+    assert fold.texts["test"] == [t for t, f in zip(documents.texts, documents.folds, strict=True) if f == 9]
+    assert fold.texts["validation"] == [t for t, f in zip(documents.texts, documents.folds, strict=True) if f == 0]
+    texts = [text + " leak" if f == 9 else text for text, f in zip(documents.texts, documents.folds, strict=True)]
+    leaky = fold_of(dataclasses.replace(documents, texts=texts), 9)
+    assert leaky.vocabulary == fold.vocabulary and leaky.ids["test"][0][-1] == UNKNOWN
+    with pytest.raises(ValueError, match="got 10"):
+        fold_of(documents, 10)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_learns_a_word(family):
+    fold = fold_of(toy_documents(), 0)
+    score = train_documents(family, 16, 1, 1e-2, 0, fold=fold, epochs=12, batch=8, drop=0.1)
+    assert score.accuracy > 0.9 and score.validation_accuracy > 0.9 and score.loss < 0.6
+    again = train_documents(family, 16, 1, 1e-2, 0, fold=fold, epochs=12, batch=8, drop=0.1)
+    assert score._replace(seconds=0) == again._replace(seconds=0)
+
+
+def test_the_bars_learn_what_they_see():
+    assert bar_on_fold(fold_of(toy_documents(), 0), [1.0, 100.0])["accuracy"] == 1.0
+    passages = Passages(toy_books(), 512, common=3)
+    assert bar_on_passages(passages, 256, [100.0], ngrams=1)["accuracy"] > 0.9
+    assert bar_on_passages(Passages(toy_books(), 512), 256, [100.0], ngrams=2)["accuracy"] > 0.9
+
+
+def test_a_network_trained_on_short_passages_reads_long_ones():
+    passages = Passages(toy_books(), 512, common=3)
+    options = {"dim": 16, "rate": 1e-2, "seed": 0, "steps": 60, "characters": 1024}
+    model, seconds = train_passages("resonance", passages, [64, 128], **options)
+    scores = passage_scores(model, passages, "test", [128, 512])
+    assert scores["accuracy"].tolist()[1] > 0.9 and seconds > 0
+    assert scores["passages"].tolist() == [4 * scores["passages"][1], scores["passages"][1]]
+
+
+# --------------------------------------------------------------------------- costs
+
+
+def test_kept_bytes_are_linear_in_the_length_and_count_a_storage_once():
+    linear = torch.nn.Linear(8, 8)
+    assert kept_bytes(_Flat(linear), torch.randn(4, 8), torch.tensor([4])) == 4 * 8 * 4  # the input alone
+    for family in FAMILIES:
+        sizes = [
+            kept_bytes(model_of(family, window=4096, depth=1), torch.full((1, n), 2), torch.tensor([n]))
+            for n in (1024, 2048, 4096)
+        ]
+        assert (sizes[2] - sizes[1]) == pytest.approx(2 * (sizes[1] - sizes[0]), rel=0.1), family
+
+
+class _Flat(torch.nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, lengths):
+        return self.layer(x)
+
+
+def test_costs_stop_where_they_are_told():
+    costs = step_costs({"resonance": 256, "Transformer": 128}, [128, 256], vocabulary=30, classes=3, dim=16)
+    assert list(zip(costs["family"], costs["tokens"], strict=True)) == [
+        ("resonance", 128),
+        ("Transformer", 128),
+        ("resonance", 256),
+    ]
+    assert (costs["seconds"] > 0).all() and (costs["kept_bytes"] > 0).all()

@@ -1,0 +1,110 @@
+"""The benchmark's command line: every word on small cases, its refusals, its record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from artifact.studies.efficiency import benchmark
+from resonance.band import make_band
+from resonance.spectral import choose_engine
+
+
+@pytest.mark.parametrize("word", ["mixing", "layer"])
+def test_a_comparison_prints_a_row_for_each_peer_and_keeps_a_record(word, tmp_path, capsys):
+    path = tmp_path / "run.json"
+    assert benchmark.main([word, "--lengths", "128", "--json", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert record["word"] == word and {"device", "versions", "commit", "date"} <= set(record)
+    for row in record["rows"]:
+        assert row["ratio"] == pytest.approx(row["peer_seconds"] / row["seconds"], rel=1e-6)
+        assert row["bytes_floor"] > 0 and row["products_floor"] > 0
+    if word == "layer":
+        floor = {row["model"]: row["products_floor"] for row in record["rows"]}
+        assert floor["ResonanceLayer + feed-forward"] > floor["ResonanceLayer"]
+    printed = capsys.readouterr()
+    peers = {"mixing": {"torch.fft", "nn.Linear"}, "layer": {"Transformer layer", "FNet layer"}}[word]
+    assert {row["peer"] for row in record["rows"]} == peers
+    assert all(peer in printed.out for peer in peers) and "n=128" in printed.err
+
+
+def test_an_aim_stands_beside_its_ratio_and_is_judged_by_it():
+    models = {"BandMixing": torch.nn.Identity(), "nn.Linear": torch.nn.Linear(benchmark.DIM, benchmark.DIM)}
+    (row,) = benchmark.compare(["BandMixing"], models, 4096, "cpu")
+    assert row["aim"] == 1.5 and row["reached"] == (row["ratio"] >= 1.5)
+    (row,) = benchmark.compare(["BandMixing"], models, 100, "cpu")
+    assert row["aim"] is None and row["reached"] is None
+
+
+def test_engines_names_the_choice_and_its_distance():
+    table = benchmark.engines([16], "cpu")
+    assert set(table["k"]) == {8} and set(table["d"]) == {64, 256, 768}
+    assert set(table["chosen"]) == {choose_engine(make_band(16, 8))}
+    best = table[["fft", "dense", "fast"]].min(axis=1)
+    assert table["over_best"].to_list() == pytest.approx((table["fast"] / best).to_list())
+
+
+def test_growth_gives_an_exponent_and_a_weight_for_each_law():
+    table = benchmark.growth([128, 160, 192, 224, 256], "cpu")
+    assert table["n"].is_monotonic_increasing and (table["seconds"] > 0).all()
+    assert (table["low"] <= table["exponent"]).all() and (table["exponent"] <= table["high"]).all()
+    assert table.filter(like="weight of").iloc[0].sum() == pytest.approx(1)
+
+
+def test_memory_recall_measures_a_full_memory_beside_a_plain_table():
+    table = benchmark.memory_recall([128], "cpu")
+    assert set(table["operation"]) == {"reconstruct", "reconstruct all", "recall", "encode", "encode all"}
+    assert (table["patterns"] == 63).all() and (table["error"] < 1e-5).all() and (table["error"] > 0).all()
+    one = table["mark"].notna()
+    assert set(table["operation"][one]) == {"reconstruct", "encode"}
+    assert (table["reached"] == (~one | (table["seconds"] <= table["mark"]))).all()
+    assert (table["bytes"] >= 4 * 128 * 128).all() and (table["table_bytes"] == 4 * 63 * 129).all()
+
+
+def test_the_plain_table_is_a_memory():
+    torch.manual_seed(0)
+    table, patterns = benchmark.PlainTable(8, 5, "cpu"), torch.randn(7, 8)
+    table.fill(patterns[:5])
+    for pattern in patterns[5:]:
+        table.encode(pattern)  # over the two oldest
+    for pattern in patterns[2:]:
+        torch.testing.assert_close(table.recall(pattern + 0.01), pattern)
+
+
+def test_whole_models_are_probed_and_the_peer_stops_where_it_must(monkeypatch):
+    def fake(model, task, n, **options):
+        outcome = "time" if model == "transformer" and n >= 4096 else "ran"
+        return {"model": model, "task": task, "n": n, "outcome": outcome}
+
+    monkeypatch.setattr(benchmark.probe, "measure", fake)
+    table = benchmark.context([8192, 2048, 4096], "cpu")
+    assert table[table["model"] == "transformer"]["outcome"].tolist()[:2] == ["ran", "time"]
+    assert table["outcome"].iloc[-1].startswith("not run")
+    assert "long context" not in set(benchmark.memory([1024], "cpu")["model"])
+    assert set(benchmark.training([1024], "cpu")["task"]) == {"train", "infer"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["speed"], "invalid choice"),
+        (["mixing", "--lengths", "12"], "at least"),
+        (["engines", "--lengths", "2"], "at least 16"),
+        (["mixing", "--lengths", "many"], "invalid int"),
+        (["growth", "--lengths", "4096", "8192"], "at least 5 lengths"),
+        (["mixing", "--json", "/nowhere/at/all.json"], "no folder"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(arguments, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        benchmark.main(arguments)
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the device")
+def test_a_missing_device_is_named(capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["mixing", "--device", "cuda"])
+    assert "no CUDA device" in capsys.readouterr().err

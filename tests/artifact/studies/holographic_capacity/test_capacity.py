@@ -1,0 +1,205 @@
+"""T2: limits, laws and bounds of the hologram against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from artifact.pipeline.ledger import printed_claims
+from artifact.studies.holographic_capacity.capacity import (
+    PRINTED,
+    SCHEMES,
+    carrier_error,
+    contradiction,
+    gaussian_patterns,
+    generator_of,
+    illuminated_error,
+    illuminated_points,
+    information_bits,
+    least_error,
+    lookalikes,
+    lookalikes_error,
+    needed_bits,
+    quantise,
+    quantised_error,
+    real_error,
+    relative_error,
+    scheme_errors,
+    shannon_bits,
+)
+from artifact.studies.holographic_capacity.holography import IntensityHologram, plane_waves, random_phasors
+from artifact.studies.holographic_capacity.pictures import Album, photographs, pictures, recall_pictures
+from resonance.memory import HolographicMemory
+
+
+def test_the_printed_table_is_the_claims():
+    text = printed_claims().loc["T2.table", "printed_figure"]
+    assert text == "; ".join(f"{d} -> {n}, {e}, {b}" for d, n, e, b in PRINTED.itertuples(index=False))
+
+
+def test_the_table_contradicts_itself():
+    table = contradiction()
+    assert (table["ratio"] > 130).all() and (table["best"] > 0.97).all() and (table["trace"] > 0.83).all()
+    assert (table["bits"] * 64 == table["dim"] ** 2).all()
+
+
+@given(st.integers(1, 1000), st.integers(1, 1000), st.floats(1e-4, 0.999))
+def test_rate_and_distortion_are_inverse(n, dim, error):
+    assert least_error(needed_bits(n, dim, error), n, dim) == pytest.approx(error)
+
+
+def test_schemes_err_as_they_say():
+    table = scheme_errors(64, 31, seed=0, dtype=torch.float64)
+    assert list(table["scheme"]) == list(SCHEMES)
+    for _, row in table.iterrows():
+        assert row["error"] == pytest.approx(row["theory"], rel=0.15, abs=1e-11), row["scheme"]
+    single = scheme_errors(64, 31, seed=0)
+    assert single.loc[single["theory"] == 0, "error"].max() < 1e-5
+
+
+def test_the_memory_is_the_hologram():
+    n, dim, aperture = 7, 5, 16
+    re, im = gaussian_patterns(n, dim, generator_of(0), torch.float64)
+    memory = HolographicMemory(dim, n, complex_patterns=True, aperture=aperture).double()
+    keys = memory.encode(torch.complex(re, im))
+    hologram = IntensityHologram(plane_waves(range(1, n + 1), aperture, torch.float64))
+    torch.testing.assert_close(memory.hologram, hologram.record((re, im)))
+    torch.testing.assert_close(memory.reconstruct(keys), torch.complex(*hologram.read(memory.hologram)))
+
+
+def test_illuminating_without_a_carrier():
+    assert illuminated_error(200_000, "Gaussian", seed=0) == pytest.approx(math.sqrt(15), rel=0.05)
+    assert illuminated_error(200_000, "unit modulus", seed=0) == pytest.approx(math.sqrt(6), rel=0.02)
+    points = illuminated_points(64, seed=0)
+    assert (points["carrier"] - points["pattern"]).abs().max() < 1e-12
+    assert (points["printed"] - points["pattern"]).abs().max() > 0.5
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(4, 60), st.data())
+def test_past_the_limit_each_reading_carries_its_twin(dim, data):
+    n = data.draw(st.integers(1, dim - 1))
+    medium = IntensityHologram(plane_waves(range(1, n + 1), dim, torch.float64))
+    re, im = gaussian_patterns(n, 3, generator_of(n), torch.float64)
+    read = torch.complex(*medium.read(medium.record((re, im))))
+    twins = {f: dim - f for f in range(1, n + 1) if dim - f <= n}
+    expected = torch.complex(re, im)
+    for f, twin in twins.items():
+        expected[f - 1] += torch.complex(re, -im)[twin - 1]
+    torch.testing.assert_close(read, expected)
+    row = carrier_error(dim, n, seed=0)
+    assert row["theory"] == pytest.approx(math.sqrt(len(twins) / n)) and bool(twins) == (row["load"] > 1)
+
+
+def test_past_the_limit_by_half():
+    row = carrier_error(256, 191, seed=0)
+    assert row["error"] == pytest.approx(row["theory"], rel=0.02) and row["error"] > 0.8
+
+
+@pytest.mark.parametrize(("nyquist", "count"), [(False, 62), (True, 63)])
+def test_real_patterns_fill_both_quadratures(nyquist, count):
+    patterns, error = real_error(64, nyquist=nyquist, seed=0)
+    assert patterns == count and error < 1e-12
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 24), st.integers(0, 3), st.booleans(), st.integers(0, 100))
+def test_no_readout_passes_the_limit(n, spare, waves, seed):
+    """Two sets of 2N >= A patterns that no readout tells apart, for plane waves and for random references."""
+    aperture = max(2, 2 * n - spare)
+    draw = random_phasors(n, aperture, generator_of(seed), torch.float64)
+    references = plane_waves(range(1, n + 1), aperture, torch.float64) if waves else draw
+    p, q = lookalikes(references, seed=seed)
+    record = IntensityHologram(references).record
+    h, g = (record((x.real[:, None], x.imag[:, None])) for x in (p, q))
+    assert (p - q).norm() > 1e-6 * p.norm()
+    torch.testing.assert_close(h, g, rtol=1e-9, atol=1e-9)
+
+
+def test_lookalikes_need_the_limit_to_be_passed():
+    with pytest.raises(ValueError, match="expected at least 8 references on 16 pixels, got 7"):
+        lookalikes(plane_waves(range(1, 8), 16), seed=0)
+    apart = lookalikes_error(32, 16, seed=0)
+    assert apart["patterns"] > 1e-3 and apart["holograms"] < 1e-14
+
+
+def test_the_law_of_noise():
+    for n, snr in ((20, 1.0), (63, 100.0)):
+        rows = [carrier_error(128, n, snr=snr, seed=s) for s in range(6)]
+        mean = sum(row["error"] for row in rows) / len(rows)
+        assert rows[0]["theory"] == pytest.approx(math.sqrt(2 * n / (128 * snr)))
+        assert mean == pytest.approx(rows[0]["theory"], rel=0.02)
+
+
+@given(st.floats(0.01, 1e4), st.integers(2, 300))
+def test_linear_reading_never_beats_shannon(snr, limit):
+    dim = 2 * limit + 2
+    shared = [n * dim * math.log2(1 + dim * snr / (2 * n)) for n in range(1, limit + 1)]
+    assert shared == sorted(shared), "more patterns, more bits"
+    assert shared[-1] <= shannon_bits(dim, snr) * (1 + 1e-12)
+    assert shared[-1] >= (1 - 2 / dim) * shannon_bits(dim, snr)
+
+
+def test_information_is_that_of_a_gaussian_channel():
+    patterns, noise = (gaussian_patterns(300, 300, generator_of(s), torch.float64) for s in (0, 1))
+    read = tuple(p + 0.5 * z for p, z in zip(patterns, noise, strict=True))
+    assert information_bits(read, patterns) == pytest.approx(90_000 * math.log2(1 + 4), rel=0.01)
+    assert information_bits(noise, patterns) < 20
+    scaled = tuple(3.0 * part for part in read)
+    assert information_bits(scaled, patterns) == pytest.approx(information_bits(read, patterns))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 12), st.floats(-5, 5), st.floats(0.1, 10))
+def test_quantised_levels(bits, low, width):
+    x = low + width * torch.linspace(0, 1, 999, dtype=torch.float64)
+    y = quantise(x, bits)
+    step = width / (2**bits - 1)
+    assert len(y.unique()) <= 2**bits and (y - x).abs().max() <= step / 2 * (1 + 1e-6)
+    torch.testing.assert_close(y[[0, -1]], x[[0, -1]])
+
+
+def test_rounding_follows_its_law_and_pays():
+    for bits in (5, 8):
+        row = quantised_error(128, 63, bits, seed=0)
+        assert row["error"] == pytest.approx(row["law"], rel=0.03) and 0.5 < row["needed"] < 1
+
+
+# --------------------------------------------------------------------------- pictures
+
+
+@pytest.fixture(scope="module")
+def album():
+    return Album(pictures(40, 24, seed=0), 96, seed=1)
+
+
+def test_photographs_and_pictures():
+    temple, flower = photographs()
+    assert temple.shape == flower.shape == (427, 640) and temple.abs().max() <= 1
+    images = pictures(6, 16, seed=0)
+    assert images.shape == (6, 256) and images.abs().max() <= 1
+    assert torch.equal(images, pictures(6, 16, seed=0)) and not torch.equal(images[1:], pictures(6, 16, seed=1)[1:])
+
+
+def test_an_album_reads_as_the_laws_say(album):
+    law = math.sqrt(40 / 96)
+    assert relative_error(album.read(album.recorded), album.images) < 1e-5
+    assert relative_error(album.noisy(10.0), album.images) == pytest.approx(law / math.sqrt(10), rel=0.03)
+    assert relative_error(album.erased(0.25), album.images) == pytest.approx(law * math.sqrt(1 / 3), rel=0.05)
+    slope = (album.erased(0.4) * album.images).sum() / album.images.square().sum()
+    assert slope == pytest.approx(1.0, abs=0.02), "as bright as it was"
+    assert relative_error(album.solved(0.4), album.images) < 1e-3
+    assert relative_error(album.traced(), album.images) == pytest.approx(math.sqrt(1 - 2 / 41), rel=0.02)
+    assert relative_error(album.coarse(12), album.images) < 0.02
+
+
+def test_the_tables_of_the_picture():
+    options = {"snrs": [10.0], "bits": 8, "shares": [0.3], "seed": 0}
+    grey, errors = recall_pictures(20, 16, 64, **options)
+    assert list(grey) == list(errors["panel"]) and len(grey) == 256
+    assert grey.min(axis=None) >= 0 and grey.max(axis=None) <= 255
+    assert (grey["stored"] - grey["read back"]).abs().max() <= 1

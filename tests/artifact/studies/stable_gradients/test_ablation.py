@@ -1,0 +1,387 @@
+"""The ablation: arms that differ in coordinates alone, replicas that are what one run would be, honest comparisons."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from artifact.datasets.images import Images
+from artifact.peers.cartesian import CartesianWeight, to_cartesian
+from artifact.studies.common.statistics import paired_difference
+from artifact.studies.stable_gradients.ablation import (
+    ARMS,
+    CARTESIAN,
+    FAST_PHASE,
+    NATURAL,
+    ONE_RATE,
+    OPTIMIZERS,
+    TWO_RATES,
+    UNTRAINED,
+    Replicas,
+    ablate,
+    cells_won,
+    chosen_rates,
+    compare_arms,
+    judge,
+    steadier_cells,
+)
+from artifact.studies.stable_gradients.ablation import test_scores as scores_of
+from artifact.studies.stable_gradients.tasks import Classification, Forecasting, Identification
+from resonance import ResonanceNet, ResonanceTimeSeriesNet
+from resonance.forecasting import Series, evaluate, forecast_task
+from resonance.layers import BandMixing
+from resonance.polar import PolarWeight, count_parameters, natural_polar_gradients_, natural_polar_step, parameter_roles
+from resonance.spectral import analysis, synthesis
+
+
+def small_tasks():
+    rng = np.random.default_rng(0)
+    walk = rng.standard_normal((400, 2)).cumsum(axis=0)
+    labels = rng.integers(0, 10, 120)
+    pictures = (rng.random((120, 6, 6)) * 0.5 + labels[:, None, None] / 20).astype(np.float32)
+    images = Images("drawn", (pictures[:80], labels[:80]), (pictures[80:], labels[80:]))
+    series = Series("drawn", walk, ("a", "b"), period=12, step="hour")
+    return {
+        "identification": Identification(k=6, channels=2, n=16, batch=4),
+        "forecasting": Forecasting(forecast_task(series, 12), lookback=24, rank=3, batch=4),
+        "classification": Classification(images, hidden=8, layers=1, batch=8),
+    }
+
+
+TASKS = small_tasks()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Tensors are tiny here: a second thread only waits for the first."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# --------------------------------------------------------------------------- coordinates
+
+
+@pytest.mark.parametrize(
+    "make, x",
+    [
+        (lambda: BandMixing(3, 5), torch.randn(2, 16, 3)),
+        (lambda: ResonanceNet(4, 5, 6, 2, dropout=0.0), torch.randn(2, 12, 4)),
+        (lambda: ResonanceTimeSeriesNet(8, 24, 2), torch.randn(2, 24, 2)),
+    ],
+)
+def test_cartesian_twin_is_the_same_map(make, x):
+    model = make()
+    before, parameters = model(x), count_parameters(model)
+    others = {name for role, name, _ in parameter_roles(model) if role not in ("magnitude", "phase")}
+    twin = to_cartesian(model)
+    assert not any(isinstance(m, PolarWeight) for m in twin.modules())
+    assert any(isinstance(m, CartesianWeight) for m in twin.modules())
+    torch.testing.assert_close(twin(x), before, rtol=1e-5, atol=1e-6)
+    assert count_parameters(twin) == parameters and others <= {name for name, _ in twin.named_parameters()}
+
+
+@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.key)
+@pytest.mark.parametrize("name", TASKS)
+def test_every_arm_starts_from_the_same_map(name, arm):
+    task = TASKS[name]
+    scores = [Replicas(task, a, [0.1], [3, 4]).score("test") for a in (CARTESIAN, arm)]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5, atol=1e-7)
+
+
+def test_natural_step_of_plain_descent_is_the_natural_gradient():
+    torch.manual_seed(0)
+    a = PolarWeight(20).double()
+    with torch.no_grad():
+        a.magnitude.uniform_(-2, 2)  # a negative magnitude is a weight turned by pi
+        a.magnitude[:3] = torch.tensor([0.0, 1e-5, -1e-5])
+    b = PolarWeight(20).double()
+    b.load_state_dict(a.state_dict())
+    for weight in (a, b):
+        weight.magnitude.grad, weight.phase.grad = torch.ones(20).double(), torch.arange(20.0).double()
+    natural_polar_gradients_(a)
+    torch.optim.SGD(a.parameters(), lr=0.1).step()
+    with natural_polar_step(b):
+        torch.optim.SGD(b.parameters(), lr=0.1).step()
+    torch.testing.assert_close(a.phase, b.phase)
+    torch.testing.assert_close(a.magnitude, b.magnitude)
+
+
+def test_natural_step_of_adam_moves_arcs_not_angles():
+    torch.manual_seed(0)
+    weight = PolarWeight(50).double()
+    with torch.no_grad():
+        weight.magnitude.uniform_(0.05, 2)
+    (re, im), r = weight.pair(), weight.magnitude.detach().clone()
+    ((re - 1) ** 2 + (im + 2) ** 2).sum().backward()
+    old, sign = weight.phase.detach().clone(), weight.phase.grad.sign()
+    with natural_polar_step(weight):
+        torch.optim.Adam(weight.parameters(), lr=1e-3).step()
+    torch.testing.assert_close(r * (weight.phase - old), -1e-3 * sign, rtol=1e-4, atol=1e-9)
+
+
+# --------------------------------------------------------------------------- replicas
+
+
+def one_run(task, arm, optimizer, rate, seed, steps):
+    """Train one model by torch alone: the oracle of `Replicas`.  Batches are those of the first seed of a stack."""
+    model = task.model(seed)
+    if arm.cartesian:
+        model = to_cartesian(model)
+    groups = [
+        {"params": [p], "lr": rate * (arm.phase_ratio if role == "phase" else 1)}
+        for role, _, p in parameter_roles(model)
+    ]
+    optimiser = optimizer(groups, lr=rate)
+    for inputs, target in task.batches([seed], steps):
+        optimiser.zero_grad()
+        task.loss(model(*(x[0] for x in inputs)), target[0]).backward()
+        if arm.natural:
+            with natural_polar_step(model):
+                optimiser.step()
+        else:
+            optimiser.step()
+    return model
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("arm", (CARTESIAN, TWO_RATES, NATURAL), ids=lambda arm: arm.key)
+@pytest.mark.parametrize("name", TASKS)
+def test_a_replica_is_what_one_run_would_be(name, arm, optimizer):
+    task, rates, seeds = TASKS[name], [0.003, 0.02], [7, 19]
+    replicas = Replicas(task, arm, rates, seeds).train(OPTIMIZERS[optimizer], 4)
+    for i, j in ((0, 1), (1, 0)):
+        alone = one_run(task, arm, OPTIMIZERS[optimizer], rates[i], seeds[j], 4)
+        for parameter_name, parameter in alone.named_parameters():
+            mine = replicas.parameters[parameter_name][i, j]
+            # Adam turns rounding of a gradient near zero into a step: a hundredth of the largest step may differ.
+            torch.testing.assert_close(mine, parameter.detach(), rtol=1e-4, atol=4e-2 * rates[i])
+
+
+def test_a_replica_that_diverges_leaves_the_others_alone():
+    task = TASKS["forecasting"]
+    wild = Replicas(task, ONE_RATE, [1e12, 0.01], [1]).train(torch.optim.SGD, 8)
+    calm = Replicas(task, ONE_RATE, [0.01], [1]).train(torch.optim.SGD, 8)
+    scores = wild.score("test")
+    assert scores[0, 0] == math.inf
+    np.testing.assert_allclose(scores[1], calm.score("test")[0], rtol=1e-5)
+
+
+def test_natural_step_follows_cartesian_descent():
+    task = TASKS["identification"]
+    ends = {}
+    for arm in (CARTESIAN, NATURAL, ONE_RATE):
+        replicas = Replicas(task, arm, [1e-3], [1, 2]).train(torch.optim.SGD, 20)
+        p = replicas.parameters
+        ends[arm] = (
+            (p["re"], p["im"])
+            if arm.cartesian
+            else tuple(p["magnitude"] * turn for turn in (p["phase"].cos(), p["phase"].sin()))
+        )
+    gap = {arm: sum((a - b).square().sum() for a, b in zip(ends[arm], ends[CARTESIAN], strict=True)) for arm in ends}
+    moved = sum((a - b).square().sum() for a, b in zip(ends[CARTESIAN], task.model(1).pair(), strict=True))
+    assert gap[NATURAL] < 1e-4 * moved
+
+
+# --------------------------------------------------------------------------- tasks
+
+
+def test_identification_loss_is_the_squared_error_of_the_signal():
+    task = TASKS["identification"]
+    inputs, target = next(task.batches([5], 1))
+    weight = task.model(9)
+    out = weight(*(x[0] for x in inputs))
+    error = [a - b for a, b in zip(out, target[0], strict=True)]
+    padded = [torch.cat([torch.zeros_like(part[:, :1]), part], dim=1) for part in error]  # DC is left out
+    signal = synthesis(*padded, task.n)
+    torch.testing.assert_close(task.loss(out, target[0]), signal.square().sum() / task.batch, rtol=1e-4, atol=1e-4)
+
+
+def test_identification_scores_the_truth_zero_and_silence_one():
+    task = TASKS["identification"]
+    replicas = Replicas(task, CARTESIAN, [0.1], [5, 15])
+    truth = task.filters([5, 15])
+    replicas.parameters = {"re": truth[None, :, 0].clone(), "im": truth[None, :, 1].clone()}
+    assert (replicas.score("test") == 0).all()
+    replicas.parameters["re"][0, 0] *= 1.2  # the imaginary part of one weight may carry the most
+    replicas.parameters["im"][0, 0] *= 1.2
+    assert (replicas.score("test")[0] == [1.0, 0.0]).all()
+    replicas.parameters = {name: torch.zeros_like(p) for name, p in replicas.parameters.items()}
+    assert (replicas.score("test") == 1).all()
+
+
+def test_the_start_knows_nothing_of_the_filter():
+    task = Identification()
+    phases = torch.stack([torch.atan2(*task.filters([seed])[0].flip(0)) for seed in range(0, 200, 10)])
+    starts = torch.stack([task.model(seed).phase.detach() for seed in range(0, 200, 10)])
+    assert (phases - starts).cos().mean().abs() < 0.05  # 5120 angles: a standard error of 0.01
+
+
+def test_forecasting_scores_every_test_window():
+    task = TASKS["forecasting"]
+    replicas = Replicas(task, CARTESIAN, [0.1], [2])
+    expected = evaluate(to_cartesian(task.model(2)), task.windows["test"])[0]
+    assert replicas.score("test").item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_classification_splits_share_no_image_and_are_standardised_by_training():
+    task = TASKS["classification"]
+    sizes = {name: len(labels) for name, (_, labels) in task.splits.items()}
+    assert sizes == {"train": 60, "validation": 20, "test": 40}
+    images = task.splits["train"][0]
+    assert abs(images.mean()) < 1e-5 and abs(images.std() - 1) < 1e-2
+    rows = torch.cat([x.flatten(1) for x, _ in task.splits.values()])
+    assert len(rows.unique(dim=0)) == 120
+
+
+def test_classification_counts_what_is_no_number_as_wrong():
+    task = TASKS["classification"]
+    labels = task.splits["test"][1]
+    perfect = nn.functional.one_hot(labels, 10).float()
+    assert task.score(lambda x: perfect, [0], "test") == 0
+    assert task.score(lambda x: torch.full((len(x), 10), math.nan), [0], "test") == 1
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_batches_differ_by_seed_and_step_and_repeat(name):
+    task = TASKS[name]
+    first, second = list(task.batches([0, 10], 2)), list(task.batches([0, 10], 2))
+    for (inputs, target), (again, target_again) in zip(first, second, strict=True):
+        assert torch.equal(inputs[0], again[0]) and torch.equal(target, target_again)
+        assert not torch.equal(inputs[0][0], inputs[0][1])
+    assert not torch.equal(first[0][0][0], first[1][0][0])
+    assert torch.equal(next(task.batches([10], 1))[0][0][0], first[0][0][0][1])
+
+
+# --------------------------------------------------------------------------- tuning, test, comparisons
+
+
+@pytest.fixture(scope="module")
+def results():
+    grid = {"SGD": [0.01, 0.1, 1e9], "Adam": [0.01, 0.1]}
+    run = [ablate(task, grid, steps=4, tuning_seeds=2, seeds=3) for task in TASKS.values()]
+    return pd.concat(run, ignore_index=True)
+
+
+def test_ablate_is_whole_and_repeats(results):
+    per_task = 2 + 3 + len(ARMS) * (3 * 2 + 3 + 2 * 2 + 3)
+    assert (results.groupby("task").size() == per_task).all()
+    again = ablate(TASKS["classification"], {"SGD": [0.01, 0.1, 1e9]}, steps=4, tuning_seeds=2, seeds=3)
+    same = results[(results["task"] == "classification") & results["optimizer"].isin(["none", "SGD"])]
+    pd.testing.assert_frame_equal(again, same.reset_index(drop=True))
+
+
+def test_the_rate_is_the_best_on_validation_and_is_what_was_tested(results):
+    chosen = chosen_rates(results).set_index(["task", "optimizer", "arm"])
+    assert len(chosen) == 3 * 2 * len(ARMS)
+    trained = results[results["arm"] != UNTRAINED]
+    for key, group in trained.groupby(["task", "optimizer", "arm"]):
+        validation = group[group["split"] == "validation"].groupby("rate")["score"].mean()
+        assert chosen.loc[key, "rate"] == validation.idxmin()
+        assert set(group.loc[group["split"] == "test", "rate"]) == {validation.idxmin()}
+    assert not chosen.loc["forecasting"].loc["Adam", "interior"].any()  # a grid of two has no inside
+    assert (chosen["stable"] <= 3).all()
+
+
+@pytest.mark.parametrize(
+    "bad, says", [({"rates": {"Lion": [0.1]}}, "Lion"), ({"seeds": 0}, "50"), ({"tuning_seeds": 51}, "51")]
+)
+def test_ablate_refuses_what_it_cannot_do(bad, says):
+    call = {"rates": {"SGD": [0.1]}, "steps": 1, "tuning_seeds": 1, "seeds": 1} | bad
+    with pytest.raises(ValueError, match=says):
+        ablate(TASKS["identification"], **call)
+
+
+def test_tuning_and_test_share_no_seed(monkeypatch):
+    seen = []
+    task = Identification(k=2, channels=1, n=8, batch=2)
+    model = task.model
+    monkeypatch.setattr(task, "model", lambda seed: seen.append(seed) or model(seed))
+    ablate(task, {"SGD": [0.1]}, steps=1, tuning_seeds=50, seeds=50)
+    assert len(set(seen)) == 100 and np.diff(sorted(set(seen))).min() >= 10  # a seed's draws use seed .. seed + 2
+
+
+def test_what_diverged_in_tuning_is_marked_and_never_chosen(results):
+    wild = results[(results["rate"] == 1e9) & (results["task"] == "forecasting")]
+    assert len(wild) and wild["diverged"].all() and (wild["split"] == "validation").all()
+    assert np.isfinite(results.loc[results["split"] == "test", "score"]).all()
+
+
+def drawn_results(shift: dict[str, float], noise: float = 0.01, seeds: int = 6) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for task in ("a", "b"):
+        level = rng.standard_normal(seeds)  # shared by the arms: pairing takes it away
+        for arm in ARMS:
+            for seed in range(seeds):
+                score = level[seed] + shift.get(arm.name, 0.0) + noise * rng.standard_normal()
+                rows.append((task, "SGD", arm.name, "test", 0.1, seed, score, False))
+    return pd.DataFrame(rows, columns=["task", "optimizer", "arm", "split", "rate", "seed", "score", "diverged"])
+
+
+def test_pairs_find_what_the_means_hide():
+    table = drawn_results({NATURAL.name: -0.1, TWO_RATES.name: 0.1})
+    against = compare_arms(table, CARTESIAN)
+    assert len(against) == 2 * 4 and (against["p_holm"] >= against["p"]).all()
+    assert cells_won(against, (NATURAL,)) == ["a by SGD", "b by SGD"]
+    assert cells_won(against, (NATURAL,), better=False) == []
+    assert cells_won(against, (ONE_RATE, TWO_RATES), better=False) == ["a by SGD", "b by SGD"]
+    assert cells_won(against, (ONE_RATE, FAST_PHASE)) == []
+    natural = against[against["arm"] == NATURAL.name]
+    assert ((natural["low"] < -0.1) | (natural["difference"] < -0.08)).all() and (natural["high"] < 0).all()
+    spread = scores_of(table).set_index(["task", "arm"]).loc[("a", NATURAL.name)]
+    assert spread["low"] < spread["mean"] - 0.3  # the level between seeds, which pairing removed
+
+
+def test_holm_by_hand():
+    against = compare_arms(drawn_results({NATURAL.name: -0.02}), CARTESIAN).sort_values("p")
+    steps = against["p"].to_numpy() * np.arange(len(against), 0, -1)
+    np.testing.assert_allclose(against["p_holm"], np.minimum(np.maximum.accumulate(steps), 1))
+
+
+def test_no_arm_is_compared_with_itself_or_judged_as_cartesian():
+    against = compare_arms(drawn_results({}), ONE_RATE)
+    assert set(against["arm"]) == {TWO_RATES.name, FAST_PHASE.name, NATURAL.name}
+
+
+def test_paired_difference_is_scipys_t_test_and_survives_ties():
+    from scipy import stats
+
+    rng = np.random.default_rng(1)
+    a, b = rng.standard_normal((2, 7))
+    mean, low, high, p = paired_difference(a, b)
+    test = stats.ttest_rel(a, b)
+    assert p == pytest.approx(test.pvalue) and mean == pytest.approx((a - b).mean())
+    assert (low, high) == pytest.approx(tuple(test.confidence_interval()))
+    assert paired_difference([1, 2], [1, 2])[3] == 1.0
+    assert paired_difference([2, 3], [1, 2])[3] == 0.0
+    assert math.isnan(paired_difference([2], [1])[3])
+
+
+def test_judge():
+    assert judge(["x"] * 6, [], 6) == "holds"
+    assert judge(["x"], [], 6) == "holds if"
+    assert judge(["x"], ["y"], 6) == judge([], [], 6) == "false as printed"
+
+
+def test_steadier_cells_count_rates():
+    counts = {"a": (3, 4), "b": (3, 3), "c": (3, 2)}
+    rows = [
+        (c, "SGD", arm.name, n) for c, two in counts.items() for arm, n in zip((ONE_RATE, TWO_RATES), two, strict=True)
+    ]
+    chosen = pd.DataFrame(rows, columns=["task", "optimizer", "arm", "stable"])
+    assert steadier_cells(chosen, TWO_RATES, ONE_RATE) == (["a by SGD"], ["c by SGD"])
+
+
+def test_analysis_of_a_stack_is_that_of_each():
+    """The engine's own gradient rules hold under two nested maps, as the replicas use them."""
+    x = torch.randn(2, 3, 16, 2)
+    stacked = torch.vmap(torch.vmap(lambda s: torch.cat(analysis(s[None], 5))))(x)
+    alone = torch.stack([torch.cat(analysis(s[None], 5)) for s in x.flatten(0, 1)]).unflatten(0, (2, 3))
+    torch.testing.assert_close(stacked, alone)

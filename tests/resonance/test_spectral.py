@@ -1,0 +1,370 @@
+"""Band transforms: the engines agree, and are what the equations say."""
+
+from __future__ import annotations
+
+import math
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from resonance.band import index_set, make_band, next_power_of_two
+from resonance.engines import dense, linear_time
+from resonance.engines import tables as constants
+from resonance.engines.linear_time import make_plan, misses, turn_bound, turn_rank
+from resonance.spectral import ENGINES, analysis, choose_engine, synthesis
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
+
+
+@st.composite
+def bands(draw):
+    """Lengths, odd and prime ones too; grids; k at both ends; and index sets with gaps, near DC and over the band."""
+    n = draw(st.one_of(st.integers(1, 300), st.sampled_from([509, 512, 513, 1000, 2039])))
+    grid = draw(st.sampled_from([next_power_of_two(n), n, n + 1, 2 * next_power_of_two(n)]))
+    top = grid // 2 + 1
+    k = draw(st.sampled_from([1, top, min(top, 9), draw(st.integers(1, top))]))
+    if draw(st.booleans()):
+        return make_band(n, k, grid)
+    highest = draw(st.sampled_from([top, k]))
+    return make_band(n, draw(st.sets(st.integers(0, highest - 1), min_size=1, max_size=20).map(sorted)), grid)
+
+
+def relative(a, b):
+    return ((a - b).norm() / b.norm().clamp_min(1e-30)).item()
+
+
+def random_pair(band, d, dtype, seed):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (2, band.k, d)
+    return [torch.randn(shape, generator=generator, dtype=dtype) for _ in range(2)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(bands(), st.integers(1, 3), st.sampled_from(list(TOLERANCE)), st.integers(0, 2**20))
+def test_engines_agree_forward_and_backward(band, d, dtype, seed):
+    x = torch.randn(2, band.n, d, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    re, im = random_pair(band, d, dtype, seed + 1)
+    results = {}
+    for name in ENGINES:
+        leaves = [leaf.clone().requires_grad_(True) for leaf in (x, re, im)]
+        spectrum = analysis(leaves[0], band.frequencies, grid=band.grid, engine=name)
+        y = synthesis(leaves[1], leaves[2], band.n, frequencies=band.frequencies, grid=band.grid, engine=name)
+        gradients = torch.autograd.grad((spectrum[0] * re + spectrum[1] * im).sum() + (y * x).sum(), leaves)
+        results[name] = [torch.cat(spectrum), y, *gradients]
+    reference = results.pop("fft")
+    scale = max(r.norm().item() for r in reference)
+    for others in results.values():
+        for other, expected in zip(others, reference, strict=True):
+            assert (other - expected).norm().item() <= TOLERANCE[dtype] * max(expected.norm().item(), 1e-3 * scale)
+
+
+@settings(deadline=None, max_examples=40)
+@given(bands(), st.sampled_from(list(ENGINES)), st.integers(0, 2**20))
+def test_analysis_is_numpys_transform(band, engine, seed):
+    x = torch.randn(1, band.n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    re, im = analysis(x, band.frequencies, grid=band.grid, engine=engine)
+    expected = np.fft.rfft(x.numpy(), n=band.grid, axis=1, norm="ortho")[:, list(band.frequencies)]
+    np.testing.assert_allclose(re.numpy() + 1j * im.numpy(), expected, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(bands(), st.sampled_from(list(ENGINES)), st.integers(0, 2**20))
+def test_synthesis_is_the_weighted_adjoint(band, engine, seed):
+    x = torch.randn(2, band.n, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    re, im = random_pair(band, 2, torch.float64, seed + 1)
+    spectrum = analysis(x, band.frequencies, grid=band.grid, engine=engine)
+    c = band.multiplicity(x)[:, None]
+    left = (c * (spectrum[0] * re + spectrum[1] * im)).sum()
+    right = (x * synthesis(re, im, band.n, frequencies=band.frequencies, grid=band.grid, engine=engine)).sum()
+    torch.testing.assert_close(left, right, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 64, 65, 127])
+def test_parseval_and_inverse_on_the_whole_band(engine, n):
+    torch.manual_seed(n)
+    x = torch.randn(2, n, 3, dtype=torch.float64)
+    band = make_band(n, next_power_of_two(n) // 2 + 1)
+    re, im = analysis(x, band.k, engine=engine)
+    energy = (band.multiplicity(x)[:, None] * (re**2 + im**2)).sum()
+    torch.testing.assert_close(energy, (x**2).sum(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(synthesis(re, im, n, engine=engine), x, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_imaginary_dc_and_nyquist_have_no_effect(engine):
+    re, im = torch.randn(1, 9, 2), torch.zeros(1, 9, 2)
+    changed = im.clone()
+    changed[:, [0, 8]] = 5.0
+    a, b = (synthesis(re, part, 16, engine=engine) for part in (im, changed))
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_gradcheck(engine):
+    x = torch.randn(1, 7, 2, dtype=torch.float64, requires_grad=True)
+    pair = [torch.randn(1, 5, 2, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    assert torch.autograd.gradcheck(lambda x: analysis(x, 5, engine=engine), x)
+    assert torch.autograd.gradcheck(lambda re, im: synthesis(re, im, 7, engine=engine), pair)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_half_precision_stays_near_float32(engine):
+    torch.manual_seed(0)
+    x = torch.randn(2, 100, 4)
+    whole = torch.cat(analysis(x, 20, engine=engine))
+    half = torch.cat(analysis(x.bfloat16(), 20, engine=engine))
+    assert half.dtype == torch.bfloat16
+    assert relative(half.float(), whole) < 0.02
+
+
+def test_dense_is_exact_at_long_lengths():
+    """Angles are reduced in integers: a table at a million samples is as good as one at a thousand."""
+    n, k = 2**20, 3
+    x = torch.randn(1, n, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    a, b = (torch.cat(analysis(x, k, engine=engine)) for engine in ("dense", "fft"))
+    assert relative(a, b) < 1e-12
+
+
+def test_tables_made_in_inference_mode_serve_training():
+    with torch.inference_mode():
+        analysis(torch.randn(1, 23, 1), 4, engine="dense")
+    x = torch.randn(1, 23, 1, requires_grad=True)
+    analysis(x, 4, engine="dense")[0].sum().backward()
+    assert x.grad is not None
+
+
+def forget_plans():
+    for cache in (linear_time._chosen_plan, linear_time.block_functions):
+        cache.cache_clear()
+    constants._CACHE.clear()
+
+
+@settings(deadline=None, max_examples=60)
+@given(bands(), st.sampled_from([1e-2, 1e-4, 1e-6, 1e-10, 1e-14]))
+@example(make_band(2039, 64), 1e-6)  # folded, the last block cut short
+@example(make_band(1100, 64), 1e-6)  # folded, blocks missing at the end
+@example(make_band(1000, 64), 1e-6)
+@example(make_band(300, 100, 4096), 1e-6)  # not folded
+@example(make_band(2039, 9, 2039), 1e-6)  # a grid that no block divides
+@example(make_band(4096, range(0, 128, 2)), 1e-6)  # even frequencies alone
+@example(make_band(4096, range(1, 128, 2)), 1e-6)  # odd ones alone
+@example(make_band(3000, range(1, 100, 2)), 1e-6)
+def test_the_fast_engine_stays_within_its_bound(band, tolerance):
+    """Against the dense transform, in float64, for the worst input and the worst spectrum."""
+    forget_plans()
+    with mock.patch.dict(linear_time.TOLERANCE, {torch.float64: tolerance}):
+        plan = make_plan(band, torch.float64)
+        ours = ENGINES["fast"].transform(torch.eye(band.n, dtype=torch.float64)[None], band)[0]
+        back = ENGINES["fast"].adjoint(torch.eye(2 * band.k, dtype=torch.float64)[None], band)[0]
+    forget_plans()
+    exact = dense.transform(torch.eye(band.n, dtype=torch.float64)[None], band)[0]
+    assert plan.bound <= tolerance and plan.blocks == -(-band.n // plan.size)
+    missed = (ours - exact).square().sum(1)
+    assert (missed[: band.k] + missed[band.k :]).sqrt().max() <= plan.bound + 1e-13
+    torch.testing.assert_close(back, ours.T, rtol=0, atol=1e-13)
+
+
+def test_short_plans_are_exercised():
+    """The examples above are what they are meant to be."""
+    plans = [make_plan(make_band(*args), torch.float32) for args in ((2039, 64), (1100, 64), (300, 100, 4096))]
+    assert [plan.folded for plan in plans] == [True, True, False] and all(plan.size > 1 for plan in plans)
+    assert 2039 % plans[0].size and plans[1].blocks < 2048 // plans[1].size
+    halves = [make_plan(make_band(n, range(first, 100, 2)), torch.float32) for n in (4096, 3000) for first in (0, 1)]
+    assert [plan.folded for plan in halves] == [True, False] * 2 and all(plan.size > 1 for plan in halves)
+
+
+@given(st.floats(0.01, 60.0), st.integers(1, 120))
+def test_the_bound_covers_the_tail_of_bessel_functions(theta, rank):
+    from scipy.special import jv
+
+    tail = 4 * np.abs(jv(np.arange(rank, rank + 400), theta)).sum()
+    assert tail <= turn_bound(theta, rank) * (1 + 1e-9) + 1e-15
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(4, 200), st.integers(1, 40), st.floats(0.0, 30.0))
+def test_what_the_functions_miss(size, k, theta):
+    place = (2 * np.arange(size) + 1 - size) / size
+    angle = np.multiply.outer(place, np.linspace(0, theta, k))
+    u, rho = misses(np.cos(angle), np.sin(angle))
+    np.testing.assert_allclose(u.T @ u, np.eye(u.shape[1]), atol=1e-13)
+    waves = np.exp(-1j * angle)
+    for p in range(0, len(rho), 3):
+        left = waves - u[:, :p] @ (u[:, :p].T @ waves)
+        assert rho[p] == pytest.approx(np.linalg.norm(left, axis=0).max() / math.sqrt(size), abs=1e-13)
+        assert rho[p] <= math.sqrt(k) * turn_bound(theta, p) * (1 + 1e-9) + 1e-13
+
+
+def test_few_functions_are_enough_and_their_number_grows_with_the_turn():
+    ranks = [turn_rank(theta, 1e-6) for theta in (0.0, 0.3, math.pi, 10.0, 30.0)]
+    assert ranks[0] == 1 and ranks == sorted(ranks) and ranks[-1] < 2 * 30 / math.pi + 14
+    assert turn_rank(math.pi, 1e-2) < turn_rank(math.pi, 1e-6) < turn_rank(math.pi, 1e-12)
+
+
+def test_operations_of_the_fast_engine_are_linear_in_n():
+    per_sample = [
+        make_plan(make_band(2**e, 64), torch.float32).operations(make_band(2**e, 64)) / 2**e for e in (12, 16, 20)
+    ]
+    assert per_sample[0] > per_sample[1] > per_sample[2] > 1
+    plan = make_plan(make_band(2**20, 64), torch.float32)
+    assert plan.rank <= 8 and plan.operations(make_band(2**20, 64)) < 8 * 2**20
+
+
+@given(bands())
+def test_operations_are_those_of_the_theorem(band):
+    plan = make_plan(band, torch.float32)
+    m = band.grid // plan.size
+    if plan.size > 1 and band.grid % plan.size == 0 and m % 2 == 0:
+        bound = 2 * band.n * plan.rank + plan.rank * m * (m + 2) + 8 * band.k * plan.rank
+        assert 2 * plan.operations(band) <= bound
+
+
+def test_tables_beyond_the_limit_are_made_in_slices(monkeypatch):
+    torch.manual_seed(0)
+    x, pair = torch.randn(2, 500, 3), torch.randn(2, 2, 40, 3)
+    whole = [*analysis(x, 40, engine="dense"), synthesis(*pair, 500, engine="dense")]
+    monkeypatch.setattr(dense, "TABLE_LIMIT", 3000)
+    sliced = [*analysis(x, 40, engine="dense"), synthesis(*pair, 500, engine="dense")]
+    for a, b in zip(whole, sliced, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_cache_of_tables_is_bounded():
+    for n in range(3000, 3040):
+        analysis(torch.randn(1, n, 1), 300, engine="dense")
+    kept = sum(t.numel() * t.element_size() for tables in constants._CACHE.values() for t in tables)
+    assert 0 < kept <= constants._CACHE.maxsize
+
+
+def saved_for_backward(call) -> list[torch.Tensor]:
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        call()
+    return kept
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_of_length_n_is_kept_for_the_backward_pass(engine):
+    x = torch.randn(1, 999, 4, requires_grad=True)
+    kept = saved_for_backward(lambda: synthesis(*analysis(x, 5, engine=engine), 999, engine=engine))
+    assert all(999 not in t.shape for t in kept)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_double_backward_and_forward_mode(engine):
+    x = torch.randn(1, 50, 2, dtype=torch.float64, requires_grad=True)
+
+    def cubed(x):
+        re, im = analysis(x, 4, engine=engine)
+        return synthesis(re**3, im**3, 50, engine=engine)
+
+    assert torch.autograd.gradgradcheck(cubed, x, atol=1e-4)
+    _, slope = torch.func.jvp(cubed, (x.detach(),), (torch.ones_like(x),))
+    step = (cubed(x.detach() + 1e-6) - cubed(x.detach() - 1e-6)) / 2e-6
+    torch.testing.assert_close(slope, step, rtol=1e-5, atol=1e-7)
+
+
+def test_vmap_is_a_batch():
+    x = torch.randn(3, 1, 40, 2)
+    each = torch.func.vmap(lambda x: torch.cat(analysis(x, 4, engine="fast")))(x)
+    torch.testing.assert_close(each[1], torch.cat(analysis(x[1], 4, engine="fast")))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("n", [128, 130, 1009])
+def test_strided_input_needs_no_copy_by_the_caller(engine, n):
+    x = torch.randn(2, 3, n).transpose(1, 2)
+    torch.testing.assert_close(analysis(x, 5, engine=engine), analysis(x.contiguous(), 5, engine=engine))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast(engine, dtype):
+    torch.manual_seed(0)
+    x = torch.randn(2, 300, 4, requires_grad=True)
+    whole = synthesis(*analysis(x, 20, engine=engine), 300, engine=engine)
+    with torch.autocast("cpu", dtype=dtype):
+        half = synthesis(*analysis(x, 20, engine=engine), 300, engine=engine)
+    assert half.dtype == (torch.float32 if engine == "fft" else dtype)
+    half.float().square().sum().backward()
+    assert relative(half.float(), whole) < 0.02 and x.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "engine"),
+    [
+        (1, 1, "fast"),
+        (128, 64, "fast"),
+        (4096, 64, "fast"),
+        (2**18, 256, "fast"),
+        (1024, 256, "fft"),
+        (4096, 2049, "fft"),
+        (4096, 256, "fast"),
+    ],
+)
+def test_auto_follows_its_rule(n, k, engine):
+    assert choose_engine(make_band(n, k)) == engine
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("engine", ["dense", "fast"])
+def test_tracing_leaves_nothing_behind(engine):
+    """A table made while exporting or compiling must not serve a real call."""
+    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+    class Low(torch.nn.Module):
+        def forward(self, x):
+            return synthesis(*analysis(x, 5, engine=engine), x.shape[1], engine=engine)
+
+    x = torch.randn(1, 290, 2)
+    exported = torch.export.export(Low(), (x,)).module()(x)
+    with FakeTensorMode() as mode:
+        Low()(mode.from_tensor(x))
+    compiled = torch.compile(Low(), backend="eager", fullgraph=True)(x)
+    plain = Low()(x)
+    assert not isinstance(plain, FakeTensor)
+    torch.testing.assert_close(exported, plain)
+    torch.testing.assert_close(compiled, plain)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: analysis(torch.randn(3, 4), 1), "(batch, n, d)"),
+        (lambda: analysis(torch.randn(1, 8, 2), 6), "1 <= k <= 5"),
+        (lambda: analysis(torch.randn(1, 8, 2), 0), "1 <= k <= 5"),
+        (lambda: analysis(torch.randn(1, 8, 2), 3, grid=7), "grid of 7"),
+        (lambda: analysis(torch.randn(1, 8, 2), 3, engine="warp"), "auto, fft, dense, fast"),
+        (lambda: analysis(torch.randn(0, 8, 2), 3), "non-empty"),
+        (lambda: analysis(torch.randn(1, 8, 2), [1, 5]), "frequency 5 is above"),
+        (lambda: analysis(torch.randn(1, 8, 2), [2, 1]), "sorted set"),
+        (lambda: analysis(torch.randn(1, 8, 2), []), "sorted set"),
+        (lambda: synthesis(*torch.randn(2, 1, 3, 2), 8, frequencies=[0, 1]), "2 frequencies"),
+        (lambda: synthesis(torch.randn(1, 3, 2), torch.randn(1, 4, 2), 8), "one shape"),
+    ],
+)
+def test_bad_input_is_refused_with_what_was_expected(call, says):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert says in str(error.value)
+
+
+def test_integers_are_refused():
+    with pytest.raises(TypeError, match="floating"):
+        analysis(torch.ones(1, 8, 2, dtype=torch.long), 3)
+
+
+def test_an_index_set_without_gaps_is_the_lowest_band():
+    assert index_set([0, 1, 2]) == index_set(3) == index_set(torch.arange(3)) == range(3)
+    assert index_set([0, 2]) == (0, 2) and make_band(8, [0, 4]).real == [0, 1]
+
+
+@given(st.integers(1, 10**6))
+def test_next_power_of_two(n):
+    power = next_power_of_two(n)
+    assert power >= n and power < 2 * n and math.log2(power).is_integer()
