@@ -1,20 +1,20 @@
-"""One style for every figure; the figures themselves stand by subject in `plots_gradients`, `plots_cost` and so on.
+"""The style of every figure, and the two plots that most of them share; each study's `figures.py` draws its results.
 
-There each function draws saved results and returns the figure.
-
-Colours are seaborn's colour-blind palette, told apart by marker or line style as well.  Bars are Student intervals
-over seeds, at 95%; what a band is stands in the docstring of its figure.
+Colours are seaborn's colour-blind palette, each with a marker or line style of its own.  Bars and bands are 95% Student
+intervals over seeds, where nothing else is said.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from artifact.studies.common.statistics import mean_interval
@@ -33,7 +33,7 @@ VERDICT_COLOURS = {
 
 def use_style() -> None:
     """Set the style of every figure; the same data then give the same bytes."""
-    # Matplotlib stamps PDF files with the date unless told a fixed one.
+    # Matplotlib writes the date into PDF files unless it is given a fixed one.
     os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     mpl.rcParams.update(
@@ -66,3 +66,67 @@ def panels(columns: int, height: float = 2.5, **options) -> tuple[Figure, np.nda
 def student_interval(values: pd.Series) -> tuple[float, float]:
     """Return the interval that bars show, for seaborn's `errorbar`."""
     return mean_interval(values)[1:]
+
+
+Look = tuple  # (colour, marker, line style)
+
+
+def seeds_with_interval(
+    axes: Axes,
+    table: pd.DataFrame,
+    value: str,
+    level: str,
+    *,
+    group: str | None = None,
+    looks: Mapping[str, Look] | None = None,
+    order: Iterable | None = None,
+    vertical: bool = False,
+) -> None:
+    """Draw each seed as a point, and the mean of each level with its Student interval over three seeds or more.
+
+    table: a row a seed.  level: the column that gives the rows of the axis (columns where `vertical`), from the top, in
+    `order` or that of the table; levels that are not in `order` are left out.
+    group: a column that splits each level, drawn side by side in the order of `looks` and labelled for a legend (the
+    same column as `level`: each level in its own look).
+    """
+    levels = list(dict.fromkeys(table[level]) if order is None else order)
+    split = group not in (None, level)
+    looks = {None: (PALETTE[0], "o")} if group is None else looks
+    for at, (name, (colour, marker, *_)) in enumerate(looks.items()):
+        own = table if group is None else table[table[group] == name]
+        mean_marker, size = (marker, 5) if split else ("_" if vertical else "|", 10)
+        dark = "k" if group is None else colour
+        style = {"marker": mean_marker, "ms": size, "mew": 1.3, "color": dark, "ls": "none", "zorder": 3}
+        if split:
+            axes.plot([], [], label=name, **style)
+        for place, key in enumerate(levels):
+            seeds = own.loc[own[level] == key, value]
+            if seeds.empty:
+                continue
+            place = place + 0.5 * ((at + 0.5) / len(looks) - 0.5) * split
+            mean, *interval = mean_interval(seeds)
+            for x, options in (
+                (seeds, {"marker": marker, "ms": 3.5, "mew": 0, "alpha": 0.5, "color": colour, "ls": "none"}),
+                (interval if len(seeds) > 2 else [], {"lw": 1.3, "color": dark, "zorder": 3}),
+                ([mean], style),
+            ):
+                points = (np.asarray(x, dtype=float), np.full(len(x), place))
+                axes.plot(*(points[::-1] if vertical else points), **options)
+    ticks, edges = range(len(levels)), (-0.5, len(levels) - 0.5)
+    if vertical:
+        axes.set(xticks=ticks, xticklabels=levels, xlim=edges)
+    else:
+        axes.set(yticks=ticks, yticklabels=levels, ylim=edges[::-1])
+
+
+def mean_curve(axes: Axes, table: pd.DataFrame, x: str, y: str, look: Look, **options) -> None:
+    """Draw the mean of y over seeds against x as a line, with the band of its Student interval over three or more.
+
+    table: a row a seed and x; options: of the line, its label for instance.
+    """
+    colour, marker, line = look
+    style = {"color": colour, "marker": marker, "ls": line, "ms": 3.5, "lw": 1.2} | options
+    curve = pd.DataFrame({place: mean_interval(seeds) for place, seeds in table.groupby(x)[y]}).T
+    axes.plot(curve.index, curve[0], **style)
+    if table.groupby(x)[y].size().min() > 2:
+        axes.fill_between(curve.index, curve[1], curve[2], color=colour, alpha=0.15, lw=0)

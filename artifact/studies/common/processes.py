@@ -1,14 +1,62 @@
-"""A process that must not outlive the one that started it."""
+"""Jobs spread over processes, none of which outlives the one that started it."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_all_start_methods, get_context
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+def spread(
+    function: Callable[..., Result],
+    jobs: Iterable[tuple],
+    *,
+    processes: int = 2,
+    threads: int = 1,
+    fresh: bool = False,
+) -> list[Result]:
+    """Call function(*job) for every job, in processes of `threads` threads each; return the results in order.
+
+    fresh: a new process for every job, so that a peak of memory belongs to that job alone.
+    The function must be a module's own, jobs and results pickle.  An error in a job is raised here, the rest given up.
+    A study that may be stopped and resumed saves each result inside `function` and passes only the missing jobs.
+    """
+    jobs = list(jobs)
+    if not jobs:
+        return []
+    # A fork server imports the function's module once, before threads or data exist: a start then costs no import.
+    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
+    context.set_forkserver_preload([function.__module__])
+    with ProcessPoolExecutor(
+        min(processes, len(jobs)),
+        context,
+        initializer=_begin,
+        initargs=(threads,),
+        max_tasks_per_child=1 if fresh else None,
+    ) as pool:
+        futures = [pool.submit(function, *job) for job in jobs]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _begin(threads: int) -> None:
+    torch.set_num_threads(threads)
+    end_with_parent()
 
 
 def end_with_parent() -> None:
-    """End this process when its parent is gone: a job must not outlive a workflow that was killed."""
+    """End this process when its parent has ended, so that no job outlives a workflow that was killed."""
     parent = os.getppid()
 
     def watch():

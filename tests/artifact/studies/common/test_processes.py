@@ -1,0 +1,37 @@
+"""Jobs spread over processes: their order, their threads, their errors."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from artifact.studies.common.processes import spread
+
+
+def power(base, exponent):
+    if base < 0:
+        raise ValueError(f"expected base >= 0, got {base}")
+    return base**exponent
+
+
+def who(_):
+    return os.getpid(), torch.get_num_threads()
+
+
+def test_results_come_in_the_order_of_the_jobs():
+    assert spread(power, ((base, 2) for base in range(6))) == [0, 1, 4, 9, 16, 25]
+    assert spread(power, []) == []
+
+
+def test_processes_have_the_given_threads_and_a_fresh_one_has_one_job():
+    assert {threads for _, threads in spread(who, [(0,), (1,)], processes=1)} == {1}
+    found = spread(who, [(0,), (1,), (2,)], processes=1, threads=2, fresh=True)
+    assert {threads for _, threads in found} == {2}
+    assert len({pid for pid, _ in found} | {os.getpid()}) == 4
+
+
+def test_an_error_in_a_job_is_raised():
+    with pytest.raises(ValueError, match="expected base >= 0, got -1"):
+        spread(power, [(1, 1), (-1, 1), (2, 1)])
