@@ -1,0 +1,58 @@
+"""Peers for sound: log-mel features, a Transformer over the same frames."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from artifact.datasets.recordings import recordings
+from artifact.datasets.speech import Speech
+from artifact.peers.audio import TransformerAudioNet, log_mel_features, mel_filters, without_mean_spectrum
+
+
+def toy_speech(takes=12, seed=0):
+    """Two words (a low and a high tone) of three speakers (levels and noise), of unequal length."""
+    source = np.random.default_rng(seed)
+    rows = [(word, speaker, take) for word in range(2) for speaker in range(3) for take in range(takes)]
+    waves = []
+    for word, speaker, _ in rows:
+        t = np.arange(source.integers(1500, 3000))
+        tone = np.sin(2 * np.pi * (0.05 + 0.1 * word) * t + source.uniform(0, 6))
+        waves.append((0.1 * (speaker + 1) * (tone + 0.1 * source.standard_normal(len(t)))).astype(np.float32))
+    labels, speakers, takes = (np.array(column) for column in zip(*rows, strict=True))
+    return Speech("toy", waves, labels, speakers, takes, ("a", "b", "c"), 8000)
+
+
+def test_mel_filters_are_triangles_that_sum_to_one_between_peaks():
+    filters = mel_filters(12, 256, 8000)
+    assert filters.shape == (129, 12) and filters.min() == 0 and filters.max() <= 1
+    inner = slice(int(filters[:, 0].argmax()) + 1, int(filters[:, -1].argmax()))
+    torch.testing.assert_close(filters[inner].sum(dim=1), torch.ones_like(filters[inner, 0]))
+    assert (filters.argmax(dim=0).diff() > 0).all()
+    with pytest.raises(ValueError, match="fewer mel bands than 100"):
+        mel_filters(100, 64, 8000)
+
+
+def test_log_mel_features_ignore_loudness_and_padding():
+    speech = toy_speech(takes=1)
+    plain = log_mel_features(recordings(speech.waves, speech.labels, 4000), 8000, bands=10, steps=5)
+    louder = log_mel_features(recordings([3 * w for w in speech.waves], speech.labels, 4000), 8000, bands=10, steps=5)
+    assert plain.shape == (6, 50)
+    np.testing.assert_allclose(plain, louder, atol=1e-3)
+
+
+def test_without_its_mean_spectrum_a_recording_has_no_microphone():
+    source = np.random.default_rng(0)
+    features, microphone = source.standard_normal((4, 30)).astype(np.float32), np.repeat(source.standard_normal(6), 5)
+    cleared = without_mean_spectrum(features, 6)
+    np.testing.assert_allclose(without_mean_spectrum(features + microphone, 6), cleared, atol=1e-6)
+    np.testing.assert_allclose(cleared.reshape(4, 6, 5).mean(axis=2), 0, atol=1e-6)
+
+
+def test_the_transformer_ignores_padding():
+    torch.manual_seed(0)
+    model, lengths = TransformerAudioNet(10).eval(), torch.tensor([2000, 700])
+    waves = torch.randn(2, 3000)
+    alone = torch.cat([model(waves[i : i + 1, :n], torch.tensor([n])) for i, n in enumerate(lengths.tolist())])
+    torch.testing.assert_close(model(waves, lengths), alone, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,57 @@
+"""Figures and tables of the audio study."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from artifact.studies.audio import figures as plots_audio
+from artifact.studies.audio.tables import METHODS, audio_tables
+from artifact.studies.audio.tasks import (
+    NO_AUGMENTATION,
+    OFFICIAL,
+    RESONANCE,
+    accuracies,
+)
+
+
+def toy_answers():
+    rows = [
+        (method, split, 0, speaker, digit, (digit + (k == 0)) % 10)
+        for method in (RESONANCE, NO_AUGMENTATION)
+        for split, speaker in ((OFFICIAL, "a"), ("a", "a"), ("b", "b"))
+        for digit in range(10)
+        for k in range(4)
+    ]
+    return pd.DataFrame(rows, columns=["method", "split", "seed", "speaker", "digit", "said"])
+
+
+def test_accuracies_are_shares_of_right_answers():
+    scores = accuracies(toy_answers())
+    assert len(scores) == 6 and scores["accuracy"].tolist() == [0.75] * 6
+    assert scores["split"].tolist()[:3] == [OFFICIAL, "a", "b"]
+
+
+def test_figures_show_what_they_are_given():
+    answers, scores = toy_answers(), accuracies(toy_answers())
+    shown = plots_audio.confusion(answers, RESONANCE).axes[0]
+    assert {text.get_text() for text in shown.texts} == {"75", "25"} and len(shown.texts) == 20
+    speakers = plots_audio.accuracy_by_speaker(scores, (OFFICIAL, "a", "b")).axes[0]
+    assert [label.get_text() for label in speakers.get_xticklabels()] == ["official test", "a", "b"]
+    ablation = plots_audio.ablation_accuracies(scores, RESONANCE)
+    assert [axes.get_title() for axes in ablation.axes] == ["official test", "speakers held out"]
+    alone = plots_audio.ablation_accuracies(scores[scores["split"] == OFFICIAL], RESONANCE)
+    assert [axes.get_title() for axes in alone.axes] == ["official test"]
+
+
+def test_tables_have_a_row_a_method_and_a_column_a_speaker():
+    values = {f"audio.{key}.{of}": 75.25 for key in METHODS for of in ("parameters", "official", "speakers")}
+    values |= {f"audio.{key}.speaker.{name}": 50.5 for key in METHODS for name in ("ann", "bob")}
+    values |= {f"audio.ablation.{key}.official": 90.5 for key in ("resonance", "zero_phases")}
+    by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
+    tables = audio_tables(by_key)
+    assert set(tables) == {"audio", "audio_speakers", "audio_ablation"}
+    assert "ann & bob" in tables["audio_speakers"] and tables["audio"].count("75.25") == 3 * len(METHODS)
+    assert "Phases kept at zero" in tables["audio_ablation"] and "--" in tables["audio_ablation"]
+    assert audio_tables(by_key.iloc[:0]) == {}

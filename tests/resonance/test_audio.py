@@ -1,0 +1,148 @@
+"""Frames of a waveform, tokens, and the audio model with its padding."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from resonance import ResonanceAudioNet, SpectrumFrames
+from resonance.audio import FrameTokens, LearnedFrames, delays_, freeze_phases_
+from resonance.layers import BandMixing
+from resonance.polar import PolarWeight, count_parameters
+
+
+def small(**options):
+    return ResonanceAudioNet(4, frame=64, hop=32, dim=16, num_layers=2, num_frequencies=5, window=32, **options).eval()
+
+
+# --------------------------------------------------------------------------- the model
+
+
+def test_the_printed_constructor_at_its_printed_size():
+    torch.manual_seed(0)
+    model = ResonanceAudioNet(num_classes=50)
+    waves = torch.randn(2, 5 * 44100)
+    logits = model(waves)
+    assert logits.shape == (2, 50) and logits.isfinite().all()
+    logits.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert model.tokens(waves).shape == (2, 429, 128)
+
+
+def test_parameters_are_those_of_the_docstring():
+    dim, k, width, classes, bins, layers = 16, 5, 32, 4, 33, 2
+    expected = (bins + 1) * dim + layers * (2 * k * dim + 2 * k * k + 2 * dim * width + 5 * dim + width)
+    assert count_parameters(small()) == expected + 2 * dim + (dim + 1) * classes
+
+
+@pytest.mark.parametrize("build", [small, lambda: small(front_end=LearnedFrames(64, 32, 20))])
+def test_what_stands_behind_a_recording_has_no_effect(build):
+    torch.manual_seed(0)
+    model, lengths = build(), torch.tensor([900, 500, 64, 10])
+    alone = [torch.randn(1, n) for n in lengths.tolist()]
+    together = torch.full((4, 1000), math.nan)
+    for row, wave in zip(together, alone, strict=True):
+        row[: wave.shape[1]] = wave[0]
+    torch.testing.assert_close(model(together, lengths), torch.cat([model(w) for w in alone]), rtol=1e-4, atol=1e-5)
+    tokens, count = model.tokens(together, lengths), model.frame_count(lengths)
+    assert count.tolist() == [27, 14, 1, 1]
+    for row, n, wave in zip(tokens, count.tolist(), alone, strict=True):
+        torch.testing.assert_close(row[:n], model.tokens(wave)[0], rtol=1e-4, atol=1e-5)
+        assert not row[n:].any()
+
+
+def test_padding_gets_no_gradient():
+    model, waves = small(), torch.randn(2, 700, requires_grad=True)
+    model(waves, torch.tensor([700, 300])).sum().backward()
+    assert not waves.grad[1, 300:].any() and waves.grad[1, :288].any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(gain=st.floats(0.01, 50.0), samples=st.integers(64, 1024), seed=st.integers(0, 99))
+def test_loudness_has_no_effect(gain, samples, seed):
+    waves = torch.randn(1, samples, generator=torch.Generator().manual_seed(seed))
+    torch.manual_seed(0)
+    model = small()
+    torch.testing.assert_close(model(gain * waves), model(waves), rtol=1e-3, atol=1e-4)
+
+
+def test_silence_is_finite():
+    model = small()
+    assert model(torch.zeros(1, 500)).isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16])
+def test_autocast_is_close(dtype):
+    torch.manual_seed(0)
+    model, waves = small(), torch.randn(2, 800)
+    with torch.autocast("cpu", dtype):
+        low = model(waves)
+    torch.testing.assert_close(low.float(), model(waves), rtol=0.1, atol=0.1)
+
+
+def test_bad_input_is_named():
+    model = small()
+    with pytest.raises(ValueError, match=r"waves of \(batch, samples\)"):
+        model(torch.randn(500))
+    with pytest.raises(ValueError, match=r"1\.\.500, got 3\.\.501"):
+        model(torch.randn(2, 500), torch.tensor([3, 501]))
+    with pytest.raises(ValueError, match="longer than window=32"):
+        model(torch.randn(1, 64 + 32 * 32))
+    with pytest.raises(ValueError, match="num_layers"):
+        ResonanceAudioNet(10, num_layers=0)
+    with pytest.raises(ValueError, match="bins >= 2"):
+        LearnedFrames(64, 32, 1)
+
+
+# --------------------------------------------------------------------------- frames and tokens
+
+
+def test_tokens_are_of_size_one_at_the_start_of_training():
+    waves = torch.randn(4, 900) * torch.tensor([[1e-3], [0.1], [1.0], [30.0]])
+    embedding = FrameTokens(SpectrumFrames(64, 32), 8)
+    scaled = (embedding.spectrum(waves) - embedding.level) / embedding.spread
+    assert scaled.square().mean().sqrt().item() == pytest.approx(1.0, abs=0.5)
+    torch.testing.assert_close(scaled.mean(dim=(1, 2)), scaled.mean().expand(4), rtol=0.2, atol=0.1)
+
+
+def test_learned_frames_start_as_the_transform():
+    waves = torch.randn(2, 777)
+    torch.testing.assert_close(LearnedFrames(64, 16)(waves), SpectrumFrames(64, 16)(waves), rtol=1e-3, atol=1e-3)
+    assert LearnedFrames(64, 16, 20)(waves).shape == (2, 45, 20)
+    assert LearnedFrames(64, 16)(waves[:, :30]).shape == (2, 1, 33)
+
+
+def test_the_modulus_forgets_a_common_phase():
+    frames, waves = LearnedFrames(32, 16, 9), torch.randn(1, 200)
+    before = frames(waves)
+    with torch.no_grad():
+        frames.weight.phase += 1.234
+    torch.testing.assert_close(frames(waves), before, rtol=1e-3, atol=1e-3)
+
+
+# --------------------------------------------------------------------------- phases
+
+
+def test_phases_that_start_as_delays_delay():
+    """On a signal within the band, unit weights with the phases of whole delays shift each channel around the grid."""
+    mixing, delay = BandMixing(3, 9, interference=False, window=32), torch.tensor([0.0, 3.0, -2.0])
+    with torch.no_grad():
+        mixing.weight.magnitude.fill_(1.0)
+    delays_(mixing, delay)
+    band = torch.fft.rfft(torch.randn(1, 32, 3), dim=1)
+    band[:, 9:] = 0
+    x = torch.fft.irfft(band, n=32, dim=1)
+    expected = torch.stack([x[..., c].roll(int(d), dims=1) for c, d in enumerate(delay)], dim=-1)
+    torch.testing.assert_close(mixing(x), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="window"):
+        delays_(BandMixing(3, 9), delay)
+
+
+def test_phases_kept_at_zero():
+    model = freeze_phases_(small())
+    phases = [m.phase for m in model.modules() if isinstance(m, PolarWeight)]
+    assert len(phases) == 2 and not any(p.any() or p.requires_grad for p in phases)

@@ -1,0 +1,71 @@
+"""Patches and the vision model."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from resonance import ResonanceTrainer, ResonanceVisionNet
+from resonance.polar import count_parameters
+from resonance.vision import whole_patches
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: ResonanceVisionNet(0), ValueError, "at least 1 class"),
+        (lambda: ResonanceVisionNet(2)(torch.randn(1, 1, 32, 32)), ValueError, "3, height, width"),
+        (lambda: ResonanceVisionNet(2)(torch.randn(3)), ValueError, "channels, height, width"),
+    ],
+)
+def test_bad_input_is_a_clear_error(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_parameters_are_the_printed_formula():
+    model = ResonanceVisionNet(10, in_channels=1, patch_size=4, hidden_dim=16, num_layers=2, num_frequencies=3)
+    block = 2 * 13 * 16 + 2 * 13**2 + 4 * 16**2 + 3 * 16 + 4 * 16
+    assert count_parameters(model) == 2 * block + 16 * (16 + 3) + 10 * (16 * 9 + 1)
+
+
+def test_the_printed_constructor_classifies_and_trains_at_the_printed_size():
+    torch.manual_seed(0)
+    model = ResonanceVisionNet(num_classes=1000)
+    images, labels = torch.randn(2, 3, 224, 224), torch.tensor([3, 999])
+    assert model(images).shape == (2, 1000)
+    assert model.tokens(images).shape == (2, 14, 14, model.hidden_dim)
+    trainer = ResonanceTrainer(model, loss_fn=torch.nn.functional.cross_entropy)
+    losses = [trainer.train_step((images, labels))[0] for _ in range(3)]
+    assert losses[2] < losses[0] and math.isfinite(losses[2])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (20, 300), (96, 64), (225, 224)])
+def test_any_size_is_classified(size):
+    model = ResonanceVisionNet(5, hidden_dim=16, num_layers=2).eval()
+    with torch.no_grad():
+        assert model(torch.randn(1, 3, *size)).isfinite().all()
+
+
+def test_the_read_out_is_the_mean_and_where_things_stand():
+    model = ResonanceVisionNet(3, hidden_dim=8, num_layers=1)
+    tokens = torch.randn(2, 6, 9, 8)
+    torch.testing.assert_close(model.pooled(tokens)[:, :8], tokens.mean((1, 2)))
+    moved = model.pooled(tokens.roll(2, 1))
+    torch.testing.assert_close(moved[:, :8], model.pooled(tokens)[:, :8])
+    assert (moved - model.pooled(tokens)).abs().max() > 0.01
+    torch.testing.assert_close(
+        model.pooled(torch.ones(1, 4, 4, 8)), model.pooled(torch.ones(1, 10, 7, 8)), atol=1e-6, rtol=0
+    )
+    assert moved.shape == (2, 9 * 8)
+
+
+def test_whole_patches_keeps_the_image_in_the_middle():
+    images = torch.randn(1, 1, 9, 8)
+    padded = whole_patches(images, 4)
+    assert padded.shape == (1, 1, 12, 8)
+    torch.testing.assert_close(padded[:, :, 1:10], images)
+    assert padded[:, :, 0].abs().max() == padded[:, :, 10:].abs().max() == 0
+    assert whole_patches(images[:, :, :8], 4).shape == (1, 1, 8, 8)
