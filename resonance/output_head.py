@@ -1,17 +1,18 @@
 """Exact log-probabilities over a large vocabulary, along the tree of `vocabulary.Hierarchy`.
 
     log p(t | h) = log p(t | root)                                          t a leaf at the root
-                 = log p(d_1 | root) + sum_l log p(d_l | d_1 .. d_{l-1})     else
+                 = log p(d_1 | root) + sum_l log p(d_l | d_1 .. d_{l-1})     otherwise
 
 Each conditional is a softmax over the children of one node.  The score of the child d of the node d_1 .. d_{l-1} is
 
-    dim^(-1/2) <h, x_1[d_1] * ... * x_{l-1}[d_{l-1}] * x_l[d]> + its bias,
+    dim^(-1/2) <h * x_1[d_1] * ... * x_{l-1}[d_{l-1}], x_l[d]> + its bias    (eq:head)
 
-the product of h and what `HierarchicalEmbedding` would make of the digits so far; the product with h is taken first, so
-that the children of a node cost one matrix product with the b waves of their level.
+The product with h is taken first, so that all children of a node cost one matrix product with the b waves of their
+level.
 
-Normalised: the softmaxes along each path are, so the probabilities of all leaves add up to 1.  Best first is exact: no
-leaf is more probable than a node above it, so when the most probable open node is a leaf, no other leaf beats it.
+Normalised (prop:head): the softmaxes along each path are, so the probabilities of all leaves add up to 1.  Best-first
+search is exact: no leaf is more probable than a node above it, so when the most probable open node is a leaf, no other
+leaf exceeds it.
 Prior art: hierarchical softmax (Morin, Bengio, AISTATS 2005), adaptive softmax (Grave et al., ICML 2017).
 """
 
@@ -25,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .vocabulary import DigitWaves, Hierarchy, check_ids
+from .vocabulary import HierarchicalRows, check_ids
 
 
 class TopK(NamedTuple):
@@ -52,37 +53,28 @@ class _Siblings(NamedTuple):
         return cls(values[:known].tolist(), children[:known].tolist(), depth, parent, bound)
 
 
-class HierarchicalHead(nn.Module):
-    """Map hidden states to log-probabilities of a large vocabulary, exactly, at a cost far below the full softmax.
+class HierarchicalHead(HierarchicalRows):
+    """Map hidden states to exact log-probabilities of a large vocabulary, far below the cost of the full softmax.
 
-    Arguments: as `vocabulary.HierarchicalEmbedding`, of which it is the counterpart with weights of its own.
-    Raises TypeError and ValueError as it does, and ValueError for hidden states that are not (..., dim).
+    `forward` scores targets, `log_prob` all ids, `topk` finds the most probable ones (eq:head, prop:head).
+    Arguments: as `vocabulary.HierarchicalRows`; a head and an embedding share no weights.
+    Raises TypeError for targets that are not integers; ValueError for targets out of range, for hidden states that are
+    not (..., dim), and as `HierarchicalRows`.
     Parameters: 2 k L b + direct dim, and a bias for each node, about vocab_size.
     Cost of the log-probability of a target: (direct + L b) dim multiply-adds, against vocab_size dim.
     """
 
-    def __init__(
-        self,
-        vocab_size: int,
-        dim: int,
-        *,
-        levels: int = 3,
-        direct: int | None = None,
-        num_frequencies: int | None = None,
-    ):
-        super().__init__()
-        self.hierarchy = h = Hierarchy(vocab_size, levels, vocab_size // 100 if direct is None else direct)
-        self.vocab_size, self.dim = vocab_size, dim
-        self.waves = DigitWaves(levels, h.base, dim, num_frequencies)
-        self.rows = nn.Parameter(torch.randn(h.direct, dim))
+    def add_parameters(self) -> None:
+        h = self.hierarchy
         self.root_bias = nn.Parameter(torch.zeros(h.direct + h.nodes(1)))
-        self.biases = nn.ParameterList(torch.zeros(h.nodes(depth), h.base) for depth in range(1, levels))
+        self.biases = nn.ParameterList(torch.zeros(h.nodes(depth), h.base) for depth in range(1, h.levels))
 
     @torch.no_grad()
     def start_from(self, counts: Tensor) -> HierarchicalHead:
-        """Set the biases to the log of how often each id was seen, (vocab_size,); return self.
+        """Set the biases to the log of each id's count in training data, (vocab_size,); return self.
 
-        With scores of zero the head is then the unigram model; an id never seen counts as half of one.
+        With scores of zero the head is then the unigram model; an id that never occurs counts as one half.
+        Raises ValueError for another shape.
         """
         if counts.shape != (self.vocab_size,):
             raise ValueError(f"expected counts of shape ({self.vocab_size},), got {tuple(counts.shape)}")
@@ -99,12 +91,12 @@ class HierarchicalHead(nn.Module):
     # ----------------------------------------------------------------------- scores of the children of a node
 
     def _root(self, hidden: Tensor, waves: Tensor) -> Tensor:
-        """Return log p of the root's children, own leaves first, (count, direct + nodes of depth 1)."""
+        """Log p of the root's children, own leaves first, (count, direct + nodes of depth 1)."""
         children = torch.cat([self.rows.to(waves.dtype), waves[: self.hierarchy.nodes(1)]])
         return F.log_softmax((hidden @ children.T).float() * self.dim**-0.5 + self.root_bias, dim=1)
 
     def _children(self, bound: Tensor, waves: Tensor, depth: int, parents: Tensor) -> Tensor:
-        """Return log p of the children of nodes at a depth, given hidden states times the waves above: (count, b)."""
+        """Log p of the children of nodes at a depth, given hidden states times the waves above: (count, b)."""
         scores = (bound @ waves.T).float() * self.dim**-0.5 + F.embedding(parents, self.biases[depth - 1])
         child = parents[:, None] * self.hierarchy.base + torch.arange(self.hierarchy.base, device=parents.device)
         return F.log_softmax(scores.masked_fill(child >= self.hierarchy.nodes(depth + 1), -torch.inf), dim=1)
@@ -114,10 +106,10 @@ class HierarchicalHead(nn.Module):
             raise ValueError(f"expected hidden states of shape (..., {self.dim}), got {tuple(hidden.shape)}")
         return hidden.reshape(-1, self.dim)
 
-    # ----------------------------------------------------------------------- what it is for
+    # ----------------------------------------------------------------------- the three ways to use it
 
     def forward(self, hidden: Tensor, target: Tensor) -> Tensor:
-        """Return log p(target | hidden), of the shape of target, for hidden of (*target.shape, dim)."""
+        """Log p(target | hidden), of the shape of target, for hidden (*target.shape, dim)."""
         if hidden.shape[:-1] != target.shape:
             raise ValueError(f"expected one target a hidden state, got {tuple(target.shape)} for {tuple(hidden.shape)}")
         h, states, ids = self.hierarchy, self._flat(hidden), check_ids(target, self.vocab_size, "targets").reshape(-1)
@@ -135,7 +127,7 @@ class HierarchicalHead(nn.Module):
         return result.index_add(0, tail, below).reshape(target.shape)
 
     def log_prob(self, hidden: Tensor) -> Tensor:
-        """Return the log-probabilities of all ids, (..., vocab_size): the full cost, for small vocabularies."""
+        """Log-probabilities of all ids, (..., dim) -> (..., vocab_size), at full cost: for small vocabularies."""
         h, states = self.hierarchy, self._flat(hidden)
         first, *others = self.waves()
         root = self._root(states, first)
@@ -150,9 +142,10 @@ class HierarchicalHead(nn.Module):
 
     @torch.no_grad()
     def topk(self, hidden: Tensor, k: int) -> TopK:
-        """Return the k most probable ids of each hidden state (count, dim), exactly, by best-first search.
+        """Find the k most probable ids of each hidden state (count, dim), exactly, by best-first search (prop:head).
 
-        Opens a node only when no leaf at hand is as probable: few where the distribution is peaked, all where flat.
+        A node is opened only while no leaf found is as probable: few where the distribution is peaked, all where flat.
+        Raises ValueError for k outside 1..vocab_size.
         """
         if not 1 <= k <= self.vocab_size:
             raise ValueError(f"expected k in 1..{self.vocab_size}, got {k}")
@@ -164,12 +157,12 @@ class HierarchicalHead(nn.Module):
         return TopK(*(torch.tensor(column, device=device) for column in (log_probs, ids, opened)))
 
     def _search(self, state: Tensor, root: Tensor, waves: Tensor, k: int) -> tuple[list, list, int]:
-        """Return log-probabilities, ids and the number of nodes opened for one hidden state."""
+        """Search for one hidden state: log-probabilities, ids and the number of nodes opened."""
         h, heap, order = self.hierarchy, [], count()
         log_probs, ids, opened = [], [], 0
 
         def push(siblings: _Siblings, position: int) -> None:
-            # Siblings are sorted: the next of them is as good as all the rest.
+            # Siblings are sorted, so only the next of them has to be in the heap.
             if position < len(siblings.log_probs):
                 heapq.heappush(heap, (-siblings.log_probs[position], next(order), position, siblings))
 
@@ -189,7 +182,3 @@ class HierarchicalHead(nn.Module):
             below = self._children(bound[None], waves[depth + 1], depth + 1, parent)[0]
             push(_Siblings.of(below - negative, depth + 1, node, bound), 0)
         return log_probs, ids, opened
-
-    def extra_repr(self) -> str:
-        h = self.hierarchy
-        return f"vocab_size={self.vocab_size}, dim={self.dim}, levels={h.levels}, base={h.base}, direct={h.direct}"

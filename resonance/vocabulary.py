@@ -1,18 +1,19 @@
-"""Large vocabularies: token id -> digits of a hierarchy -> spectra -> waves -> a row, with no table of rows.
+"""Embedding of large vocabularies: a product of waves for the digits of an id, instead of a table of rows.
 
-    Hierarchy              which ids own a row or leaf, and the digits of the others
+    Hierarchy              which ids own a row, and the digits of the others
     DigitWaves             the waves of every digit of every level, from polar spectra
-    HierarchicalEmbedding  ids to rows; `output_head` is its counterpart, hidden states to log-probabilities
+    HierarchicalRows       tree, waves and own rows: what the embedding and its output head both have
+    HierarchicalEmbedding  ids to rows; `output_head` maps hidden states to log-probabilities along the same tree
 
 An id t below `direct` owns a row.  Any other id has digits d_1 .. d_L, the most significant first, in base b, and
 
-    e_t = c + x_1[d_1] * x_2[d_2] * ... * x_L[d_L],    x_l[d] = S W_l[d]    (report, eq. "embedding")
+    e_t = c + x_1[d_1] * x_2[d_2] * ... * x_L[d_L],    x_l[d] = S W_l[d]    (eq:embedding)
 
-with S the synthesis on a grid of `dim` samples, W_l[d] the polar weights of k frequencies, * the product entry by
-entry, and c one row for all of them, zero at the start: what rare ids have in common no product of waves can say.  A
-product of waves convolves their spectra, so the digits interfere: the rows of two ids that share a digit are as good
-as orthogonal, where a sum of waves (`baselines_vocabulary.SumEmbedding`) would leave them half alike.  The transform
-acts on the L b digits and not on the tokens: a lookup is L gathers from tables that fit a cache.
+with S the synthesis on a grid of `dim` samples, W_l[d] the polar weights of k frequencies, * the elementwise product,
+and c one row shared by all of them, zero at the start, because products of waves have no common part.  A product of
+waves convolves their spectra, so the digits interfere: rows of two ids that share a digit are nearly orthogonal, where
+a sum of waves would have a cosine of one half.  The transform acts on the L b digits and not on the tokens: a lookup
+is L gathers from tables that fit a cache.
 
 Number ids by falling frequency: the most frequent then own rows, and the first digit is a band of frequency ranks.
 Related: quotient and remainder embeddings (Shi et al., KDD 2020), binding of vectors (Plate 1995).
@@ -63,11 +64,11 @@ class Hierarchy:
         return base
 
     def nodes(self, depth: int) -> int:
-        """Return how many nodes of a depth, 1 .. levels, have an id below them that owns no row, or are one."""
+        """Number of nodes at a depth, 1 .. levels, that are an id without a row or have one below them."""
         return -(-(self.vocab_size - self.direct) // self.base ** (self.levels - depth))
 
     def digits(self, ids: Tensor) -> list[Tensor]:
-        """Return the digits of ids that own no row, one tensor a level, the most significant first."""
+        """Digits of ids that own no row, one tensor a level, the most significant first."""
         rest, digits = ids - self.direct, []
         for _ in range(self.levels):
             digits.append(rest % self.base)
@@ -89,9 +90,9 @@ def check_ids(ids: Tensor, vocab_size: int, what: str = "ids") -> Tensor:
 
 
 class DigitWaves(nn.Module):
-    """The waves x_l[d] = S W_l[d] of the digits d < base of each level, (dim,) each, from k frequencies.
+    """The waves x_l[d] = S W_l[d] of the digits d < base of each level, (dim,) each (eq:embedding).
 
-    Polar weights (levels, base, k).  The products of waves, one a level, start with entries of mean square std^2.
+    Polar weights (levels, base, k).  Products of one wave a level start with entries of mean square std^2.
     Parameters: 2 k levels base.
     """
 
@@ -105,34 +106,34 @@ class DigitWaves(nn.Module):
         self.weight = PolarWeight(levels, base, k, scale=power**-0.5 * std ** (1 / levels))
 
     def forward(self) -> Tensor:
-        """Return the waves of all digits, (levels, base, dim)."""
+        """Waves of all digits, (levels, base, dim)."""
         return self._waves(self.weight.magnitude, self.weight.phase)
 
     def of(self, level: int, digits: Tensor) -> Tensor:
-        """Return the waves of some digits of a level, (count,), and make no others: (count, dim)."""
+        """Waves of the given digits of a level alone, (count,) -> (count, dim)."""
         return self._waves(*(F.embedding(digits, p[level]) for p in (self.weight.magnitude, self.weight.phase)))
 
     def _waves(self, magnitude: Tensor, phase: Tensor) -> Tensor:
-        """Return S applied to spectra (..., k): (..., dim)."""
+        """S applied to spectra in polar form, (..., k) -> (..., dim)."""
         re, im = (part.reshape(-1, part.shape[-1], 1) for part in (magnitude * phase.cos(), magnitude * phase.sin()))
-        waves = synthesis(re, im, self.dim, grid=self.dim, engine="fft")
+        waves = synthesis(re, im, self.dim, grid=self.dim, engine="fft")  # (spectra, dim, 1)
         return waves.reshape(*phase.shape[:-1], self.dim)
 
 
 class _Rows(torch.autograd.Function):
-    """Rows of flat ids: products of waves, and own rows over them, in chunks whose gathered waves stay in the cache.
+    """Rows of flat ids, own rows and products of waves, in chunks whose gathered waves stay in the cache.
 
-    Nothing of the size of the result is kept: the backward pass gathers the waves again.
+    The backward pass gathers the waves again: nothing of the size of the result is kept.
     """
 
-    CHUNK = 2**18  # numbers: a megabyte in float32
+    CHUNK = 2**18  # elements: a megabyte in float32
 
     @staticmethod
     def forward(own, common, hierarchy, ids, waves):
         rows = own.new_empty(len(ids), own.shape[1])
         size = max(1, _Rows.CHUNK // own.shape[1])
         heads = (ids < hierarchy.direct).nonzero().squeeze(1)
-        if 2 * len(heads) > len(ids):  # own rows everywhere, and the others over them
+        if 2 * len(heads) > len(ids):  # mostly own rows: gather one for every id, then overwrite the others
             torch.index_select(own, 0, ids.clamp_max(hierarchy.direct - 1), out=rows)
             for places in (ids >= hierarchy.direct).nonzero().squeeze(1).split(size):
                 rows.index_copy_(0, places, _Rows.product(common, waves, hierarchy.digits(ids[places])))
@@ -175,19 +176,13 @@ class _Rows(torch.autograd.Function):
         return own_gradient, common_gradient, None, None, wave_gradients
 
 
-class HierarchicalEmbedding(nn.Module):
-    """Embed ids of a large vocabulary without a table of rows: own rows, and products of digit waves (see the module).
+class HierarchicalRows(nn.Module):
+    """A tree over ids with own rows and digit waves: the constructor of the embedding and of the output head.
 
-    ids: any shape, integers in 0 .. vocab_size-1 -> (*shape, dim).  A stand-in for `nn.Embedding`: at the start rows
-    have entries of mean square std^2 and are nearly orthogonal.  Only what was looked up gets a gradient, and c.
-
-    Arguments: levels, L, the digits of an id; direct, how many of the lowest ids own a row (by default one in a
-    hundred); num_frequencies, k, by default all dim // 2 + 1 of a grid of dim samples; std, of the entries at
-    the start.
-    Raises TypeError for ids that are no integers, ValueError for ids out of range and for sizes that make no tree.
-    Parameters: 2 k L b + (direct + 1) dim, b the root of degree L of the ids without a row, rounded up: 1.03% of the
-    table at 1,000,000 x 768.  Cost of a lookup: L gathers and L - 1 products of dim a token, and the synthesis of at
-    most L b waves a call.
+    Arguments: vocab_size ids; dim, channels; levels, L, the digits of an id; direct, how many of the lowest ids own a
+    row (by default one in a hundred); num_frequencies, k, by default all dim // 2 + 1 of a grid of dim samples; std,
+    the root mean square of entries at the start.
+    Raises ValueError for sizes that make no tree, or k outside the band.
     """
 
     def __init__(
@@ -204,14 +199,38 @@ class HierarchicalEmbedding(nn.Module):
         self.hierarchy = Hierarchy(vocab_size, levels, vocab_size // 100 if direct is None else direct)
         self.vocab_size, self.dim = vocab_size, dim
         self.waves = DigitWaves(levels, self.hierarchy.base, dim, num_frequencies, std=std)
-        self.common = nn.Parameter(torch.zeros(dim))
         self.rows = nn.Parameter(std * torch.randn(self.hierarchy.direct, dim))
+        self.add_parameters()
+
+    def add_parameters(self) -> None:
+        """Create what a subclass has beside rows and waves."""
+
+    def extra_repr(self) -> str:
+        h = self.hierarchy
+        return f"vocab_size={self.vocab_size}, dim={self.dim}, levels={h.levels}, base={h.base}, direct={h.direct}"
+
+
+class HierarchicalEmbedding(HierarchicalRows):
+    """Embed ids of a large vocabulary by own rows and products of digit waves, without a table (eq:embedding).
+
+    ids: any shape, integers in 0 .. vocab_size-1 -> (*shape, dim).  A drop-in for `nn.Embedding`: rows start with
+    entries of mean square std^2 and nearly orthogonal.  Only rows and waves that were looked up get a gradient, and c.
+
+    Arguments: as `HierarchicalRows`.
+    Raises TypeError for ids that are not integers, ValueError for ids out of range and as `HierarchicalRows`.
+    Parameters: 2 k L b + (direct + 1) dim, b the root of degree L of the ids without a row, rounded up: 1.03% of the
+    table at 1,000,000 x 768.  Cost of a lookup: L gathers and L - 1 products of dim a token, and the synthesis of at
+    most L b waves a call.
+    """
+
+    def add_parameters(self) -> None:
+        self.common = nn.Parameter(torch.zeros(self.dim))  # c
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return the rows of ids, (*ids.shape, dim)."""
+        """Rows of ids, (*ids.shape, dim)."""
         flat = check_ids(ids, self.vocab_size).reshape(-1)
         h = self.hierarchy
-        if 0 < len(flat) < h.base:  # few tokens: make their waves and no others
+        if 0 < len(flat) < h.base:  # few ids: synthesise their waves alone
             return self._few(flat).reshape(*ids.shape, self.dim)
         waves = self.waves()
         rows = _Rows.apply(self.rows.to(waves.dtype), self.common.to(waves.dtype), h, flat, waves)
@@ -225,7 +244,3 @@ class HierarchicalEmbedding(nn.Module):
             return rows
         own = F.embedding(ids.clamp_max(self.hierarchy.direct - 1), self.rows)
         return torch.where(is_tail[:, None], rows, own.to(rows.dtype))
-
-    def extra_repr(self) -> str:
-        h = self.hierarchy
-        return f"vocab_size={self.vocab_size}, dim={self.dim}, levels={h.levels}, base={h.base}, direct={h.direct}"

@@ -45,7 +45,7 @@ class TransformerAudioNet(nn.Module):
     def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
         h = self.embedding(waves, lengths)
         h = h + sinusoidal_positions(h.shape[1], h.shape[2], like=h)
-        count = self.embedding.front_end.frame_count(lengths)
+        count = self.embedding.frame_count(lengths)
         inside = length_mask(h, count)
         for layer in self.layers:
             h = layer(h, src_key_padding_mask=~inside[..., 0])

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resonance import ResonanceAudioNet, SpectrumFrames
-from resonance.audio import FrameTokens, LearnedFrames, delays_, freeze_phases_
+from resonance.audio import FrameTokens, LearnedFrames, delays_
 from resonance.layers import BandMixing
-from resonance.polar import PolarWeight, count_parameters
+from resonance.polar import count_parameters
 
 
 def small(**options):
@@ -140,9 +140,3 @@ def test_phases_that_start_as_delays_delay():
     torch.testing.assert_close(mixing(x), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="window"):
         delays_(BandMixing(3, 9), delay)
-
-
-def test_phases_kept_at_zero():
-    model = freeze_phases_(small())
-    phases = [m.phase for m in model.modules() if isinstance(m, PolarWeight)]
-    assert len(phases) == 2 and not any(p.any() or p.requires_grad for p in phases)

@@ -22,7 +22,7 @@ from artifact.datasets.speech import Speech
 from artifact.peers.audio import TransformerAudioNet, log_mel_features, logistic_regression, without_mean_spectrum
 from artifact.studies.audio.augmentation import AudioAugmentation
 from artifact.studies.common.classification import train_classifier
-from resonance.audio import LearnedFrames, ResonanceAudioNet, freeze_phases_
+from resonance.audio import LearnedFrames, ResonanceAudioNet
 from resonance.polar import PolarWeight, count_parameters
 
 LONGEST = 8192  # samples of a digit: about a second, 63 frames
@@ -76,13 +76,20 @@ def digit_model(**options) -> ResonanceAudioNet:
     return ResonanceAudioNet(10, **{**settings, "dropout": 0.0, **options})
 
 
+@torch.no_grad()
+def with_fixed_phases_(model: nn.Module) -> nn.Module:
+    """Set every phase of a model's polar weights to zero and freeze it; return the model."""
+    for weight in (module for module in model.modules() if isinstance(module, PolarWeight)):
+        weight.phase.zero_().requires_grad_(False)
+    return model
+
+
+@torch.no_grad()
 def without_mixing_(model: nn.Module) -> nn.Module:
-    """Set every polar weight to zero and keep it there: only the feed-forwards are left; return the model."""
-    for module in model.modules():
-        if isinstance(module, PolarWeight):
-            module.magnitude.detach().zero_()
-            module.magnitude.requires_grad_(False)
-            module.phase.requires_grad_(False)
+    """Set every polar weight to zero and freeze it, so that only the feed-forwards act; return the model."""
+    for weight in (module for module in model.modules() if isinstance(module, PolarWeight)):
+        weight.magnitude.zero_()
+        weight.requires_grad_(False)
     return model
 
 
@@ -91,7 +98,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     RESONANCE: digit_model,
     TRANSFORMER: lambda: TransformerAudioNet(10),
     "learned complex frames": lambda: digit_model(front_end=LearnedFrames(256, 128, 48)),
-    "phases kept at zero": lambda: freeze_phases_(digit_model()),
+    "phases kept at zero": lambda: with_fixed_phases_(digit_model()),
     "no interference": lambda: digit_model(interference=False),
     "no mixing": lambda: without_mixing_(digit_model()),
 }

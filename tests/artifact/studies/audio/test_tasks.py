@@ -25,7 +25,7 @@ from artifact.studies.audio.tasks import (
     environment_scores,
     train_digits,
 )
-from resonance.polar import count_parameters
+from resonance.polar import PolarWeight, count_parameters
 
 
 def toy_speech(takes=12, seed=0):
@@ -47,6 +47,12 @@ def toy_speech(takes=12, seed=0):
 def test_under_a_hundred_thousand_parameters():
     sizes = {name: count_parameters(build()) for name, build in MODELS.items()}
     assert max(sizes.values()) < 100_000, sizes
+
+
+def test_phases_kept_at_zero():
+    model = MODELS["phases kept at zero"]()
+    phases = [m.phase for m in model.modules() if isinstance(m, PolarWeight)]
+    assert len(phases) == 3 and not any(p.any() or p.requires_grad for p in phases)
 
 
 def test_without_mixing_a_frame_sees_itself_alone():
