@@ -1,4 +1,4 @@
-"""The kept band of a grid: which frequencies, how often each stands in the full spectrum, and its Fourier table."""
+"""The kept band of a grid: which frequencies, how often each occurs in the full spectrum, and its Fourier table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 
 def next_power_of_two(n: int) -> int:
-    """Return the smallest power of two that is at least n (n >= 1)."""
+    """The smallest power of two that is at least n (n >= 1)."""
     return 1 << (n - 1).bit_length()
 
 
 def index_set(frequencies: int | Iterable[int]) -> range | tuple[int, ...]:
-    """Return the kept frequencies: k stands for the k lowest, 0 .. k-1; else a sorted set of whole numbers.
+    """Normalise a choice of frequencies: the range 0 .. k-1 for a number k, else a sorted tuple of whole numbers.
 
     Raises ValueError when the set is empty, not sorted, or not of distinct whole numbers from 0 up.
     """
@@ -61,7 +61,7 @@ class Band:
 
     @property
     def k(self) -> int:
-        """The number of kept frequencies."""
+        """k, the number of kept frequencies."""
         return len(self.frequencies)
 
     @property
@@ -76,12 +76,12 @@ class Band:
 
     @property
     def real(self) -> list[int]:
-        """Places in the band whose coefficient is real for a real signal: those of DC and, N even, Nyquist."""
+        """Positions in the band whose coefficient is real for a real signal: DC and, for even N, Nyquist."""
         found = [0] if self.frequencies[0] == 0 else []
         return found + ([self.k - 1] if self.highest and 2 * self.highest == self.grid else [])
 
     def multiplicity(self, like: Tensor) -> Tensor:
-        """Return c, how often each kept frequency stands in the full spectrum: (k,), 1 at DC and Nyquist, else 2."""
+        """c of eq:layer, how often a frequency occurs in the full spectrum: 1 at DC and Nyquist, else 2; (k,)."""
         c = torch.full((self.k,), 2.0, dtype=like.dtype, device=like.device)
         for place in self.real:
             c[place] = 1.0
@@ -89,17 +89,17 @@ class Band:
 
 
 def make_band(n: int, frequencies: int | Iterable[int], grid: int | None = None) -> Band:
-    """Return the band on `grid` samples, by default the next power of two at or above n; an int is the k lowest."""
-    n = operator.index(n)  # a compiler's symbolic length becomes this length: tables belong to one
+    """The band on a grid of `grid` samples, by default the next power of two >= n; an int means the k lowest."""
+    n = operator.index(n)  # a compiler's symbolic length becomes a number: tables are made for one length
     return Band(n, index_set(frequencies), next_power_of_two(max(n, 1)) if grid is None else operator.index(grid))
 
 
 def fourier_table(band: Band, time: np.ndarray) -> np.ndarray:
-    """Return N^(-1/2) (cos; -sin)(2 pi f t / N) at whole times t: (2k, times) in float64.
+    """N^(-1/2) (cos; -sin)(2 pi f t / N) at integer times t: (2k, times) in float64.
 
-    The angle is reduced modulo N in integers before it meets a float: exact at any length.
+    The angle is reduced modulo N in integers before it is converted to float: exact at any length.
     """
-    turns = np.multiply.outer(np.array(band.frequencies), time) % band.grid
+    turns = np.multiply.outer(np.array(band.frequencies), time) % band.grid  # (k, times)
     angle = turns * (2.0 * math.pi / band.grid)
     sine = -np.sin(angle)
     sine[band.real] = 0.0  # what rounding leaves at DC and Nyquist

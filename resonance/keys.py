@@ -1,4 +1,4 @@
-"""Which slot of a memory holds which key, and since when: whole numbers, in buffers that are saved with the rest."""
+"""Which slot of a memory holds which key, and since when: integer buffers, saved with the state dict."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class KeyIndex(nn.Module):
         return int((self.age > 0).sum())
 
     def held(self) -> dict[int, int]:
-        """Return the slot of each key held, oldest first."""
+        """The slot of each key held, oldest first."""
         ages, keys = self.age.tolist(), self.key.tolist()
         return {keys[slot]: slot for slot in sorted(range(self.capacity), key=ages.__getitem__) if ages[slot]}
 
     def last(self) -> int:
-        """Return the key written last; raise LookupError when there is none."""
+        """The key written last; raises LookupError when there is none."""
         if len(self) == 0:
             raise LookupError("the memory is empty: there is nothing to reconstruct")
         return int(self.key[self.age.argmax()])
 
     def find(self, key) -> tuple[Tensor, bool]:
-        """Return the slots (m,) of a key or of a sequence of m, and whether one alone was given.
+        """The slots (m,) of a key or of a sequence of m, and whether a single key was given.
 
         Raises KeyError for a key that is not held.
         """
@@ -52,9 +52,9 @@ class KeyIndex(nn.Module):
         return torch.tensor([held[k] for k in keys], dtype=torch.int64, device=self.key.device), single
 
     def choose(self, key, count: int, single: bool) -> list[int]:
-        """Return the keys of `count` new patterns: those given, or the next free ones.
+        """The keys of `count` new patterns: those given, or the next free ones.
 
-        Raises ValueError for keys out of range, in use or given twice, and when there is not one a pattern.
+        Raises ValueError for keys out of range, in use or given twice, and for a number of keys other than `count`.
         """
         held = self.held()
         if key is None:
@@ -68,13 +68,13 @@ class KeyIndex(nn.Module):
             raise ValueError(f"keys are whole numbers in 0..{LAST_KEY}, got {min(keys)}..{max(keys)}")
         twice = [k for k in keys if k in held]
         if twice or len(set(keys)) < count:
-            raise ValueError(f"key {twice[0]} is in use: forget it first" if twice else f"a key stands twice in {keys}")
+            raise ValueError(f"key {twice[0]} is in use: forget it first" if twice else f"a key occurs twice in {keys}")
         return keys
 
     def room(self, count: int, overwrite: str | None) -> Tensor:
-        """Return slots for `count` <= capacity new patterns: free ones, then with overwrite="oldest" the oldest.
+        """Slots for `count` <= capacity new patterns: free ones, then with overwrite="oldest" the oldest.
 
-        Raises RuntimeError, naming the capacity, when there is no room; ValueError for another word.
+        Raises RuntimeError, naming the capacity, when there is no room; ValueError for any other `overwrite`.
         """
         if overwrite not in (None, "oldest"):
             raise ValueError(f"expected overwrite=None or 'oldest', got {overwrite!r}")
@@ -88,7 +88,7 @@ class KeyIndex(nn.Module):
         return in_turn[:count]
 
     def assign(self, slots: Tensor, keys: list[int]) -> None:
-        """Let slots hold the last of these keys, written in this order; the rest had no room."""
+        """Assign the last len(slots) of these keys, written in this order, to the slots; earlier ones had no room."""
         order = torch.arange(len(keys) - len(slots), len(keys), device=slots.device)
         self.key[slots] = torch.tensor(keys[-len(slots) :], device=slots.device)
         self.age[slots] = self.counters[0] + 1 + order
@@ -97,7 +97,7 @@ class KeyIndex(nn.Module):
 
 
 def as_keys(key) -> tuple[list[int], bool]:
-    """Return keys as a list of ints, and whether one alone was given; raise TypeError for what is no key."""
+    """Keys as a list of ints, and whether a single one was given; raises TypeError for anything else."""
     if isinstance(key, Tensor | np.ndarray):
         key = key.tolist()
     single = not isinstance(key, Sequence) or isinstance(key, str)

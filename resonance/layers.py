@@ -1,10 +1,11 @@
 """The resonance layer: mixing along the sequence by k kept frequencies, without attention.
 
-    BandMixing        S M W A x      A analysis, W polar weights, M interference, S synthesis (report, eq. "layer")
+    BandMixing        S M W A x      A analysis, W polar weights, M interference, S synthesis (eq:layer)
     ResonanceLayer    x + dropout(BandMixing(LayerNorm(x)))
+    FeedForward       x + dropout(W_2 gelu(W_1 LayerNorm(x)))
 
-The source's own order, LayerNorm after the residual sum, is measured beside this one in `01_stable_gradients`; the
-layer normalises first because the residual path then carries the gradient through any depth.
+LayerNorm comes first, so that the residual path carries the gradient through any depth (thm:depth); the source puts it
+after the residual sum.  `01_stable_gradients` measures both.
 """
 
 from __future__ import annotations
@@ -21,20 +22,20 @@ from .spectral import check_engine, check_sequences, packed_analysis, packed_syn
 
 
 class BandMixing(nn.Module):
-    """Mix a sequence through its k lowest frequencies: analysis, polar weights, interference, synthesis.
+    """Mix a sequence through its k lowest frequencies: analysis, polar weights, interference, synthesis (eq:layer).
 
         y = S M W A x,    W = diag(r_fc e^{i phi_fc}) for frequency f and channel c,    M complex k x k
 
-    x: (batch, n, dim) -> (batch, n, dim), linear in x.  The grid is the next power of two >= n, so what a weight
-    means changes with n; `window` fixes the grid at the next power of two >= window, and every n <= window then
-    sees the same filter, whatever padding stands behind it.
+    x: (batch, n, dim) -> (batch, n, dim), linear in x.  The grid is the next power of two >= n, so the frequency of a
+    weight changes with n; `window` fixes the grid at the next power of two >= window, and the same filter then applies
+    to every n <= window, whatever the padding.
 
     Arguments: dim, channels; num_frequencies, k, for the k lowest, or `frequencies`, a sorted set in cycles per grid;
-    engine, how the transforms are computed (never what they are); interference=False leaves M out (the map is then
+    engine, how the transforms are computed (the map is the same); interference=False leaves M out (the map is then
     diagonal in frequency).
     Raises ValueError for a wrong shape, for a frequency above the band of the grid, for n above the window.
-    Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.  Kept for the
-    backward pass: the band, 2 k dim numbers a sample, and nothing of length n.
+    Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.  The backward pass
+    needs the band, 2 k dim numbers a sample, and nothing of length n.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class BandMixing(nn.Module):
         self.interference = Interference(self.num_frequencies) if interference else None
 
     def grid_of(self, n: int) -> int:
-        """Return N, the grid for a sequence of n samples; raise ValueError when n or the band does not fit."""
+        """N, the grid for a sequence of n samples; raises ValueError when n or the band does not fit."""
         if self.window is not None and n > self.window:
             raise ValueError(f"sequence of n={n} samples is longer than window={self.window}")
         return self._check_band(self.window or n, f"a sequence of n={n} samples")
@@ -78,25 +79,24 @@ class BandMixing(nn.Module):
         return grid
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the mixed sequence; x and the result are (batch, n, dim)."""
         return self.decode(self.mix(self.encode(x)), x.shape[1])
 
     # A spectrum is one real tensor here, (batch, 2k, dim): the real parts of the k frequencies, then the imaginary.
 
     def band_of(self, n: int) -> Band:
-        """Return the kept band of a sequence of n samples."""
+        """The kept band of a sequence of n samples."""
         return make_band(n, self.frequencies, self.grid_of(n))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return A x, the kept band (batch, 2k, dim) of x (batch, n, dim)."""
+        """A x, the kept band (batch, 2k, dim) of x (batch, n, dim)."""
         return packed_analysis(x, self.band_of(check_sequences(x, self.dim).shape[1]), self.engine)
 
     def decode(self, spectrum: Tensor, n: int) -> Tensor:
-        """Return S applied to a band (batch, 2k, dim): (batch, n, dim)."""
+        """S applied to a band (batch, 2k, dim): (batch, n, dim)."""
         return packed_synthesis(spectrum, self.band_of(n), self.engine)
 
     def mix(self, spectrum: Tensor) -> Tensor:
-        """Return M W applied to a band (batch, 2k, dim)."""
+        """M W applied to a band (batch, 2k, dim)."""
         if self.interference is None:
             return weighted(spectrum, *self.weight.pair())
         return mixed(spectrum, self.weight.pair(), self.interference.pair())
@@ -107,7 +107,7 @@ class BandMixing(nn.Module):
 
 
 def length_mask(x: Tensor, lengths: Tensor) -> Tensor:
-    """Return (batch, n, 1) booleans, true within a sample's length, false in the padding behind it."""
+    """A mask (batch, n, 1), true within each sample's length and false in the padding behind it."""
     lengths = torch.as_tensor(lengths, device=x.device)
     if lengths.shape != x.shape[:1]:
         raise ValueError(f"expected one length a sample, shape ({x.shape[0]},), got {tuple(lengths.shape)}")
@@ -119,8 +119,8 @@ def length_mask(x: Tensor, lengths: Tensor) -> Tensor:
 class ResonanceLayer(nn.Module):
     """A residual block around `BandMixing`: x + dropout(BandMixing(LayerNorm(x))).
 
-    x: (batch, n, dim) -> (batch, n, dim).  With `lengths`, (batch,), sample b holds lengths[b] positions and padding
-    behind them: the padding is zero to the mixing and passes through unchanged.  Set `window` as well, and a
+    x: (batch, n, dim) -> (batch, n, dim).  With `lengths`, (batch,), sample b has lengths[b] positions and padding
+    behind them: the mixing treats the padding as zero, and it passes through unchanged.  With `window` as well, a
     sample's output does not depend on how far its batch was padded.
     Arguments, errors, cost: as `BandMixing`; `dropout` in [0, 1) acts on the branch, not on the residual path.
     """
@@ -141,12 +141,11 @@ class ResonanceLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return x plus its mixed, normalised self; x and the result are (batch, n, dim)."""
         check_sequences(x, self.mixing.dim)
         if lengths is None:
             return x + self.dropout(self.mixing(self.norm(x)))
         inside = length_mask(x, lengths)
-        # Before the norm as well: what stands in the padding, NaN say, must reach neither the band nor a gradient.
+        # Before the norm as well: a NaN in the padding must reach neither the band nor a gradient.
         branch = self.norm(x.masked_fill(~inside, 0.0)).masked_fill(~inside, 0.0)
         return x + self.dropout(self.mixing(branch)).masked_fill(~inside, 0.0)
 

@@ -1,18 +1,19 @@
-"""Long contexts: chunks mixed on their own, bridged by the kept band of the whole sequence.
+"""Long contexts: chunks mixed separately, connected by the kept band of the whole sequence.
 
-A layer adds to each chunk what its own band says (local) and what the band of the whole sequence says (bridge):
+A layer adds a mixing within each chunk (local) and a mixing of the whole sequence (bridge):
 
     h' = h + S_l M_l W_l A_l u + gamma S_b M_b W_b norm(A_b u),    u = LayerNorm(h)
 
 A_l acts within each chunk, A_b over the whole sequence on the grid of `max_context_length`.  The analysis of a long
-sequence is a sum over its chunks, each turned to its place, so a chunk never needs its neighbours in memory: only
-the 2 k dim numbers of the bridge travel.  norm gives the coefficients of each frequency a mean square of 1 over the
-channels, as LayerNorm does for a token: what a single token says is then not lost among a hundred thousand others
-that say nothing at that frequency.
+sequence is a sum over its chunks, each with a phase factor for its position, so a chunk never needs its neighbours in
+memory: only the 2 k dim numbers of the bridge are exchanged.  norm scales the coefficients of each frequency to a mean
+square of 1 over the channels, as LayerNorm does for a token: the contribution of one token is then not lost among a
+hundred thousand others that have no energy at that frequency.
 
-Training keeps nothing of length n a layer.  What a layer adds depends on bands alone, so the layer's input is its
-output less what the saved bands say: the backward pass walks back through the layers by subtraction, in place, one
-span of chunks at a time.  Memory then does not grow with depth but for the bands, 2 k_l / chunk_size of an activation.
+The backward pass stores nothing of length n for a layer.  What a layer adds depends on bands alone, so its input is its
+output minus a function of the saved bands: the backward pass recovers each layer's input by subtraction, in place, one
+span of chunks at a time (a reversible network: Gomez et al. 2017).  Memory then grows with depth only by the bands,
+2 k_l / chunk_size of an activation.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ from .layers import BandMixing
 from .polar import weighted
 from .spectral import check_sequences
 
-QUIET = 1e-12  # mean square of a coefficient below which a frequency counts as silent
-SPAN = 2**14  # samples worked on at a time, rounded to whole chunks: their activations then stay in cache
+EPSILON = 1e-12  # added to the mean square of a frequency's coefficients before dividing by its root
+SPAN = 2**14  # samples processed at a time, rounded to whole chunks, so that activations stay in cache
 
 # A band is one real tensor, (batch, 2k, d), real parts before imaginary ones, as in `BandMixing`.
 
 
-def turned(band: Tensor, frequencies: Iterable[int], grid: int, samples: int) -> Tensor:
-    """Return a band (batch, 2k, d) times exp(-2 pi i f samples / N): that of a sequence moved later."""
+def shifted(band: Tensor, frequencies: Iterable[int], grid: int, samples: int) -> Tensor:
+    """A band (batch, 2k, d) times exp(-2 pi i f samples / N): the band of the sequence delayed by `samples`."""
     angles = [2.0 * math.pi * (f * samples % grid) / grid for f in frequencies]  # exact: reduced as integers
     angle = torch.tensor(angles, dtype=torch.float64)[:, None]
     return weighted(band, torch.cos(angle).to(band), -torch.sin(angle).to(band))
 
 
 def plus(a: Tensor | None, b: Tensor) -> Tensor:
-    """Return the sum of two bands; None is zero."""
+    """The sum of two bands; None is zero."""
     return b if a is None else a + b
 
 
@@ -64,12 +65,12 @@ class BridgedLayer(nn.Module):
         self.gain = math.sqrt(self.grid / (2 * num_frequencies))
 
     def forward(self, h: Tensor) -> Tensor:
-        """Return the layer's output, by plain autograd and all at once: the definition that `Bridged` must equal."""
+        """The layer by plain autograd on the whole sequence: the definition, which `Bridged` must equal."""
         u = self.norm(h)
         bridge = self.bridge.decode(self.mixed(self.bridge.encode(u)), h.shape[1])
         return h + self.local_wave(self.local_bands(u), h.shape[1]) + bridge
 
-    # What follows works on a span: whole chunks h[:, start : start + n] of a sequence, the last one perhaps cut short.
+    # The methods below act on a span: whole chunks h[:, start : start + n] of a sequence, the last one possibly short.
 
     def _chunks(self, u: Tensor) -> list[Tensor]:
         whole = u.shape[1] // self.chunk_size * self.chunk_size
@@ -77,11 +78,11 @@ class BridgedLayer(nn.Module):
         return [*parts, u[:, whole:]] if whole < u.shape[1] else parts
 
     def local_bands(self, u: Tensor) -> list[Tensor]:
-        """Return the mixed bands of the chunks of u: those of the whole chunks, then that of a last short one."""
+        """The mixed bands of the chunks of u: those of the whole chunks, then that of a last short one."""
         return [self.local.mix(self.local.encode(chunk)) for chunk in self._chunks(u)]
 
     def local_wave(self, bands: list[Tensor], n: int) -> Tensor:
-        """Return what local mixing adds to a span of n samples."""
+        """The output of local mixing on a span of n samples, from its bands."""
         whole = n // self.chunk_size * self.chunk_size
         lengths = [self.chunk_size] * bool(whole) + [n - whole] * (whole < n)
         waves = [self.local.decode(band, length) for band, length in zip(bands, lengths, strict=True)]
@@ -90,22 +91,22 @@ class BridgedLayer(nn.Module):
         return waves[0] if len(waves) == 1 else torch.cat(waves, dim=1)
 
     def collect(self, u: Tensor, start: int) -> Tensor:
-        """Return what a span adds to the band of the whole sequence."""
-        return turned(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)
+        """The contribution of a span to the band of the whole sequence."""
+        return shifted(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)
 
     def mixed(self, band: Tensor) -> Tensor:
-        """Return the bridge's band after its norm, its weights and its interference, with the gain gamma."""
-        pairs = band.unflatten(1, (2, -1))
+        """The bridge's band after norm, gain gamma, weights and interference, (batch, 2k, dim)."""
+        pairs = band.unflatten(1, (2, -1))  # (batch, 2, k, dim)
         power = pairs.square().sum(1, keepdim=True).mean(dim=3, keepdim=True)
-        return self.bridge.mix((pairs * (self.gain * torch.rsqrt(power + QUIET))).flatten(1, 2))
+        return self.bridge.mix((pairs * (self.gain * torch.rsqrt(power + EPSILON))).flatten(1, 2))
 
     def branch(self, local: list[Tensor], bridge: Tensor, start: int, n: int) -> Tensor:
-        """Return all that the layer adds to a span of n samples."""
-        wave = self.bridge.decode(turned(bridge, self.bridge.frequencies, self.grid, -start), n)
+        """The sum of local mixing and bridge on a span of n samples."""
+        wave = self.bridge.decode(shifted(bridge, self.bridge.frequencies, self.grid, -start), n)
         return wave.add_(self.local_wave(local, n))
 
     def apply(self, h: Tensor, bridge: Tensor, start: int) -> Tensor:
-        """Return the layer's output on a span, the bridge's mixed band being known."""
+        """The layer's output on a span, given the bridge's mixed band."""
         return h + self.branch(self.local_bands(self.norm(h)), bridge, start, h.shape[1])
 
 
@@ -119,7 +120,7 @@ def spans(n: int, chunk_size: int) -> Iterator[slice]:
 class Bridged(torch.autograd.Function):
     """A stack of bridged layers, in place and reversible: (batch, n, dim) -> (batch, n, dim).
 
-    Its backward pass works once, and has no derivative of its own; `BridgedLayer.forward` has every one.
+    Its backward pass runs once and is not differentiable itself; that of `BridgedLayer.forward` is.
     """
 
     @staticmethod
@@ -157,32 +158,33 @@ class Bridged(torch.autograd.Function):
 
     @staticmethod
     def _layer_backward(layer: BridgedLayer, kept, h: Tensor, gradient: Tensor, found: dict) -> None:
-        """Turn h, in place, from the layer's output into its input, and its gradient likewise; collect the weights'."""
+        """Replace h by the layer's input and its gradient likewise, in place; add the weights' gradients to `found`."""
         collected, bridge, local = kept
-        asked = None
+        band_gradient = None
         for span, bands in zip(spans(h.shape[1], layer.chunk_size), local, strict=True):
             h[:, span] -= layer.branch(bands, bridge, span.start, span.stop - span.start)
-            asked = plus(asked, layer.collect(gradient[:, span], span.start))  # the adjoint of the bridge's synthesis
+            # the adjoint of the bridge's synthesis
+            band_gradient = plus(band_gradient, layer.collect(gradient[:, span], span.start))
         weight = make_band(h.shape[1], layer.bridge.frequencies, layer.grid).multiplicity(h)[:, None]
-        asked = asked * weight.repeat(2, 1)
+        band_gradient = band_gradient * weight.repeat(2, 1)
 
-        def differentiate(outputs, inputs, towards, owners):
+        def differentiate(outputs, inputs, cotangents, owners):
             parameters = [p for module in owners for p in module.parameters() if p.requires_grad]
-            parts = torch.autograd.grad(outputs, [*inputs, *parameters], towards)
+            parts = torch.autograd.grad(outputs, [*inputs, *parameters], cotangents)
             for parameter, part in zip(parameters, parts[len(inputs) :], strict=True):
                 found[parameter] = part if parameter not in found else found[parameter].add_(part)
             return parts[: len(inputs)]
 
         with torch.enable_grad():
             leaf = collected.detach().requires_grad_(True)
-            (asked,) = differentiate([layer.mixed(leaf)], [leaf], [asked], [layer.bridge])
+            (band_gradient,) = differentiate([layer.mixed(leaf)], [leaf], [band_gradient], [layer.bridge])
         for span in spans(h.shape[1], layer.chunk_size):
             with torch.enable_grad():
                 part = h[:, span].detach().requires_grad_(True)
                 u = layer.norm(part)
                 outputs = [layer.local_wave(layer.local_bands(u), part.shape[1]), layer.collect(u, span.start)]
-                towards = [gradient[:, span], asked]
-                (step,) = differentiate(outputs, [part], towards, [layer.norm, layer.local])
+                cotangents = [gradient[:, span], band_gradient]
+                (step,) = differentiate(outputs, [part], cotangents, [layer.norm, layer.local])
             gradient[:, span] += step
 
 
@@ -190,9 +192,9 @@ class LongContextResonanceNet(nn.Module):
     """Sequence to sequence over hundreds of thousands of tokens: projection, bridged layers, norm, projection.
 
     (batch, n, input_dim) -> (batch, n, output_dim), n <= max_context_length; output_dim is input_dim unless given.
-    Every token can reach every other through the bridges, at a cost linear in n.  The grid is that of
-    max_context_length, so a weight means the same at every n.  One backward pass a forward pass; the layers compute in
-    the dtype of the parameters, autocast or not.
+    Every token reaches every other through the bridges, at a cost linear in n.  The grid is that of max_context_length,
+    so a weight belongs to one frequency at every n.  One backward pass for each forward pass; the layers compute in the
+    dtype of the parameters, autocast or not.
     Raises ValueError for a wrong shape, for n above max_context_length (naming both), for bands that do not fit.
     Parameters: num_layers (2 (k_l + k) hidden + 2 k_l^2 + 2 k^2 + 2 hidden), 2 hidden, and the two projections.
     """
@@ -235,20 +237,19 @@ class LongContextResonanceNet(nn.Module):
             raise ValueError(f"a sequence of n={n} tokens is longer than max_context_length={self.max_context_length}")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, n, output_dim) for x of (batch, n, input_dim)."""
         self._check(check_sequences(x, self.input_dim).shape[1])
         parameters = [p for layer in self.layers for p in layer.parameters()]
-        h = self.input_projection(x).to(self.norm.weight.dtype)  # under autocast too: what is subtracted must be exact
+        h = self.input_projection(x).to(self.norm.weight.dtype)  # under autocast too: the subtraction must be exact
         h = Bridged.apply(h, list(self.layers), *parameters)
         return self.output_projection(self.norm(h))
 
     @torch.no_grad()
     def stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the output of each chunk of a sequence that need never be in memory as a whole.
+        """Yield the output of each chunk of a sequence that is never in memory as a whole.
 
-        `chunks` gives tensors (batch, length, input_dim), each but the last a multiple of chunk_size long, and must
-        give them anew each time it is iterated (a list, a data set, not a generator): layer by layer one pass
-        collects the bridge's band, from activations computed again, and one more gives the outputs.
+        `chunks` yields tensors (batch, length, input_dim), each but the last a multiple of chunk_size long, and must
+        yield them again each time it is iterated (a list, a data set, not a generator): for each layer one pass
+        collects the bridge's band, from recomputed activations, and one more computes the outputs.
         Memory: one chunk's activations and one band a layer, whatever n.  Cost: num_layers + 1 passes over `chunks`,
         about (num_layers + 3) / 2 times the work of `forward`.
         Raises TypeError for an iterator that can be read only once, ValueError for misplaced or changing lengths.
@@ -264,7 +265,7 @@ class LongContextResonanceNet(nn.Module):
                     collected = plus(collected, layer.collect(layer.norm(h), start))
                 end = start + h.shape[1]
             if length not in (None, end):
-                raise ValueError(f"the chunks held {length} tokens when first read, and {end} later")
+                raise ValueError(f"the chunks had {length} tokens when first read, and {end} later")
             length = end
             if collected is None:
                 raise ValueError("expected at least one chunk, got none")

@@ -1,4 +1,4 @@
-"""The holographic memory: patterns on plane-wave references, recorded as intensities in one real hologram.
+"""The holographic memory: patterns on plane-wave references, recorded as intensities in one real hologram (eq:memory).
 
     glossary   code           report
                aperture       X, pixels along the reference
@@ -8,12 +8,12 @@
                carrier        f of the reference R_f[x] = e^{2 pi i f x / X}
 
 Readout is (1/X) sum_x H[y, x] R_f[x].  The background is a DC term and vanishes for f != 0; the fringes of f give
-P_f[y]; their twin, conj(P_f[y]), falls on carrier X - f, which therefore must stay dark.
+P_f[y]; their twin, conj(P_f[y]), falls on carrier X - f, which therefore must stay free.
 
-Capacity (report, theorem "exact limit").  Complex: of each pair {f, X - f} one carrier, neither DC nor its own twin
-X/2: (X - 1)//2, that is X/2 - 1 for even X.  Real: the same carriers in two quadratures, P and iP', and for even X the
-carrier X/2, whose twin is the pattern itself: X - 1 for every X.  More cannot be read: a row of H has X reals, and its
-mean is taken by the background.
+Capacity (thm:limit).  Complex patterns: of each pair {f, X - f} one carrier, neither DC nor X/2, which is its own twin:
+(X - 1)//2.  Real patterns: the same carriers in two quadratures, P and iP', and for even X the carrier X/2, whose twin
+is the pattern itself: X - 1 for every X.  No readout returns more: a row of H has X reals, one of which is its mean,
+the background.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from .spectral import analysis, synthesis
 
 
 def capacity_of(aperture: int, *, complex_patterns: bool = False) -> int:
-    """Return how many patterns a hologram of so many pixels along the reference holds: (X-1)//2 complex, X-1 real."""
+    """The number of patterns that a hologram of aperture X holds (thm:limit): (X-1)//2 complex ones, X-1 real ones."""
     return (aperture - 1) // 2 if complex_patterns else aperture - 1
 
 
 class HolographicMemory(nn.Module):
-    """Record patterns as intensities in one real hologram, each on a carrier of its own; read them back exactly.
+    """A key-value store of patterns: intensities in one real hologram, one carrier a pattern, read exactly (eq:memory).
 
         H[y, x] = sum_i |P_i[y] + R_i[x]|^2,    P_i[y] = (1/X) sum_x H[y, x] R_i[x]
 
-    A pattern has `dim` entries; real ones take turns on the two quadratures of a carrier.  `aperture`, X, is by default
-    the smallest that carries `capacity` patterns; the source's square table has aperture = dim.
+    A pattern has `dim` entries; real ones use the two quadratures of a carrier in turn.  `aperture`, X, is by default
+    the smallest that holds `capacity` patterns; the source's square table has aperture = dim.
     Keys are whole numbers from 0 up, the next free one unless given.
 
-    State: `fringes` (dim, X) and `background` (dim,), whose sum is H: kept apart, a float32 sum of many exposures
-    rounds like the fringes, the root of the number of patterns times smaller than H.  `energy` (capacity,), |P_i|^2;
-    `index`, which carrier holds which key and since when.  All of it is in the state dict and follows device and dtype;
-    phases are computed in float64 whatever the storage, products in float32 or float64.  Relative errors are those of
-    patterns of one size: a faint pattern among loud ones reads as well as they do in absolute terms.
+    State: `fringes` (dim, X) and `background` (dim,), whose sum is H.  Stored separately, a float32 sum of many
+    exposures has the rounding error of the fringes, smaller than that of H by the root of the number of patterns.
+    `energy` (capacity,), |P_i|^2; `index`, which carrier holds which key and since when.  All of it is in the state
+    dict and follows device and dtype; phases are computed in float64 whatever the storage, products in float32 or
+    float64.  The absolute error of a reading is that of the largest patterns, also for one of small amplitude.
     Raises ValueError when `capacity` patterns do not fit the aperture: their twins would overlap.
     Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).  A plain table of the
-    patterns is as small and faster (`python -m artifact.studies.efficiency.benchmark memory-recall`): the hologram is an orthogonal
-    transform of one, in which every pixel along the reference holds a little of every pattern.
+    patterns is as small and faster (`python -m artifact.studies.efficiency.benchmark memory-recall`): the hologram is
+    an orthogonal transform of it, in which each pattern is spread over all pixels along the reference.
     """
 
     def __init__(self, dim: int, capacity: int, *, complex_patterns: bool = False, aperture: int | None = None):
@@ -62,10 +62,10 @@ class HolographicMemory(nn.Module):
             kind = "complex" if complex_patterns else "real"
             raise ValueError(
                 f"an aperture of {aperture} pixels carries at most {most} {kind} patterns, got capacity={capacity}: "
-                "beyond, the twin of one falls on the carrier of another"
+                "beyond that, the twin of one falls on the carrier of another"
             )
         self.dim, self.capacity, self.aperture, self.complex_patterns = dim, capacity, aperture, complex_patterns
-        self.parts = 2 if complex_patterns else 1  # quadratures a pattern takes
+        self.parts = 2 if complex_patterns else 1  # quadratures a pattern uses
         self.register_buffer("fringes", torch.zeros(dim, aperture))
         self.register_buffer("background", torch.zeros(dim))
         self.register_buffer("energy", torch.zeros(capacity))
@@ -78,7 +78,7 @@ class HolographicMemory(nn.Module):
     def encode(self, pattern, key=None, *, overwrite: str | None = None):
         """Record a pattern (dim,) or a batch (m, dim), torch or numpy; return its key, or the list of their keys.
 
-        With overwrite="oldest" a full memory forgets its oldest patterns; a batch then equals its patterns in turn.
+        With overwrite="oldest" a full memory replaces its oldest patterns; a batch then equals its patterns one by one.
         Raises ValueError for a wrong shape, entries that are not finite, keys in use; TypeError for a complex pattern
         in a real memory; RuntimeError, naming the capacity, when the memory is full.
         """
@@ -92,7 +92,7 @@ class HolographicMemory(nn.Module):
 
     @torch.no_grad()
     def reconstruct(self, key=None) -> Tensor:
-        """Return the pattern (dim,) of a key, by default the last written, or (m, dim) for a sequence of m keys.
+        """The pattern (dim,) of a key, by default the last written, or (m, dim) for a sequence of m keys.
 
         Raises KeyError for a key that is not held, LookupError when the memory is empty.
         """
@@ -102,31 +102,31 @@ class HolographicMemory(nn.Module):
 
     @torch.no_grad()
     def forget(self, key) -> None:
-        """Erase the pattern of a key, or of each of a sequence: its carrier falls dark, the others stay as they are.
+        """Erase the pattern of a key, or of each of a sequence; the other carriers are unchanged.
 
         Raises KeyError for a key that is not held; nothing is then forgotten.
         """
         slots = self.index.find(key)[0].unique()
         if len(slots) == len(self):
-            self.clear()  # to the last bit
+            self.clear()  # exactly zero, without rounding errors
             return
         self._record(slots, None)
         self.index.age[slots] = 0
 
     @torch.no_grad()
     def clear(self) -> None:
-        """Forget everything; keys go on where they were."""
+        """Erase all patterns; new keys continue the old numbering."""
         for buffer in (self.fringes, self.background, self.energy, self.index.age):
             buffer.zero_()
 
     @torch.no_grad()
     def recall(self, cue, *, known=None):
-        """Return (key, pattern) of the stored pattern nearest to a noisy or partial cue, in Euclidean distance.
+        """(key, pattern) of the stored pattern nearest to a noisy or partial cue, in Euclidean distance.
 
         cue: (dim,), or (m, dim) for a list of keys and patterns (m, dim).  known: booleans of the cue's shape or of
-        (dim,); where false, the cue says nothing, whatever stands there.  The cue illuminates the hologram and every
-        carrier answers with its inner product: O(dim X + X log X) a cue; a partial cue also needs the energies over
-        what is known, and reads every pattern once.
+        (dim,); entries where it is false are ignored.  `correlate` gives the inner product with every pattern,
+        O(dim X + X log X) a cue; a partial cue also needs the energies over the known entries, and reads every
+        pattern once.
         Raises LookupError when the memory is empty; ValueError and TypeError for a bad cue, as `encode`.
         """
         if len(self) == 0:
@@ -150,7 +150,7 @@ class HolographicMemory(nn.Module):
         return (keys[0], patterns[0]) if single else (keys, patterns)
 
     def keys(self) -> list[int]:
-        """Return the keys held, oldest first."""
+        """The keys held, oldest first."""
         return list(self.index.held())
 
     def __len__(self) -> int:
@@ -160,7 +160,7 @@ class HolographicMemory(nn.Module):
         return key in self.index.held()
 
     def capacity_bits(self, snr: float) -> float:
-        """Return what the hologram can hold in bits, (X dim / 2) log2(1 + SNR) with SNR a ratio of powers."""
+        """Shannon's capacity of the hologram in bits, (X dim / 2) log2(1 + SNR), SNR a ratio of powers (thm:noise)."""
         if not snr >= 0:
             raise ValueError(f"expected snr >= 0, a ratio of powers, got {snr}")
         return 0.5 * self.aperture * self.dim * math.log2(1.0 + snr)
@@ -169,12 +169,12 @@ class HolographicMemory(nn.Module):
 
     @property
     def hologram(self) -> Tensor:
-        """The recorded intensity H, (dim, X): no entry is negative but by rounding."""
+        """The recorded intensity H of eq:memory, (dim, X): not negative, except by rounding."""
         return self.background[:, None] + self.fringes
 
     @torch.no_grad()
     def set_hologram(self, hologram: Tensor) -> None:
-        """Put another intensity (dim, X) in the place of H, with noise, erased or quantised; keys and energies stay."""
+        """Replace H by another intensity (dim, X), say a noisy or quantised one; keys and energies are unchanged."""
         if hologram.shape != self.fringes.shape:
             raise ValueError(f"expected a hologram of {tuple(self.fringes.shape)}, got {tuple(hologram.shape)}")
         level = hologram.mean(dim=1)
@@ -184,10 +184,10 @@ class HolographicMemory(nn.Module):
     # ----------------------------------------------------------------------- differentiable reading
 
     def correlate(self, cue: Tensor) -> Tensor:
-        """Return the inner products Re <P_i, cue> of cues (..., dim) with every carrier's pattern: (..., capacity).
+        """Inner products Re <P_i, cue> of cues (..., dim) with every carrier's pattern: (..., capacity).
 
-        The cue illuminates the hologram and the far field is looked at on the carriers; free ones are dark.
-        Linear in the cue, and differentiable.  Cost: dim X multiply-adds and one transform of X a cue.
+        Optically: the cue illuminates the hologram, and the far field is read on the carriers; free ones give 0.
+        Linear in the cue, and differentiable.  Cost: dim X multiply-adds and one transform of length X a cue.
         """
         if cue.shape[-1:] != (self.dim,):
             raise ValueError(f"expected cues (..., {self.dim}), got {tuple(cue.shape)}")
@@ -200,32 +200,32 @@ class HolographicMemory(nn.Module):
             return sum(carriers[part, ..., part] for part in range(self.parts))
 
     def superpose(self, weights: Tensor) -> Tensor:
-        """Return sum_i a_i P_i for real weights a (..., capacity) of the carriers: (..., dim).
+        """The weighted sum of patterns, sum_i a_i P_i, for real weights a (..., capacity) of the carriers: (..., dim).
 
-        The hologram is illuminated by the weighted sum of its references.  Linear in the weights, differentiable.
+        Optically: the weighted sum of the references illuminates the hologram.  Linear in the weights, differentiable.
         Cost: as `correlate`.
         """
         if weights.shape[-1:] != (self.capacity,):
             raise ValueError(f"expected weights (..., {self.capacity}), one a carrier, got {tuple(weights.shape)}")
         with torch.autocast(self.fringes.device.type, enabled=False):
-            alone = torch.eye(self.parts, dtype=self.dtype, device=weights.device)
+            unit = torch.eye(self.parts, dtype=self.dtype, device=weights.device)
             weights = weights.to(self.dtype)[..., None]
-            beams = torch.stack([self._beam((weights * part).flatten(-2)) for part in alone])
-            parts = beams @ self._fringes(weights).T
+            beams = torch.stack([self._beam((weights * part).flatten(-2)) for part in unit])
+            parts = beams @ self._fringes(weights).T  # (parts, ..., dim)
             return torch.complex(parts[0], parts[1]) if self.complex_patterns else parts[0]
 
     def _beam(self, weights: Tensor) -> Tensor:
-        """Return (1/X) sum_q a_q g_q T_q[x] over quadratures q, (..., X), T as in `_references`, g as in `_gain`."""
+        """(1/X) sum_q a_q g_q T_q[x] over quadratures q, (..., X), T as in `_references`, g as in `_gain`."""
         x, bins = self.aperture, self.aperture // 2
-        dark = weights.new_zeros(*weights.shape[:-1], 2 * bins - weights.shape[-1])
-        re, minus_im = torch.cat([weights, dark], dim=-1).reshape(-1, bins, 2, 1).unbind(2)
+        unused = weights.new_zeros(*weights.shape[:-1], 2 * bins - weights.shape[-1])
+        re, minus_im = torch.cat([weights, unused], dim=-1).reshape(-1, bins, 2, 1).unbind(2)
         beam = synthesis(re, -minus_im, x, frequencies=range(1, bins + 1), grid=x)
         return beam.reshape(*weights.shape[:-1], x) / math.sqrt(4 * x)
 
-    def _fringes(self, light: Tensor) -> Tensor:
-        """Return the fringes in the dtype of products; a copy where a gradient will need them after later writes."""
+    def _fringes(self, operand: Tensor) -> Tensor:
+        """The fringes in the dtype of products; a copy when a backward pass may follow later writes."""
         fringes = self.fringes.to(self.dtype)
-        return fringes.clone() if light.requires_grad and fringes is self.fringes else fringes
+        return fringes.clone() if operand.requires_grad and fringes is self.fringes else fringes
 
     # ----------------------------------------------------------------------- parts
 
@@ -236,14 +236,14 @@ class HolographicMemory(nn.Module):
 
     @property
     def _gain(self) -> Tensor:
-        """1 for each quadrature; 1/2 on carrier X/2, where a pattern and its twin add up."""
+        """1 for each quadrature; 1/2 on carrier X/2, where a pattern and its twin coincide."""
         gain = torch.ones(self.parts * self.capacity, dtype=self.dtype, device=self.fringes.device)
         if len(gain) + 1 == self.aperture and self.aperture % 2 == 0:
             gain[-1] = 0.5
         return gain
 
     def _split(self, patterns: Tensor) -> Tensor:
-        """Return the quadratures (parts, ..., dim) of patterns."""
+        """The quadratures (parts, ..., dim) of patterns."""
         if not self.complex_patterns:
             return patterns[None]
         return torch.stack([patterns.real, patterns.imag if patterns.is_complex() else torch.zeros_like(patterns)])
@@ -252,20 +252,20 @@ class HolographicMemory(nn.Module):
         return patterns if patterns.is_complex() else patterns.to(self.fringes.dtype)
 
     def _quadratures(self, slots: Tensor) -> Tensor:
-        """Return the places (slots * parts,) of the quadratures: 2 (f - 1) and 2 (f - 1) + 1 belong to carrier f."""
+        """Indices (slots * parts,) of the quadratures: 2 (f - 1) and 2 (f - 1) + 1 belong to carrier f."""
         return (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()
 
     def _references(self, quadratures: Tensor) -> Tensor:
-        """Return the waves T (quadratures, X): cos, then sin, of 2 pi f x / X."""
+        """The reference waves T (quadratures, X): cos, then sin, of 2 pi f x / X."""
         device = quadratures.device
         turn = 2.0 * math.pi / self.aperture * torch.arange(self.aperture, dtype=torch.float64)
         waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(device, self.dtype)
-        # The angle is reduced modulo a turn in integers: exact at any aperture.
+        # The angle is reduced modulo 2 pi in integers: exact at any aperture.
         angle = (quadratures // 2 + 1)[:, None] * torch.arange(self.aperture, device=device) % self.aperture
         return waves[angle + (quadratures % 2 * self.aperture)[:, None]]
 
     def _read(self, slots: Tensor) -> Tensor:
-        """Return the patterns (m, dim) on the carriers of slots."""
+        """The patterns (m, dim) on the carriers of slots."""
         quadratures = self._quadratures(slots)
         waves = self._references(quadratures)
         with torch.autocast(self.fringes.device.type, enabled=False):
@@ -273,17 +273,17 @@ class HolographicMemory(nn.Module):
         return torch.complex(read[0::2], read[1::2]) if self.complex_patterns else read
 
     def _record(self, slots: Tensor, patterns: Tensor | None) -> None:
-        """Expose the hologram to patterns (m, dim) on the carriers of slots; None leaves the carriers dark.
+        """Record patterns (m, dim) on the carriers of slots; None erases the carriers.
 
-        What a carrier held before, its pattern or the rounding of others' exposures, is taken out in the same step.
+        What a carrier held before, a pattern or rounding errors of other exposures, is subtracted in the same step.
         """
         patterns = torch.zeros((), device=slots.device) if patterns is None else patterns
         power, change = patterns.abs().square(), patterns
         level = (power + 1.0).sum(dim=0) if patterns.dim() else power
         if len(self):
             before = self._read(slots)
-            lit = (self.index.age[slots] > 0)[:, None]
-            level = level - (lit * (before.abs().square() + 1.0)).sum(dim=0)
+            used = (self.index.age[slots] > 0)[:, None]
+            level = level - (used * (before.abs().square() + 1.0)).sum(dim=0)
             change = change - before
         change = self._split(change).transpose(0, 1).reshape(-1, self.dim)
         waves = self._references(self._quadratures(slots))
@@ -296,7 +296,7 @@ class HolographicMemory(nn.Module):
         self.energy[slots] = power.sum(dim=-1).to(self.energy.dtype)
 
     def _patterns(self, pattern, name: str) -> tuple[Tensor, bool]:
-        """Return patterns as (m, dim) in the dtype of products, and whether one alone was given."""
+        """Patterns as (m, dim) in the dtype of products, and whether a single one was given."""
         pattern = torch.as_tensor(pattern, device=self.fringes.device).detach()
         if pattern.dim() not in (1, 2) or pattern.shape[-1] != self.dim or len(pattern) == 0:
             raise ValueError(f"expected a {name} ({self.dim},) or a batch (m, {self.dim}), got {tuple(pattern.shape)}")
@@ -304,7 +304,7 @@ class HolographicMemory(nn.Module):
             raise TypeError(f"expected a real {name}, got {pattern.dtype}: set complex_patterns=True for complex ones")
         patterns = pattern.to(self.dtype.to_complex() if self.complex_patterns else self.dtype).reshape(-1, self.dim)
         if not torch.isfinite(patterns).all():
-            raise ValueError(f"expected a finite {name}, got NaN, infinity or what overflows {patterns.dtype}")
+            raise ValueError(f"expected a finite {name}, got NaN, infinity or a value that overflows {patterns.dtype}")
         if not torch.isfinite(patterns.abs().square().sum(dim=-1).to(self.energy.dtype)).all():
             raise ValueError(
                 f"expected a {name} whose energy |P|^2 fits the storage, {self.energy.dtype}: scale it down"

@@ -1,4 +1,10 @@
-"""How a model reads its holographic memory: a cue lights it, the answer is sharpened, and lights it again."""
+"""Models of the architecture: sequence to sequence with a holographic memory, and classifiers of token sequences:
+
+Recollection          reads a holographic memory: one step of a modern Hopfield network
+ResonanceNet          projection, resonance layers, optional memory, projection
+PooledClassifier      embedding, encoder, mean over the positions, logits
+DocumentClassifier    a PooledClassifier whose encoder is resonance layers and feed-forward blocks
+"""
 
 from __future__ import annotations
 
@@ -14,15 +20,15 @@ from .spectral import check_sequences
 
 
 class Recollection(nn.Module):
-    """Read from a memory what a cue c reminds of: r = sum_i a_i P_i / rms(P_i), in two passes of light.
+    """Associative read of a memory for a cue c: r = sum_i a_i P_i / rms(P_i), one step of a modern Hopfield network.
 
-        a = softmax over (tau; cos(c, P_1), ..., cos(c, P_N)), each times beta; tau's share recalls nothing
+        (a_0, a_1, ..., a_N) = softmax(beta (tau, cos(c, P_1), ..., cos(c, P_N)))
 
-    The first pass illuminates the hologram with the cue and finds its inner products on the carriers, the second with
-    the references weighted by a.  This is a step of a modern Hopfield network (Ramsauer et al. 2021), an attention of
-    the cue over stored patterns; no token is compared with another.  An empty memory recalls exactly 0, and so, nearly,
-    does a cue whose cosine with every pattern stays below tau.  Cosines and rms make it blind to the patterns' sizes.
-    cue: (batch, dim) -> (batch, dim), differentiable in the cue, in beta (kept as its logarithm) and in tau.
+    `correlate` gives the cosines, `superpose` the sum.  a_0, the share of the threshold tau, contributes nothing: an
+    empty memory returns exactly 0, a cue whose cosines all stay well below tau nearly 0.  Cosine and rms make the
+    result independent of the patterns' norms.  It is an attention of the cue over stored patterns (Ramsauer et al.
+    2021); no token is compared with another.
+    cue: (batch, dim) -> (batch, dim), differentiable in the cue, in beta (stored as its logarithm) and in tau.
     Parameters: 2.  Cost: as `HolographicMemory.correlate` and `superpose`.
     """
 
@@ -32,20 +38,19 @@ class Recollection(nn.Module):
         self.threshold = nn.Parameter(torch.tensor(0.5))  # tau: below the cosine of a pattern with one half of it
 
     def forward(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
-        """Return what is recalled, (batch, dim), for cues (batch, dim)."""
         energy = memory.energy.to(memory.dtype)
         rms = (energy / memory.dim).sqrt().masked_fill(energy == 0, 1.0)
         return memory.superpose(self.weights(memory, cue) / rms).to(cue.dtype)
 
     def weights(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
-        """Return a, (batch, capacity): not negative, 0 on free carriers, at most 1 in sum."""
+        """a_1 .. a_N, (batch, capacity): not negative, 0 on free carriers, at most 1 in sum."""
         inner = memory.correlate(cue)
         free = memory.index.age == 0
         size = cue.to(inner.dtype).norm(dim=-1, keepdim=True) * memory.energy.to(inner.dtype).sqrt()
-        nothing = size < torch.finfo(inner.dtype).tiny  # a cue or a pattern of zeros is like nothing
+        nothing = size < torch.finfo(inner.dtype).tiny  # zero vectors have cosine 0
         cosine = inner.masked_fill(nothing, 0.0) / size.masked_fill(nothing, 1.0)
         logits = torch.cat([self.threshold.expand(len(cosine), 1), cosine], dim=1) * self.log_sharpness.exp()
-        # After beta, whose gradient would be 0 times infinity.
+        # Masked after the product: the gradient of beta would be 0 times infinity.
         logits = logits.masked_fill(F.pad(free, (1, 0)), -math.inf)
         return F.softmax(logits, dim=1)[:, 1:]
 
@@ -56,18 +61,17 @@ class ResonanceNet(nn.Module):
     (batch, n, input_dim) -> (batch, n, output_dim); output_dim is input_dim unless given.  Every n that gives a band
     of at least num_frequencies is accepted; `window` fixes the grid, as in `BandMixing`.
 
-    `holographic_memory` holds `holographic_capacity` real patterns of input_dim (0: there is none).  The summary of a
-    sequence is the mean of its tokens, s.  With use_memory each summary is a cue: what the memory recalls of it, r (see
-    `Recollection`), enters after the layers as one more token would, h + gate * (W_in r) at every position, with a gate
-    for each hidden channel that starts at 0.  With store_to_memory each summary is written, as a constant without
-    gradient; when the memory is full the oldest patterns give way.  With both, all of a batch is read before any of it
-    is written.  Reading compares a summary with stored patterns, never a token with a token; without the two arguments
-    the memory is neither read nor changed.
-    The memory is state that outlives a call, in the state dict.  `lengths` bound the mean as they bound the layers.
-    Under DistributedDataParallel, broadcast_buffers=False lets each process keep a memory of its own, and a network
-    trained without use_memory wants holographic_capacity=0, for its gate would wait for a gradient in vain.
+    `holographic_memory` holds `holographic_capacity` real patterns of input_dim (0: no memory).  The summary s of a
+    sequence is the mean of its tokens.  With use_memory each summary is a cue: the result r of `Recollection` is added
+    after the layers, h + gate * (W_in r) at every position, with a gate for each hidden channel that starts at 0.
+    With store_to_memory each summary is written, as a constant without gradient; in a full memory it replaces the
+    oldest pattern.  With both, the whole batch is read before any of it is written.  Without the two arguments the
+    memory is neither read nor changed.
+    The memory is state that persists between calls, in the state dict.  `lengths` exclude padding from the mean as they
+    do from the layers.  Under DistributedDataParallel, broadcast_buffers=False gives each process a memory of its own;
+    a network trained without use_memory needs holographic_capacity=0, because its gate would get no gradient.
 
-    Raises ValueError for a wrong shape, a band too short, a memory asked for where there is none.
+    Raises ValueError for a wrong shape, a band too short, a memory used where there is none.
     Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections; hidden + 2 for reading
     a memory.  No attention between tokens, no product of two tokens, no key-value cache.
     """
@@ -112,17 +116,17 @@ class ResonanceNet(nn.Module):
         use_memory: bool = False,
         store_to_memory: bool = False,
     ) -> Tensor:
-        """Return (batch, n, output_dim) for x of (batch, n, input_dim); `lengths` as in `ResonanceLayer`."""
+        """(batch, n, input_dim) -> (batch, n, output_dim); `lengths` as in `ResonanceLayer`."""
         if (use_memory or store_to_memory) and self.holographic_memory is None:
             raise ValueError("this model has no memory (holographic_capacity=0): it can neither use nor store")
         check_sequences(x, self.input_dim)
         if lengths is not None:
             x = x.masked_fill(~length_mask(x, lengths), 0.0)
-        h = self.input_projection(x)
+        h = self.input_projection(x)  # (batch, n, hidden_dim)
         for layer in self.layers:
             h = layer(h, lengths)
         if use_memory or store_to_memory:
-            summary = self.summary(x, lengths)
+            summary = self.summary(x, lengths)  # (batch, input_dim)
         if use_memory:
             h = h + self.recall(summary)[:, None]
         if store_to_memory:
@@ -130,7 +134,7 @@ class ResonanceNet(nn.Module):
         return self.output_projection(self.norm(h))
 
     def summary(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return what a sequence is stored as, and asked for by: the mean of its tokens, (batch, input_dim).
+        """The pattern that a sequence is stored as, and its cue: the mean of its tokens, (batch, input_dim).
 
         Beyond `lengths` x must be 0.
         """
@@ -139,26 +143,25 @@ class ResonanceNet(nn.Module):
         return x.sum(dim=1) / torch.as_tensor(lengths, device=x.device, dtype=x.dtype)[:, None]
 
     def recall(self, cue: Tensor) -> Tensor:
-        """Return what the memory adds to every position, gate * (W_in r), (batch, hidden_dim), for cues."""
+        """The term that the memory adds to every position, gate * (W_in r), (batch, hidden_dim), for cues."""
         recalled = self.recollection(self.holographic_memory, cue)
         return self.memory_gate * F.linear(recalled, self.input_projection.weight)
 
 
-PADDING, UNKNOWN = 0, 1
-GAIN = 4.0  # of the mean over a document: over many positions it varies little from one document to the next
+# --------------------------------------------------------------------------- classifiers of token sequences
 
-
-# --------------------------------------------------------------------------- models
+PADDING, UNKNOWN = 0, 1  # reserved token ids
+GAIN = 4.0  # of the mean over a document: over many positions it varies little between documents
 
 
 class PooledClassifier(nn.Module):
     """Classify documents: embedding -> `encode` -> LayerNorm -> mean over the document's positions -> linear.
 
-    ids (batch, n) int64 with padding behind lengths (batch,) -> logits (batch, classes).  Padding has no part in the
-    result.  A subclass says what `encode(h, lengths)` does to (batch, n, dim).
+    ids (batch, n) int64 with padding behind lengths (batch,) -> logits (batch, classes).  Padding does not change the
+    result.  A subclass defines `encode(h, lengths)` on (batch, n, dim).
     """
 
-    embedding_std = 0.02  # a token starts near nothing, as in BERT: what it means is learned, not drawn
+    embedding_std = 0.02  # small, as in BERT
 
     def __init__(self, vocabulary: int, classes: int, dim: int, *, dropout: float = 0.1):
         super().__init__()
@@ -170,21 +173,20 @@ class PooledClassifier(nn.Module):
         self.head = nn.Linear(dim, classes)
 
     def encode(self, h: Tensor, lengths: Tensor) -> Tensor:
-        """Return the encoded positions, (batch, n, dim); what stands in the padding does not matter."""
+        """The encoded positions, (batch, n, dim); the values in the padding are ignored."""
         raise NotImplementedError
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Return the logits, (batch, classes)."""
-        h = self.encode(self.embedding(ids), lengths)
-        total = self.norm(h).masked_fill(~length_mask(h, lengths), 0.0).sum(dim=1)
+        h = self.encode(self.embedding(ids), lengths)  # (batch, n, dim)
+        total = self.norm(h).masked_fill(~length_mask(h, lengths), 0.0).sum(dim=1)  # (batch, dim)
         return self.head(self.dropout(GAIN * total / lengths[:, None]))
 
 
 class DocumentClassifier(PooledClassifier):
     """Classify documents by resonance: `depth` blocks of a resonance layer and a pointwise feed-forward.
 
-    Arguments: vocabulary and classes, their numbers; window, the longest document, whose grid every document shares,
-    so that a weight means one frequency in cycles per window whatever the padding.
+    Arguments: vocabulary, number of ids; classes, their number; window, the longest document in tokens: all documents
+    share its grid, so that a weight belongs to one frequency in cycles per window whatever the padding.
     Raises ValueError for a document longer than the window.
     Parameters a block: 2 k dim + 2 k^2 + 8 dim^2.  Cost: linear in n; no attention, no product of two tokens.
     """

@@ -1,20 +1,19 @@
-"""Mixing in the plane: the lowest two-dimensional frequencies of an image's tokens, weighted and made to interfere.
+"""Mixing in the plane: the lowest two-dimensional frequencies of an image's tokens, weighted and coupled.
 
-On a plane of R x C tokens the analysis is the discrete Fourier transform restricted to a band (report, section
-"Vision"),
+On a plane of R x C tokens the analysis is the discrete Fourier transform restricted to a band (eq:plane),
 
     X_f = (R C)^(-1/2) sum_yx x_yx exp(-2 pi i (f_y y / R + f_x x / C)),      |f_y| < k_y, 0 <= f_x < k_x,
 
-with frequencies in cycles per image, on the plane's own grid, not a power of two: a weight then means the same at any
-size.  A real plane holds X_-f = conj X_f, so one half plane is kept, each frequency once:
+with frequencies in cycles per image, on the plane's own grid, not a power of two: a weight then has the same meaning
+at any size.  The spectrum of a real plane is conjugate symmetric, so one half plane is kept, each frequency once:
 
     K = k_y k_x + (k_y - 1)(k_x - 1),    first f_y >= 0 and f_x >= 0, row by row, then f_y < 0 < f_x.
 
 Synthesis counts DC once and every other frequency twice, for its conjugate; no band reaches Nyquist, its own conjugate.
-A plane too small for a frequency does not hold it: its coefficient is zero, and so is its share of the synthesis.
+A plane too small for a frequency does not hold it: its coefficient is zero, and synthesis ignores it.
 
 The transform is separable: two band transforms of `spectral`, along columns and along rows, by any of their engines.
-Small planes take one real product with the table of both ("dense"): more multiplications, all of them in one call.
+Small planes use one real product with the table of both ("dense"): more multiplications, in a single call.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from torch.nn import functional as F
 
 from .band import Band, make_band
 from .polar import Interference, PolarWeight, mixed, weighted
-from .spectral import check_engine, packed_analysis, packed_synthesis
+from .spectral import check_engine, check_sequences, lowered, packed_analysis, packed_synthesis
 
 # Multiply-adds a channel up to which the table of a whole plane is faster than two steps (measured: 14 x 14 tokens).
 TABLE_LIMIT = 2**18
@@ -52,7 +51,7 @@ class PlaneBand:
 
     @property
     def k(self) -> int:
-        """K, the frequencies of the half plane."""
+        """K, the number of frequencies of the half plane."""
         return self.ky * self.kx + (self.ky - 1) * (self.kx - 1)
 
     @property
@@ -60,50 +59,61 @@ class PlaneBand:
         """The bands of the two steps, along a column and along a row: the frequencies below Nyquist that they hold."""
         return tuple(make_band(n, min(k, (n + 1) // 2), n) for n, k in ((self.rows, self.ky), (self.columns, self.kx)))
 
+    @property
+    def held(self) -> Tensor:
+        """Indices, in the order of `plane_frequencies`, of the frequencies below Nyquist on both axes: (K',)."""
+        down, along = (2 * plane_frequencies(self.ky, self.kx).abs()).unbind(1)
+        return ((down < self.rows) & (along < self.columns)).nonzero().flatten()
+
 
 def plane_frequencies(ky: int, kx: int) -> Tensor:
-    """Return (f_y, f_x) of the kept half plane in the order of the packed spectrum: (K, 2) whole numbers."""
+    """The pairs (f_y, f_x) of the kept half plane in the order of the packed spectrum: (K, 2) whole numbers."""
     first = torch.cartesian_prod(torch.arange(ky), torch.arange(kx))
     if min(ky, kx) == 1:
         return first
     return torch.cat([first, torch.cartesian_prod(-torch.arange(1, ky), torch.arange(1, kx))])
 
 
+def axes_of(num_frequencies: int | tuple[int, int]) -> tuple[int, int]:
+    """(k_y, k_x), from one number for both axes or from a pair."""
+    return (num_frequencies, num_frequencies) if isinstance(num_frequencies, int) else tuple(num_frequencies)
+
+
 # --------------------------------------------------------------------------- two steps
 
 
 def _fold(quads: Tensor, band: PlaneBand) -> Tensor:
-    """Return the packed half plane of (batch, 2, ky, 2, kx, d): real and imaginary parts of the two steps."""
+    """Pack the half plane from the real and imaginary parts of the two steps, (batch, 2, ky, 2, kx, d)."""
     held = quads.shape[2], quads.shape[4]
     if held != (band.ky, band.kx):
         quads = F.pad(quads, (0, 0, 0, band.kx - held[1], 0, 0, 0, band.ky - held[0]))
-    (rr, ri), (ir, ii) = ((quads[:, part, :, 0], quads[:, part, :, 1]) for part in (0, 1))
+    (rr, ri), (ir, ii) = ((quads[:, part, :, 0], quads[:, part, :, 1]) for part in (0, 1))  # (batch, ky, kx, d)
     parts = rr - ii, (rr + ii)[:, 1:, 1:], ri + ir, (ri - ir)[:, 1:, 1:]  # Re X, X_-y, Im X, X_-y
-    return torch.cat([part.flatten(1, 2) for part in parts], dim=1)
+    return torch.cat([part.flatten(1, 2) for part in parts], dim=1)  # (batch, 2K, d)
 
 
 def _unfold(spectrum: Tensor, band: PlaneBand, held: tuple[int, int]) -> Tensor:
-    """Return what two steps of synthesis need of a packed half plane: the inverse of `_fold` on the band held."""
+    """Unpack a half plane for two steps of synthesis: the inverse of `_fold` on the frequencies held."""
     first, second = band.ky * band.kx, (band.ky - 1) * (band.kx - 1)
     re, re_minus, im, im_minus = spectrum.split([first, second, first, second], dim=1)
     # Inner frequencies are counted 2 x 2 times by two steps, and twice by one.
     once = spectrum.new_full((band.ky, band.kx, 1), 0.5)
     once[0] = once[:, 0] = 1.0
-    re, im = (part.unflatten(1, (band.ky, band.kx)) * once for part in (re, im))
+    re, im = (part.unflatten(1, (band.ky, band.kx)) * once for part in (re, im))  # (batch, ky, kx, d)
     re_minus, im_minus = (
         F.pad(0.5 * part.unflatten(1, (band.ky - 1, band.kx - 1)), (0, 0, 1, 0, 1, 0)) if second else 0.0
         for part in (re_minus, im_minus)
     )
     rr, ri, ir, ii = re + re_minus, im + im_minus, im - im_minus, re_minus - re
     quads = torch.stack([torch.stack([rr, ri], dim=2), torch.stack([ir, ii], dim=2)], dim=1)
-    return quads[:, :, : held[0], :, : held[1]]
+    return quads[:, :, : held[0], :, : held[1]]  # (batch, 2, ky, 2, kx, d)
 
 
 def _analysis_in_two(x: Tensor, band: PlaneBand, engine: str) -> Tensor:
     batch, rows, columns, dim = x.shape
     along_column, along_row = band.axes
-    half = packed_analysis(x.reshape(batch * rows, columns, dim), along_row, engine)
-    quads = packed_analysis(half.reshape(batch, rows, -1), along_column, engine)
+    half = packed_analysis(x.reshape(batch * rows, columns, dim), along_row, engine)  # (batch rows, 2 kx, d)
+    quads = packed_analysis(half.reshape(batch, rows, -1), along_column, engine)  # (batch, 2 ky, 2 kx d)
     return _fold(quads.reshape(batch, 2, along_column.k, 2, along_row.k, dim), band)
 
 
@@ -121,8 +131,8 @@ def _synthesis_in_two(spectrum: Tensor, band: PlaneBand, engine: str) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _tables(band: PlaneBand, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the matrices of analysis, (2K, R C), and of synthesis, (R C, 2K): both steps applied to unit vectors."""
-    # What inference mode makes, training could not use.
+    """The matrices of analysis, (2K, R C), and of synthesis, (R C, 2K): both steps applied to unit vectors."""
+    # Tensors made in inference mode cannot be used in training.
     with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
         points = torch.eye(band.rows * band.columns, dtype=torch.float64)
         forward = _analysis_in_two(points.reshape(1, band.rows, band.columns, -1), band, "dense")[0]
@@ -136,77 +146,52 @@ def _one_table(band: PlaneBand, engine: str) -> bool:
     return engine == "dense" or (engine == "auto" and small)
 
 
-def _lowered(x: Tensor) -> Tensor:
-    """Return x in the precision of autocast, as a matrix product under it would have it."""
-    kind = x.device.type
-    lower = torch.is_autocast_enabled(kind) and x.dtype == torch.float32
-    return x.to(torch.get_autocast_dtype(kind)) if lower else x
-
-
 def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: str = "auto") -> Tensor:
-    """Return the packed band of a plane, (batch, 2K, d), real parts before imaginary ones.
+    """The kept band of a plane (eq:plane), packed: (batch, 2K, d), real parts before imaginary ones.
 
     x: (batch, rows, columns, d), real.  num_frequencies: (k_y, k_x), or one number for both.  The order of the K
     frequencies is that of `plane_frequencies`.  engine: one of `spectral`, "dense" being one table for both axes.
     Raises TypeError or ValueError for a wrong shape or dtype, for no frequency, for an unknown engine.
     Multiply-adds a channel: 2 K R C by one table; by two steps 2 k_x R C + 4 k_y k_x R, or fewer with "fast".
     """
-    x, band = _lowered(check_planes(x)), PlaneBand(*x.shape[1:3], *axes_of(num_frequencies))
+    check_sequences(x, axes=("rows", "columns"))
+    x, band = lowered(x), PlaneBand(*x.shape[1:3], *axes_of(num_frequencies))
     if not _one_table(band, check_engine(engine)):
         return _analysis_in_two(x, band, engine)
     with torch.autocast(x.device.type, enabled=False):
-        return torch.matmul(_tables(band, x.dtype, x.device)[0], x.flatten(1, 2))
+        return torch.matmul(_tables(band, x.dtype, x.device)[0], x.flatten(1, 2))  # (batch, 2K, d)
 
 
 def plane_synthesis(
     spectrum: Tensor, rows: int, columns: int, num_frequencies: int | tuple[int, int], engine: str = "auto"
 ) -> Tensor:
-    """Return the real plane of a packed band, y_yx = (R C)^(-1/2) sum_f c_f Re[Y_f exp(2 pi i (f_y y/R + f_x x/C))].
+    """The real plane of a packed band, y_yx = (R C)^(-1/2) sum_f c_f Re[Y_f exp(2 pi i (f_y y/R + f_x x/C))].
 
-    spectrum: (batch, 2K, d) as `plane_analysis` gives it; the result is (batch, rows, columns, d).  c is 1 at DC, else
-    2.  With an odd plane and its whole band kept it inverts the analysis.  Frequencies that a plane of rows x columns
-    cannot hold, and the imaginary part at DC, have no effect.  Raises and costs as `plane_analysis`.
+    spectrum: (batch, 2K, d) in the layout of `plane_analysis`; the result is (batch, rows, columns, d).  c is 1 at DC,
+    else 2.  On an odd plane with its whole band kept this inverts the analysis.  Frequencies that a plane of rows x
+    columns does not hold, and the imaginary part at DC, have no effect.  Errors and cost: as `plane_analysis`.
     """
-    spectrum, band = _lowered(spectrum), PlaneBand(rows, columns, *axes_of(num_frequencies))
+    spectrum, band = lowered(spectrum), PlaneBand(rows, columns, *axes_of(num_frequencies))
     if spectrum.dim() != 3 or spectrum.shape[1] != 2 * band.k:
         raise ValueError(f"expected a spectrum (batch, 2K={2 * band.k}, d), got {tuple(spectrum.shape)}")
     if not _one_table(band, check_engine(engine)):
         return _synthesis_in_two(spectrum, band, engine)
     with torch.autocast(spectrum.device.type, enabled=False):
-        plane = torch.matmul(_tables(band, spectrum.dtype, spectrum.device)[1], spectrum)
+        plane = torch.matmul(_tables(band, spectrum.dtype, spectrum.device)[1], spectrum)  # (batch, R C, d)
     return plane.unflatten(1, (rows, columns))
-
-
-def axes_of(num_frequencies: int | tuple[int, int]) -> tuple[int, int]:
-    """Return (k_y, k_x) of a number for both axes, or of a pair."""
-    return (num_frequencies, num_frequencies) if isinstance(num_frequencies, int) else tuple(num_frequencies)
-
-
-def check_planes(x: Tensor, dim: int | None = None) -> Tensor:
-    """Return x when it is a non-empty floating tensor (batch, rows, columns, d), with d = dim if given; else raise."""
-    expected = f"(batch, rows, columns, {dim if dim is not None else 'd'})"
-    if not isinstance(x, Tensor):
-        raise TypeError(f"expected a torch tensor {expected}, got {type(x).__name__}")
-    if x.dim() != 4 or (dim is not None and x.shape[-1] != dim):
-        raise ValueError(f"expected planes of shape {expected}, got {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise TypeError(f"expected a real floating dtype, got {x.dtype}")
-    if x.numel() == 0:
-        raise ValueError(f"expected a non-empty tensor {expected}, got {tuple(x.shape)}")
-    return x
 
 
 # --------------------------------------------------------------------------- the layer's mixing
 
 
 class PlaneMixing(nn.Module):
-    """Mix a plane of tokens through its lowest frequencies: analysis, polar weights, interference, synthesis.
+    """Mix a plane of tokens through its lowest frequencies: `layers.BandMixing` in two dimensions.
 
         y = S M W A x,    W = diag(r_fc e^{i phi_fc}) for frequency f and channel c,    M complex K x K
 
-    x: (batch, rows, columns, dim) -> the same shape, linear in x: `layers.BandMixing` in two dimensions.  Frequencies
-    count cycles per image on the exact grid, so the same weights act on a plane of any size; without M the map is a
-    circular convolution with a kernel that grows with the image.
+    x: (batch, rows, columns, dim) -> the same shape, linear in x; A as in eq:plane.  Frequencies count cycles per image
+    on the exact grid, so the same weights apply to a plane of any size; without M the map is a circular convolution
+    with a kernel that grows with the image.
     Arguments: dim, channels; num_frequencies, (k_y, k_x) or one number for both; engine; interference=False leaves M
     out.  Raises as `plane_analysis`.
     Parameters: 2 K dim, and 2 K^2 for M.  Cost: two transforms and 4 K^2 dim multiply-adds a plane.
@@ -224,16 +209,15 @@ class PlaneMixing(nn.Module):
         self.interference = Interference(k) if interference else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the mixed plane; x and the result are (batch, rows, columns, dim)."""
-        check_planes(x, self.dim)
-        spectrum = self.mix(plane_analysis(x, self.num_frequencies, self.engine))
+        check_sequences(x, self.dim, axes=("rows", "columns"))
+        spectrum = self.mix(plane_analysis(x, self.num_frequencies, self.engine))  # (batch, 2K, dim)
         return plane_synthesis(spectrum, *x.shape[1:3], self.num_frequencies, self.engine)
 
     def mix(self, spectrum: Tensor) -> Tensor:
-        """Return M W applied to a band (batch, 2K, dim), in the precision of the band.
+        """M W applied to a band (batch, 2K, dim), in the precision of the band.
 
-        A band in one dimension is small and keeps the precision of its weights under autocast; here it can be as large
-        as the plane, and is a stage like any other.
+        A one-dimensional band is small and keeps the precision of its weights under autocast; this one can be as large
+        as the plane, and runs in the lower precision.
         """
         with torch.autocast(spectrum.device.type, enabled=False):
             weight = self.weight.pair()

@@ -5,12 +5,12 @@
                phase         phi = arg w
                g             dL/da + i dL/db for w = a + i b: what PyTorch calls the gradient of a complex weight
 
-The chain rule through w = r e^{i phi} gives, with u = e^{i phi} (report, section "Gradients"),
+The chain rule through w = r e^{i phi} gives, with u = e^{i phi} (thm:polar),
 
     dL/dr = Re(g conj(u)),    dL/dphi = Im(g conj(w)),
 
-so the phase gradient carries the factor r: at small r raw descent stops turning the phase.  The Euclidean metric in
-polar coordinates is dr^2 + r^2 dphi^2, hence the natural step divides the phase gradient by r^2.
+so the phase gradient has a factor r: at small r plain descent hardly changes the phase.  The Euclidean metric in polar
+coordinates is dr^2 + r^2 dphi^2, hence the natural step divides the phase gradient by r^2.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ ROLES = ("magnitude", "phase", "interference", "rest")
 
 
 def complex_product(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the elementwise product of two complex tensors held as (re, im) pairs."""
+    """Elementwise product of two complex tensors stored as (re, im) pairs."""
     return torch.addcmul(a[0] * b[0], a[1], b[1], value=-1), torch.addcmul(a[0] * b[1], a[1], b[0])
 
 
 def complex_matmul(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the matrix product of two complex tensors held as (re, im) pairs: four real products."""
+    """Matrix product of two complex tensors stored as (re, im) pairs: four real products."""
     return a[0] @ b[0] - a[1] @ b[1], a[0] @ b[1] + a[1] @ b[0]
 
 
 def weighted(spectrum: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Return (a + i b) times a spectrum (batch, 2k, d), real parts before imaginary ones, in the same layout."""
+    """W of eq:layer: (a + i b) times a spectrum (batch, 2k, d), real parts before imaginary ones."""
     re, im = spectrum.chunk(2, dim=1)
     return torch.cat([torch.addcmul(re * a, im, b, value=-1), torch.addcmul(re * b, im, a)], dim=1)
 
 
 def real_form(re: Tensor, im: Tensor) -> Tensor:
-    """Return the real matrix of a complex one, (2k, 2k): [[re, -im], [im, re]]."""
+    """The real matrix [[re, -im], [im, re]] of a complex one, (2k, 2k)."""
     return torch.cat([torch.cat([re, -im], dim=1), torch.cat([im, re], dim=1)])
 
 
 class _Mixed(torch.autograd.Function):
-    """M W y as one step, so that a layer's backward pass is a dozen operations and not thirty.
+    """M W y as one autograd function: a dozen operations in the backward pass instead of thirty.
 
-    Inputs: y (batch, 2k, d), W = a + i b (k, d), M = re + i im (k, k).  The backward pass is made of differentiable
-    operations on the inputs: every higher derivative works.
+    Inputs: y (batch, 2k, d), W = a + i b (k, d), M = re + i im (k, k).  The backward pass consists of differentiable
+    operations on the inputs, so every higher derivative works.
     """
 
     generate_vmap_rule = True
@@ -68,8 +68,8 @@ class _Mixed(torch.autograd.Function):
     def backward(ctx, gradient):
         spectrum, a, b, re, im = ctx.saved_tensors
         k = len(re)
-        inner = real_form(re, im).T @ gradient
-        matrix = (gradient @ weighted(spectrum, a, b).mT).sum(0)
+        inner = real_form(re, im).T @ gradient  # (batch, 2k, d)
+        matrix = (gradient @ weighted(spectrum, a, b).mT).sum(0)  # (2k, 2k)
         (y_re, y_im), (g_re, g_im) = spectrum.chunk(2, dim=1), inner.chunk(2, dim=1)
         return (
             weighted(inner, a, -b),
@@ -87,7 +87,7 @@ class _Mixed(torch.autograd.Function):
 
 
 def mixed(spectrum: Tensor, weight: tuple[Tensor, Tensor], matrix: tuple[Tensor, Tensor]) -> Tensor:
-    """Return M W y for a spectrum (batch, 2k, d), real parts before imaginary ones, in the same layout.
+    """M W y of eq:layer for a spectrum (batch, 2k, d), real parts before imaginary ones, in the same layout.
 
     weight: W (k, d), matrix: M (k, k), as (re, im) pairs.  Cost: 4 k^2 multiply-adds a channel, as one real product.
     Under autocast the band keeps the precision of the weights: it is small, and its errors would reach every sample.
@@ -104,9 +104,9 @@ def mixed(spectrum: Tensor, weight: tuple[Tensor, Tensor], matrix: tuple[Tensor,
 class PolarWeight(nn.Module):
     """Complex weights r e^{i phi} of any shape, as two real parameters `magnitude` and `phase`.
 
-    At the start r is near `scale` and phi even over the circle: the branches of a pre-norm stack then add up like a
-    random walk, and its gradient grows like the root of its depth, not in proportion to it.  Nothing keeps r positive:
-    a negative magnitude is the same weight turned by pi.
+    Initialisation: r near `scale`, phi uniform on the circle, so that the branches of a pre-norm stack add up like a
+    random walk and its gradient grows like the root of the depth, not in proportion to it.  r may become negative:
+    the weight is then that of |r| with pi added to the phase.
     Parameters: 2 reals a weight.  Cost: a sine, a cosine and a product a weight.
     """
 
@@ -127,7 +127,7 @@ class PolarWeight(nn.Module):
         return self
 
     def pair(self) -> tuple[Tensor, Tensor]:
-        """Return the weights as (re, im) = (r cos phi, r sin phi)."""
+        """The weights as (re, im) = (r cos phi, r sin phi)."""
         return self.magnitude * torch.cos(self.phase), self.magnitude * torch.sin(self.phase)
 
     def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
@@ -136,9 +136,9 @@ class PolarWeight(nn.Module):
 
 
 class Interference(nn.Module):
-    """A complex matrix M across frequencies, the same for every channel: Z_f = sum_g M_fg Y_g (see `mixed`).
+    """M of eq:layer, a complex matrix across frequencies shared by all channels: Z_f = sum_g M_fg Y_g (see `mixed`).
 
-    Near the identity at the start.  Parameters: 2 k^2 reals.
+    Initialised near the identity.  Parameters: 2 k^2 reals.
     """
 
     def __init__(self, num_frequencies: int):
@@ -149,12 +149,12 @@ class Interference(nn.Module):
         self.im = nn.Parameter(noise * torch.randn(k, k))
 
     def pair(self) -> tuple[Tensor, Tensor]:
-        """Return M as (re, im)."""
+        """M as (re, im)."""
         return self.re, self.im
 
 
 def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
-    """Yield (role, name, parameter) for each parameter once; the role is one of `ROLES`, by the module that owns it."""
+    """Yield (role, name, parameter) for each parameter once; the role, one of `ROLES`, follows from its module."""
     seen: set[int] = set()
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -170,14 +170,14 @@ def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]
 
 
 def frame_radius(magnitude: Tensor, floor: float = 1e-3) -> Tensor:
-    """Return r with its sign, at least `floor` in size: the length of the coordinate vector dw/dphi."""
+    """r with its sign, at least `floor` in size: the length of the coordinate vector dw/dphi."""
     return magnitude.abs().clamp_min(floor).copysign(magnitude)
 
 
 def polar_weights(model: nn.Module) -> list[PolarWeight]:
-    """Return the polar weights of a model whose phases have a gradient, tied ones once.
+    """The polar weights of a model whose phases have a gradient, tied ones once.
 
-    Raises ValueError for a phase shared by two magnitudes: its arc has no one radius.
+    Raises ValueError for a phase shared by two magnitudes: its arc would have two radii.
     """
     weights: dict[int, PolarWeight] = {}
     for module in model.modules():
@@ -189,17 +189,6 @@ def polar_weights(model: nn.Module) -> list[PolarWeight]:
 
 
 @torch.no_grad()
-def natural_polar_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
-    """Divide each phase gradient by r^2 (at least floor^2), in place: the natural gradient of polar coordinates.
-
-    The metric dr^2 + r^2 dphi^2 makes plain descent on (r, phi) that of the complex weight itself to first order.
-    Call it between backward and step.  For optimisers that undo a rescaling of gradients: `natural_polar_step`.
-    """
-    for weight in polar_weights(model):
-        weight.phase.grad /= frame_radius(weight.magnitude, floor).square()
-
-
-@torch.no_grad()
 def arc_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
     """Divide each phase gradient by r, in place: the gradient along the arc s = r dphi, orthonormal to dr."""
     for weight in polar_weights(model):
@@ -208,16 +197,16 @@ def arc_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
 
 @contextmanager
 def arc_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
-    """Turn each phase by s / r, where s is what the optimiser step taken inside makes of an arc that stands at 0."""
+    """Run the optimiser step taken inside on arc lengths s = r dphi, starting from 0, and add s / r to each phase."""
     before = [
         (w.phase, w.phase.detach().clone(), frame_radius(w.magnitude.detach(), floor)) for w in polar_weights(model)
     ]
-    with torch.no_grad():  # arcs from 0: the difference of two rounded phases would lose a small step
+    with torch.no_grad():  # from 0: a small step would be lost in the difference of two rounded phases
         for phase, _, _ in before:
             phase.zero_()
     try:
         yield
-    finally:  # an interrupted step must not lose the phases
+    finally:  # also after an interrupt: the phases must be restored
         with torch.no_grad():
             for phase, old, radius in before:
                 phase.copy_(old + phase / radius)
@@ -225,14 +214,15 @@ def arc_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
 
 @contextmanager
 def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
-    """Let the optimiser step taken inside act on arc lengths r dphi instead of angles: natural under any optimiser.
+    """The natural polar step: the optimiser step taken inside acts on arc lengths r dphi instead of angles.
 
         with natural_polar_step(model):
             optimizer.step()
 
-    The optimiser sees the gradient in the orthonormal frame (dr, r dphi).  Under plain descent that is
-    `natural_polar_gradients_`; under Adam, which undoes a rescaling of gradients, it is Adam in that frame.  Phases
-    should have no weight decay.  `NaturalPolarTrainer` does this with the rest of training.
+    The optimiser gets the gradient in the orthonormal frame (dr, r dphi).  Plain descent then divides each phase
+    gradient by r^2, which is descent on the complex weight itself to first order; Adam, which is invariant to the
+    scale of a gradient, becomes Adam in that frame.  Phases should have no weight decay.
+    `NaturalPolarTrainer` does this within a whole training step.
     """
     arc_gradients_(model, floor)
     with arc_step(model, floor):
@@ -240,5 +230,5 @@ def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Return the number of trained real parameters; a complex number counts as two."""
+    """The number of trained real parameters; a complex number counts as two."""
     return sum(p.numel() * (2 if p.is_complex() else 1) for p in model.parameters() if p.requires_grad)

@@ -1,11 +1,11 @@
 """Which frequencies to keep: learned, or by the energy of each batch.
 
-    SelectiveMixing      BandMixing over a wide band, its bins weighted by a selection before and after the mixing
-    LearnedSelection     a score a frequency; the k best are kept, and scores learn through a relaxed choice
-    EnergySelection      the k frequencies with the most energy in the batch, nothing to learn
+    SelectiveMixing      BandMixing over a wide band, masked by a selection before and after the mixing
+    LearnedSelection     a score for each frequency; the k best are kept, and the scores train through a relaxed top-k
+    EnergySelection      the k frequencies with the most energy in the batch, no parameters
 
-A selection chooses among the frequencies of the wide band.  Once it has settled, `SelectiveMixing.frozen()` gives the
-plain `BandMixing` on the chosen set, which costs what its k frequencies cost.
+A selection chooses among the frequencies of the wide band.  After training `SelectiveMixing.frozen()` returns the plain
+`BandMixing` on the chosen set, at the cost of k frequencies.  `04_information` compares both with the lowest k.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ def check_choice(k: int, candidates: int) -> None:
 
 
 def top_mask(score: Tensor, k: int) -> Tensor:
-    """Return 1 at the k largest scores and 0 elsewhere, in the dtype of the scores."""
+    """1 at the k largest scores and 0 elsewhere, in the dtype of the scores."""
     return torch.zeros_like(score).index_fill(0, score.topk(k).indices, 1.0)
 
 
 class LearnedSelection(nn.Module):
-    """Keep the k frequencies with the largest scores; the scores learn through a straight-through estimate.
+    """Keep the k frequencies with the largest scores; the scores train by a straight-through gradient.
 
     Forward: a mask of ones and zeros.  Backward: as if the whole layer had used the relaxed top-k
-    sigmoid((s_f - tau) / temperature), tau half-way between the k-th and the next score (the straight-through
-    estimate of Bengio, Leonard, Courville 2013), so that a frequency left out can win its place.
-    Parameters: one score a candidate.
+    sigmoid((s_f - tau) / temperature), tau half-way between the k-th and the next score (straight-through estimator:
+    Bengio, Leonard, Courville 2013), so that a frequency left out can still enter.
+    Parameters: one score for each candidate.
     """
 
     def __init__(self, candidates: int, k: int, *, temperature: float = 0.1):
@@ -47,7 +47,7 @@ class LearnedSelection(nn.Module):
         self.score = nn.Parameter(0.01 * torch.randn(candidates))
 
     def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return the mask and its relaxation, each (candidates,); the spectrum (batch, candidates, d) plays no part."""
+        """The mask and its relaxation, each (candidates,); the spectrum (batch, candidates, d) is not used."""
         hard = top_mask(self.score.detach(), self.k)
         if self.k == len(self.score):
             return hard, None
@@ -56,7 +56,7 @@ class LearnedSelection(nn.Module):
 
 
 class EnergySelection(nn.Module):
-    """Keep the k frequencies with the most energy, summed over batch and channels; no gradient to the choice."""
+    """Keep the k frequencies with the most energy, summed over batch and channels; the choice has no gradient."""
 
     def __init__(self, candidates: int, k: int):
         super().__init__()
@@ -64,7 +64,7 @@ class EnergySelection(nn.Module):
         self.k = k
 
     def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, None]:
-        """Return the mask, (candidates,), of a spectrum (batch, candidates, d), and no relaxation."""
+        """The mask, (candidates,), of a spectrum (batch, candidates, d), and no relaxation."""
         return top_mask((re.detach().square() + im.detach().square()).sum(dim=(0, 2)), self.k), None
 
 
@@ -81,7 +81,7 @@ class SelectiveMixing(BandMixing):
         self.selection = selection
 
     def mix(self, spectrum: Tensor) -> Tensor:
-        """Return P M W P applied to a spectrum (batch, 2 candidates, dim), P the selection."""
+        """P M W P applied to a spectrum (batch, 2 candidates, dim), P the selection."""
         mask, relaxed = self.selection(*spectrum.chunk(2, dim=1))
         if mask.shape != (self.num_frequencies,):
             raise ValueError(f"expected a selection of {self.num_frequencies} frequencies, got {tuple(mask.shape)}")
@@ -97,9 +97,9 @@ class SelectiveMixing(BandMixing):
 
     @torch.no_grad()
     def frozen(self, x: Tensor | None = None) -> BandMixing:
-        """Return a plain `BandMixing` on the frequencies chosen now: the same map, at the cost of k frequencies.
+        """A plain `BandMixing` on the frequencies chosen now: the same map, at the cost of k frequencies.
 
-        An `EnergySelection` chooses by what it sees: give it a batch x, (batch, n, dim).
+        An `EnergySelection` depends on its input: pass a batch x, (batch, n, dim).
         """
         if x is None and isinstance(self.selection, EnergySelection):
             raise ValueError("an EnergySelection chooses by the batch: expected x of (batch, n, dim), got none")

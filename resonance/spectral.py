@@ -1,20 +1,20 @@
 """Band transforms: a sequence to its kept frequencies and back, in real arithmetic.
 
-Every layer of the architecture rests on two linear maps on a grid of N samples (report, section "Method"):
+Every layer of the architecture is built on two linear maps on a grid of N samples, A and S of eq:layer:
 
     analysis    X_f = N^(-1/2) sum_t x_t exp(-2 pi i f t / N),               f in the kept band, 0 .. k-1 say
     synthesis   y_t = N^(-1/2) sum_f c_f Re[ Y_f exp(2 pi i f t / N) ],      t = 0 .. n-1
 
-with c_f = 2 inside the band and c_f = 1 at DC and at Nyquist (N even), because a real signal holds each inner
-frequency twice.  Synthesis is the adjoint of analysis under the inner product weighted by c; with the whole band
-kept and n = N it is its inverse.  A frequency f counts cycles per grid of N samples: f / N cycles per sample.
+with c_f = 2 inside the band and c_f = 1 at DC and at Nyquist (N even), because a real signal has each inner frequency
+twice.  Synthesis is the adjoint of analysis under the inner product weighted by c; with the whole band kept and n = N
+it is its inverse.  A frequency f counts cycles per grid of N samples: f / N cycles per sample.
 
-Complex numbers travel as real tensors, pairs (re, im) of (batch, k, d) here and packed, (batch, 2k, d), within a layer:
+Complex numbers are real tensors, pairs (re, im) of (batch, k, d) here and packed, (batch, 2k, d), within a layer:
 autocast, compilation, export and gradient all-reduce then work as for any other tensor.
 
 An engine is a way to compute these two maps, never another map: `"fft"` is the reference; `"dense"` one real matrix
-product; `"fast"` three small ones, linear in n (`linear_time`).  A new engine is one more row of `ENGINES` and one
-more line in `choose_engine`.
+product; `"fast"` three small ones, linear in n (`engines.linear_time`).  A new engine is one more row of `ENGINES` and
+one more line in `choose_engine`.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from .engines.tables import BUILDERS, constants
 
 
 def _fft_dtype(x: Tensor) -> torch.dtype:
-    """FFTs run in float32 or float64: half precision has none on CPUs, and loses too much elsewhere."""
+    """FFTs run in float32 or float64: half precision is not supported on CPUs, and loses too much elsewhere."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
 
 
 def _fft_transform(x: Tensor, band: Band) -> Tensor:
-    spectrum = torch.fft.rfft(x.to(_fft_dtype(x)), n=band.grid, dim=1, norm="ortho")
+    spectrum = torch.fft.rfft(x.to(_fft_dtype(x)), n=band.grid, dim=1, norm="ortho")  # (batch, N/2 + 1, d)
     spectrum = spectrum[:, : band.k] if band.is_lowest else spectrum[:, list(band.frequencies)]
-    return torch.cat([spectrum.real, spectrum.imag], dim=1).to(x.dtype)
+    return torch.cat([spectrum.real, spectrum.imag], dim=1).to(x.dtype)  # (batch, 2k, d)
 
 
 def _fft_adjoint(spectrum: Tensor, band: Band) -> Tensor:
     dtype = _fft_dtype(spectrum)
     re, im = spectrum.to(dtype).chunk(2, dim=1)
     weight = 1.0 / band.multiplicity(re)[:, None]  # irfft counts inner frequencies twice, the adjoint once
-    # What irfft makes of an imaginary part at DC and Nyquist differs between FFT libraries: give it none.
+    # FFT libraries differ in what irfft does with an imaginary part at DC and Nyquist: pass none.
     inner = weight.clone()
     for place in band.real:
         inner[place] = 0.0
-    full = torch.complex(re * weight, im * inner)
+    full = torch.complex(re * weight, im * inner)  # (batch, k, d)
     if not band.is_lowest:
         places = torch.tensor(list(band.frequencies), device=full.device)
         full = full.new_zeros(full.shape[0], band.highest + 1, full.shape[2]).index_copy(1, places, full)
@@ -78,31 +78,35 @@ ENGINES: dict[str, Engine] = {
 
 
 def choose_engine(band: Band) -> str:
-    """Return the engine that `"auto"` stands for: "fast", unless an FFT is clearly cheaper.
+    """The engine that `"auto"` selects: "fast", unless an FFT is clearly cheaper.
 
     In multiply-adds of a large product a channel, "fast" costs what its plan says and an FFT 11 N log2 N for its
     strides and passes, and 2^14 for its calls.  From forward and backward passes of `BandMixing` on 2 cores, n = 64 ..
-    262144, k = 8, 64, 256, d = 64, 256, 768 (`python -m artifact.studies.efficiency.benchmark engines` repeats them): there it is at most
-    1.15 times slower than the best of the three.  "fast" is "dense" where blocks do not pay, so "dense" is never named.
+    262144, k = 8, 64, 256, d = 64, 256, 768 (`python -m artifact.studies.efficiency.benchmark engines` repeats them):
+    there it is at most 1.15 times slower than the best of the three.  "fast" reduces to "dense" where blocks do not
+    pay, so "dense" is never returned.
     """
     cost = linear_time.make_plan(band, torch.float32).cost(band)
     return "fast" if cost <= 11 * band.grid * math.log2(max(2, band.grid)) + 2**14 else "fft"
 
 
 def check_engine(name: str) -> str:
-    """Return `name` when it names an engine or `"auto"`, else raise ValueError with the names known."""
+    """Pass on `name` when it is an engine or `"auto"`; raise ValueError with the known names otherwise."""
     if name != "auto" and name not in ENGINES:
         raise ValueError(f"unknown engine {name!r}: expected one of {', '.join(['auto', *ENGINES])}")
     return name
 
 
-def check_sequences(x: Tensor, dim: int | None = None) -> Tensor:
-    """Return x when it is a non-empty floating tensor (batch, n, d), with d = dim if given; else raise."""
-    expected = f"(batch, n, {dim if dim is not None else 'd'})"
+def check_sequences(x: Tensor, dim: int | None = None, axes: tuple[str, ...] = ("n",)) -> Tensor:
+    """Pass on x when it is a non-empty floating tensor (batch, *axes, d), with d = dim if given.
+
+    Raises TypeError or ValueError otherwise.
+    """
+    expected = f"({', '.join(('batch', *axes, str(dim or 'd')))})"
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch tensor {expected}, got {type(x).__name__}")
-    if x.dim() != 3 or (dim is not None and x.shape[-1] != dim):
-        raise ValueError(f"expected sequences of shape {expected}, got {tuple(x.shape)}")
+    if x.dim() != len(axes) + 2 or (dim is not None and x.shape[-1] != dim):
+        raise ValueError(f"expected a tensor of shape {expected}, got {tuple(x.shape)}")
     if not x.is_floating_point():
         raise TypeError(f"expected a real floating dtype, got {x.dtype}")
     if x.numel() == 0:
@@ -113,17 +117,8 @@ def check_sequences(x: Tensor, dim: int | None = None) -> Tensor:
 # --------------------------------------------------------------------------- gradients
 
 
-def _multiplicities(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
-    c = np.full(band.k, 2.0)
-    c[band.real] = 1.0
-    return [np.tile(c[:, None], (2, 1))]
-
-
-BUILDERS["multiplicity"] = _multiplicities
-
-
 class _Transform(torch.autograd.Function):
-    """The analysis as autograd sees it: its backward is the adjoint, and nothing is saved but the band's name.
+    """The analysis as an autograd function: its backward is the adjoint, and nothing is saved but the band.
 
     Forward and backward are linear, each the other's derivative, so every higher derivative works as well.
     """
@@ -169,13 +164,19 @@ class _Adjoint(torch.autograd.Function):
         return _Adjoint.apply(tangent, ctx.band, ctx.engine)
 
 
+def lowered(x: Tensor) -> Tensor:
+    """Cast x to autocast's dtype where autocast is on, as a matrix product would."""
+    kind = x.device.type
+    lower = torch.is_autocast_enabled(kind) and x.dtype == torch.float32
+    return x.to(torch.get_autocast_dtype(kind)) if lower else x
+
+
 def _apply(x: Tensor, band: Band, engine: str, *, adjoint: bool) -> Tensor:
     name = choose_engine(band) if check_engine(engine) == "auto" else engine
-    kind = x.device.type
-    if torch.is_autocast_enabled(kind):
-        # Products run in the lower precision, with a table made for it; an FFT keeps what it was given.
-        x = x.to(torch.get_autocast_dtype(kind)) if name != "fft" and x.dtype == torch.float32 else x
-        with torch.autocast(kind, enabled=False):
+    if torch.is_autocast_enabled(x.device.type):
+        # Products have a table in the lower precision; an FFT keeps its input's.
+        x = x if name == "fft" else lowered(x)
+        with torch.autocast(x.device.type, enabled=False):
             return _run(x, band, name, adjoint)
     return _run(x, band, name, adjoint)
 
@@ -189,26 +190,35 @@ def _run(x: Tensor, band: Band, engine: str, adjoint: bool) -> Tensor:
 # --------------------------------------------------------------------------- the two maps
 
 
+def _multiplicities(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
+    c = np.full(band.k, 2.0)
+    c[band.real] = 1.0
+    return [np.tile(c[:, None], (2, 1))]
+
+
+BUILDERS["multiplicity"] = _multiplicities
+
+
 def packed_analysis(x: Tensor, band: Band, engine: str) -> Tensor:
-    """Return A x, (batch, 2k, d), real parts before imaginary ones, for x of (batch, n, d)."""
+    """A x, (batch, 2k, d), real parts before imaginary ones, for x of (batch, n, d)."""
     return _apply(x, band, engine, adjoint=False)
 
 
 def packed_synthesis(spectrum: Tensor, band: Band, engine: str) -> Tensor:
-    """Return S applied to a spectrum (batch, 2k, d), real parts before imaginary ones: (batch, n, d)."""
+    """S applied to a spectrum (batch, 2k, d), real parts before imaginary ones: (batch, n, d)."""
     return _apply(spectrum * constants("multiplicity", band, spectrum)[0], band, engine, adjoint=True)
 
 
 def analysis(
     x: Tensor, frequencies: int | Iterable[int], *, grid: int | None = None, engine: str = "auto"
 ) -> tuple[Tensor, Tensor]:
-    """Return the kept frequencies of each channel, X_f = N^(-1/2) sum_t x_t exp(-2 pi i f t / N).
+    """The kept frequencies of each channel, X_f = N^(-1/2) sum_t x_t exp(-2 pi i f t / N): A of eq:layer.
 
     x: (batch, n, d), real.  Returns (re, im), each (batch, k, d), in the dtype of x (under autocast, of autocast).
     `frequencies`: k, for the k lowest, or a sorted set of frequencies in cycles per grid.
     `grid` is N, by default the next power of two >= n.
     Raises ValueError for a shape that is not (batch, n, d), for frequencies above N//2, for an unknown engine.
-    Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p ("fast", `linear_time`).
+    Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p ("fast", thm:linear).
     """
     return packed_analysis(x, make_band(check_sequences(x).shape[1], frequencies, grid), engine).chunk(2, dim=1)
 
@@ -222,7 +232,7 @@ def synthesis(
     grid: int | None = None,
     engine: str = "auto",
 ) -> Tensor:
-    """Return the real sequence with the given band, y_t = N^(-1/2) sum_f c_f Re[Y_f exp(2 pi i f t / N)].
+    """The real sequence with a given band, y_t = N^(-1/2) sum_f c_f Re[Y_f exp(2 pi i f t / N)]: S of eq:layer.
 
     re, im: (batch, k, d), at `frequencies`, by default the k lowest.  Returns (batch, n, d): the first n samples of
     the grid.  The imaginary parts at DC and at Nyquist have no effect: a real signal has none.

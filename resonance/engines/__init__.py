@@ -1,1 +1,1 @@
-"""The three exact ways to transform a band, and the tables that they share; `spectral` chooses between them."""
+"""Ways to compute the band transforms and the causal form, and the tables that they share."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..band import Band, fourier_table
 from .tables import BUILDERS, as_tensor, constants
 
-# Entries of a table that is kept (16 MiB in float32); a larger one is made again for every call, in slices.
+# Entries of a table that is cached (16 MiB in float32); a larger one is recomputed in slices at every call.
 TABLE_LIMIT = 2**22
 
 
@@ -21,7 +21,7 @@ BUILDERS["dense"] = _build
 
 
 def _slices(band: Band, like: Tensor):
-    """Yield (samples, table of these samples) with tables within the limit."""
+    """Yield (samples, their columns of the table), each within the limit."""
     if 2 * band.k * band.n <= TABLE_LIMIT:
         yield slice(None), constants("dense", band, like)[0]
         return
@@ -33,15 +33,15 @@ def _slices(band: Band, like: Tensor):
 
 
 def transform(x: Tensor, band: Band) -> Tensor:
-    """Return the spectrum of x, (batch, n, d), as (batch, 2k, d): real parts, then imaginary parts."""
+    """The spectrum of x, (batch, n, d), as (batch, 2k, d): real parts, then imaginary parts."""
     spectrum = None
     for samples, table in _slices(band, x):
-        part = torch.matmul(table, x[:, samples])
+        part = torch.matmul(table, x[:, samples])  # (2k, n) (batch, n, d) -> (batch, 2k, d)
         spectrum = part if spectrum is None else spectrum + part
     return spectrum
 
 
 def adjoint(spectrum: Tensor, band: Band) -> Tensor:
-    """Return the transpose of `transform` applied to a spectrum (batch, 2k, d): (batch, n, d)."""
+    """The transpose of `transform` applied to a spectrum (batch, 2k, d): (batch, n, d)."""
     parts = [torch.matmul(table.T, spectrum) for _, table in _slices(band, spectrum)]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

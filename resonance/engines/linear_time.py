@@ -1,22 +1,22 @@
 """Band transforms in time linear in n: blocks, a few functions that hold the band, small products (engine "fast").
 
-Within a block of B samples a wave of frequency f <= f_max turns by 2 theta at most, theta = pi f_max B / N.  So little
-can be said by few numbers: all waves of the band lie, to within a tolerance, in the span of p orthonormal functions
-u_1 .. u_p of the block, p about 2 theta / pi and some ten more, whatever B is.  The best such functions are the left
-singular vectors of the block's waves (sampled prolate functions, for a band of lowest frequencies).  The analysis is
+Within a block of B samples the phase of a wave of frequency f <= f_max advances by at most 2 theta, theta = pi f_max
+B / N.  All waves of the band then lie, to within a tolerance, in the span of p orthonormal functions u_1 .. u_p of the
+block, p about 2 theta / pi plus some ten, whatever B is.  The best such functions are the left singular vectors of the
+block's waves (sampled prolate functions, for a band of lowest frequencies).  The analysis becomes (eq:fast)
 
     V_bq = sum_s u_q(s) x_(bB+s)                 every block on its p functions            n p
     Z_rq = sum_b exp(-2 pi i r b / m) V_bq       a short transform over the m = N / B blocks, r = f mod m
     X_f  = sum_q gamma_fq Z_rq                   gamma_fq = N^(-1/2) sum_s u_q(s) exp(-2 pi i f s / N)
 
-and its adjoint the same three products backwards.  Z_(m-r) is the conjugate of Z_r, and the sum over b falls into sums
-and differences of the two halves of the sequence for even and odd r: p m (m/2 + 1) in all.  Real products alone,
-linear in n: m depends on the band, not on n.
+and its adjoint the transposes of the same three products.  Z_(m-r) is the conjugate of Z_r, and the sum over b is one
+over the sums (even r) and the differences (odd r) of the two halves of the sequence: p m (m/2 + 1) in all.  Real
+products alone, linear in n: m depends on the band, not on n.
 
-Bound (report, theorem "linear-time resonance").  What the p functions miss of a wave, rho_f = |e_f - U U' e_f| / |e_f|,
-is computed with them, and p is the least that keeps every rho_f under the dtype's tolerance.  Then coefficient f is
-wrong by at most rho_f |x|, and the adjoint of a spectrum Y by at most sum_f rho_f |Y_f|, in norm; rounding comes on
-top.  A priori, by Jacobi-Anger and Eckart-Young, rho <= sqrt(k) 4 sum_{j >= p} (theta / 2)^j / j!.
+Bound (eq:bound, thm:linear).  The residual of a wave, rho_f = |e_f - U U' e_f| / |e_f|, is computed with the functions,
+and p is the least that keeps every rho_f below the dtype's tolerance.  The error of coefficient f is then at most
+rho_f |x|, that of the adjoint of a spectrum Y at most sum_f rho_f |Y_f| in norm, plus rounding.
+A priori, by Jacobi-Anger and Eckart-Young, rho <= sqrt(k) 4 sum_{j >= p} (theta / 2)^j / j!.
 
 Prior art: the partial Fourier transform (Park, Jang, Kang, KDD 2021: analysis alone, polynomials for the functions),
 low-rank non-uniform FFTs (Ruiz-Antolin, Townsend 2018), prolate functions (Slepian 1978).
@@ -37,12 +37,12 @@ from ..band import Band
 from . import dense
 from .tables import BUILDERS, constants
 
-# The error allowed to the p functions, as a share of the sequence's norm; rounding comes on top.
+# Largest residual rho of the p functions, relative to the sequence's norm; rounding comes on top.
 TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 5e-4, torch.bfloat16: 4e-3}
-LONGEST_TURN = 32.0  # largest theta that is considered: beyond, more blocks are always cheaper
-# What one multiply-add of each product, one value V_bq for its way through the caches, and the calls (by 256 channels)
-# cost beside a multiply-add of a large square product: least squares over n = 2^11 .. 2^17, k = 8, 64, 256, d = 64,
-# 256, 768 on 2 cores.
+LONGEST_TURN = 32.0  # largest theta considered: beyond it, more blocks are always cheaper
+# Costs relative to a multiply-add of a large square product: one multiply-add of each of the three products, the memory
+# traffic of one value V_bq, and the calls (for 256 channels).  Least squares over n = 2^11 .. 2^17, k = 8, 64, 256, d =
+# 64, 256, 768 on 2 cores.
 PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS, A_VALUE, CALLS = 1.0, 1.1, 1.9, 80.0, 2.0**14
 
 
@@ -50,13 +50,13 @@ PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS, A_VALUE, CALLS = 1.0, 1.1, 1.9, 80.0, 2
 
 
 def turn_bound(theta: float, rank: int) -> float:
-    """Return 4 sum_{j >= p} (theta / 2)^j / j!; times sqrt(k), a bound on what the best p functions of a block miss."""
+    """4 sum_{j >= p} (theta / 2)^j / j!, which times sqrt(k) bounds the residual of the best p functions (eq:bound)."""
     if theta / 2 == 0.0:
-        return 0.0 if rank else 4.0  # a constant is held by one function
+        return 0.0 if rank else 4.0  # one function spans the constants
     half = theta / 2
     first = rank * math.log(half) - math.lgamma(rank + 1)
     if first > 0:
-        return math.inf  # more than 4: says nothing
+        return math.inf  # above 4 the bound is vacuous
     term = math.exp(first)
     total, j = 0.0, rank
     while term > 1e-18 * total:
@@ -67,12 +67,12 @@ def turn_bound(theta: float, rank: int) -> float:
 
 
 def misses(cosine: np.ndarray, sine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (U, rho): the best functions of waves given as (B, k) cosines and sines, and what the first p miss.
+    """(U, rho): the best functions for waves given as (B, k) cosines and sines, and the residual of the first p.
 
-    U (B, r) holds the left singular vectors; rho (r + 1,) the largest root mean square over a block that is missed of
-    any wave by the first 0, 1, .., r of them.
+    U (B, r) holds the left singular vectors; rho (r + 1,) the largest root mean square residual, over the waves, of
+    the projection on the first 0, 1, .., r of them.
     """
-    waves = np.concatenate([cosine, sine], axis=1)
+    waves = np.concatenate([cosine, sine], axis=1)  # (B, 2k)
     u, s, vt = np.linalg.svd(waves, full_matrices=False)
     energy = (s[:, None] * vt) ** 2
     per_wave = energy[:, : cosine.shape[1]] + energy[:, cosine.shape[1] :]
@@ -82,7 +82,7 @@ def misses(cosine: np.ndarray, sine: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 @lru_cache(maxsize=4096)
 def turn_rank(theta: float, tolerance: float) -> int:
-    """Return how many functions hold every wave e^{i w s}, |w| <= theta, |s| <= 1, to the tolerance (as `misses`)."""
+    """How many functions span every wave e^{i w s}, |w| <= theta, |s| <= 1, to the tolerance (rho of `misses`)."""
     place = (np.arange(64 + 4 * math.ceil(theta)) + 0.5) / (32 + 2 * math.ceil(theta)) - 1
     angle = place[:, None] * np.linspace(0, theta, 16 + math.ceil(theta))
     return int((misses(np.cos(angle), np.sin(angle))[1] > tolerance).sum())
@@ -90,7 +90,7 @@ def turn_rank(theta: float, tolerance: float) -> int:
 
 @lru_cache(maxsize=16)
 def block_functions(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `misses` of the band's waves in a block of `size` samples, taken from the block's centre."""
+    """(U, rho) of `misses` for the band's waves in a block of `size` samples, with time 0 at the block's centre."""
     double_place = 2 * np.arange(size) + 1 - size
     turns = np.multiply.outer(double_place, np.array(band.frequencies)) % (2 * band.grid)  # exact, in whole numbers
     angle = turns * (math.pi / band.grid)
@@ -101,9 +101,9 @@ def block_functions(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Plan(NamedTuple):
-    """How a band transform is cut: `blocks` blocks of `size` samples, `rank` functions each."""
+    """The factorisation of a band transform: `blocks` blocks of `size` samples, `rank` functions each."""
 
-    size: int  # B, the last block may be shorter; 1: no plan pays, the transform is dense
+    size: int  # B, the last block may be shorter; 1: no factorisation pays, the transform is dense
     blocks: int  # ceil(n / B)
     rank: int  # p
     bound: float  # rho, of the functions' error; 0 where the transform is dense
@@ -111,27 +111,27 @@ class Plan(NamedTuple):
     residues: int  # how many frequencies the transform over the blocks has
 
     def parts(self, band: Band) -> tuple[int, int, int]:
-        """Return the multiply-adds a channel of the three products."""
+        """Multiply-adds a channel of each of the three products."""
         if self.size == 1:
             return 0, 2 * band.k * band.n, 0
         columns = band.grid // self.size // 2 if self.folded else self.blocks
         return band.n * self.rank, 2 * self.residues * columns * self.rank, 4 * band.k * self.rank
 
     def operations(self, band: Band) -> int:
-        """Return the multiply-adds of one transform of one channel."""
+        """Multiply-adds of one transform of one channel."""
         return sum(self.parts(band))
 
     def cost(self, band: Band) -> float:
-        """Return the time of one transform of one channel, in multiply-adds of a large product."""
+        """Estimated time of one transform of one channel, in multiply-adds of a large product."""
         weights = (PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS)
         products = sum(w * part for w, part in zip(weights, self.parts(band), strict=True))
         return products + (A_VALUE * self.blocks * self.rank + CALLS if self.size > 1 else 0.0)
 
 
 def residues(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return how far each frequency turns from block to block, in units of 1/N, and the sign that brings it there.
+    """The phase advance of each frequency from block to block, in units of 1/N in 0 .. N/2, and its sign.
 
-    A turn and its opposite share one residue in 0 .. N/2: for size dividing N, those of f mod m and its negative.
+    An advance and its negative share one residue: for size dividing N, those of f mod m and -f mod m.
     """
     turn = np.array(band.frequencies) * size % band.grid
     return np.minimum(turn, band.grid - turn), np.where(2 * turn > band.grid, -1.0, 1.0)
@@ -141,13 +141,13 @@ def _plan(band: Band, size: int, rank: int, bound: float) -> Plan:
     blocks = -(-band.n // size)
     whole = band.grid // size if band.grid % size == 0 else 0
     turn = residues(band, size)[0]
-    even = bool((turn // size % 2 == 0).any())  # a set of odd frequencies alone would leave the sums without a use
+    even = bool((turn // size % 2 == 0).any())  # with odd frequencies alone the sums would not be used
     folded = whole % 2 == 0 and 2 * blocks > whole > 0 and even
     return Plan(size, blocks, rank, bound, folded, len(np.unique(turn)))
 
 
 def make_plan(band: Band, dtype: torch.dtype) -> Plan:
-    """Return the plan of the least cost; blocks that divide the grid share residues, others are asked as well."""
+    """The plan of least cost, over block sizes that divide the grid, whose frequencies share residues, and others."""
     choose = _constant_plan if torch.compiler.is_dynamo_compiling() else _chosen_plan
     return Plan(*choose(band.n, band.frequencies, band.grid, dtype))
 
@@ -184,20 +184,20 @@ def _constant_plan(*arguments) -> tuple:
 
 
 def build_tables(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
-    """Return project (p, B), order (2k,), inverse, and for each half `over_blocks` (2R, m) and `mix` (R, 2g, 2p).
+    """The tables project (p, B), order (2k,), inverse, and for each half `over_blocks` (2R, m) and `mix` (R, 2g, 2p).
 
-    A half holds R residues, and at most g frequencies a residue; its output has a row for every one of R 2g places,
-    of which `order` picks the 2k that are frequencies.  Without folding there is one half.
+    A half has R residues, and at most g frequencies a residue; its output has R 2g rows, of which `order` picks the
+    2k that are frequencies.  Without folding there is one half.
     """
     plan = make_plan(band, dtype)
     u = block_functions(band, plan.size)[0][:, : plan.rank]
     f = np.array(band.frequencies)
-    # From the first sample of a block, not from its centre: the three factors are then those of the equations.
+    # Time 0 at the first sample of a block, not at its centre: the three factors are then those of eq:fast.
     angle = np.multiply.outer(f, np.arange(plan.size)) % band.grid * (2 * math.pi / band.grid)
     re, im = np.cos(angle) @ u / math.sqrt(band.grid), -np.sin(angle) @ u / math.sqrt(band.grid)
     residue, sign = residues(band, plan.size)
     rows = np.concatenate([re, -sign[:, None] * im, im, sign[:, None] * re], axis=1).reshape(band.k, 2, 2 * plan.rank)
-    rows[band.real, 1] = 0.0  # a real coefficient has no imaginary part, not even a rounding error
+    rows[band.real, 1] = 0.0  # the imaginary part of a real coefficient is exactly zero
     turns = [residue // plan.size % 2 == parity for parity in (0, 1)] if plan.folded else [residue >= 0]
     columns = band.grid // plan.size // 2 if plan.folded else plan.blocks
     order, halves, start = np.zeros((band.k, 2), dtype=np.int64), [], 0
@@ -214,7 +214,7 @@ def build_tables(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
         over_blocks = np.stack([np.cos(turned), -np.sin(turned)], axis=1).reshape(2 * len(kinds), columns)
         halves += [over_blocks, mix.reshape(len(kinds), -1, 2 * plan.rank)]
     order = order.T.flatten()  # real parts, then imaginary parts
-    inverse = np.zeros(start, dtype=np.int64)  # a place without a frequency reads any row: its mix is zero
+    inverse = np.zeros(start, dtype=np.int64)  # a row without a frequency may read any other: its mix is zero
     inverse[order] = np.arange(2 * band.k)
     return [u.T, order, inverse, *halves]
 
@@ -226,7 +226,7 @@ BUILDERS["fast"] = build_tables
 
 
 def _project(x: Tensor, functions: Tensor) -> Tensor:
-    """Return each block of x, (batch, n, d), on its p functions (p, B): (batch, blocks, p d)."""
+    """V of eq:fast: each block of x, (batch, n, d), projected on the p functions (p, B): (batch, blocks, p d)."""
     rank, size = functions.shape
     batch, n, d = x.shape
     whole = n // size
@@ -239,7 +239,7 @@ def _project(x: Tensor, functions: Tensor) -> Tensor:
 
 
 def _expand(values: Tensor, functions: Tensor, n: int) -> Tensor:
-    """Return n samples from values (batch, blocks, p d): the transpose of `_project`."""
+    """The transpose of `_project`: n samples from values (batch, blocks, p d)."""
     rank, size = functions.shape
     batch, blocks, width = values.shape
     values = values.reshape(batch * blocks, rank, width // rank)
@@ -249,12 +249,12 @@ def _expand(values: Tensor, functions: Tensor, n: int) -> Tensor:
 
 
 def transform(x: Tensor, band: Band) -> Tensor:
-    """Return the spectrum of x, (batch, n, d), as (batch, 2k, d): real parts, then imaginary parts."""
+    """The spectrum of x, (batch, n, d), as (batch, 2k, d): real parts, then imaginary parts (eq:fast)."""
     plan = make_plan(band, x.dtype)
     if plan.size == 1:
         return dense.transform(x, band)
     functions, order, _, *halves = constants("fast", band, x)
-    values = _project(x, functions)
+    values = _project(x, functions)  # (batch, blocks, p d)
     parts = [values]
     if plan.folded:
         low, high = values.tensor_split([halves[0].shape[1]], dim=1)
@@ -262,13 +262,13 @@ def transform(x: Tensor, band: Band) -> Tensor:
         parts = [low + high, low - high][: len(halves) // 2]
     spectra = []
     for part, over_blocks, mix in zip(parts, halves[::2], halves[1::2], strict=True):
-        z = torch.matmul(over_blocks, part).view(x.shape[0], len(mix), 2 * plan.rank, x.shape[2])
-        spectra.append(torch.matmul(mix, z).flatten(1, 2))
+        z = torch.matmul(over_blocks, part).view(x.shape[0], len(mix), 2 * plan.rank, x.shape[2])  # (batch, R, 2p, d)
+        spectra.append(torch.matmul(mix, z).flatten(1, 2))  # (batch, R 2g, d)
     return torch.cat(spectra, dim=1).index_select(1, order)
 
 
 def adjoint(spectrum: Tensor, band: Band) -> Tensor:
-    """Return the transpose of `transform` applied to a spectrum (batch, 2k, d): (batch, n, d)."""
+    """The transpose of `transform` applied to a spectrum (batch, 2k, d): (batch, n, d)."""
     plan = make_plan(band, spectrum.dtype)
     if plan.size == 1:
         return dense.adjoint(spectrum, band)

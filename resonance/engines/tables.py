@@ -1,16 +1,16 @@
-"""Tables that transforms multiply by: made once in float64, kept for each band, dtype and device, within a bound.
+"""Tables that transforms multiply by: made once in float64, cached for each band, dtype and device, bounded in bytes.
 
-A table is a constant of the graph wherever a graph is made: a compiler gets it as such, an exported model carries it.
+Where a graph is traced a table is a constant of it: for a compiler, and in an exported model.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from cachetools import LRUCache, cached
 from torch import Tensor
 
 from ..band import Band
@@ -18,11 +18,13 @@ from ..band import Band
 Build = Callable[[Band, torch.dtype], list[np.ndarray]]
 
 BUILDERS: dict[str, Build] = {}
-_CACHE: LRUCache = LRUCache(maxsize=2**28, getsizeof=lambda kept: sum(t.numel() * t.element_size() for t in kept))
+CACHE_BYTES = 2**28
+_CACHE: OrderedDict[tuple, list[Tensor]] = OrderedDict()  # least recently used first
+_LOCK = threading.Lock()
 
 
 def as_tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return an array of indices as int64, any other in `dtype`, on the device."""
+    """An array of indices as int64, any other in `dtype`, on the device."""
     return torch.tensor(array, dtype=torch.int64 if array.dtype.kind == "i" else dtype, device=device)
 
 
@@ -30,26 +32,32 @@ def _make(name: str, n: int, frequencies, grid: int, dtype: torch.dtype, device:
     return [as_tensor(array, dtype, device) for array in BUILDERS[name](Band(n, frequencies, grid), dtype)]
 
 
-@cached(_CACHE, lock=threading.RLock())
-def _kept(*arguments) -> list[Tensor]:
-    # What inference mode makes, training could not use.
-    with torch.inference_mode(False), torch.no_grad():
-        return _make(*arguments)
+def _cached(*arguments) -> list[Tensor]:
+    with _LOCK:
+        tables = _CACHE.pop(arguments, None)
+        if tables is None:
+            # Tensors made in inference mode cannot be used in training.
+            with torch.inference_mode(False), torch.no_grad():
+                tables = _make(*arguments)
+        _CACHE[arguments] = tables
+        while sum(t.numel() * t.element_size() for kept in _CACHE.values() for t in kept) > CACHE_BYTES:
+            _CACHE.popitem(last=False)
+        return tables
 
 
 @torch.compiler.assume_constant_result
 def _constant(*arguments) -> list[Tensor]:
-    return _kept(*arguments)
+    return _cached(*arguments)
 
 
 def constants(name: str, band: Band, like: Tensor) -> list[Tensor]:
-    """Return the tables that BUILDERS[name] makes for a band, in the dtype and on the device of `like`.
+    """The tables that BUILDERS[name] makes for a band, in the dtype and on the device of `like`.
 
-    They come from the cache, but where a graph is traced with stand-ins for tensors: what is made there is not kept.
+    They come from the cache, except where a graph is traced with fake tensors: what is made there is not cached.
     """
     arguments = (name, band.n, band.frequencies, band.grid, like.dtype, like.device)
     if torch.compiler.is_dynamo_compiling():
         return _constant(*arguments)
     if torch.compiler.is_compiling() or torch._guards.detect_fake_mode() is not None:
         return _make(*arguments)
-    return _kept(*arguments)
+    return _cached(*arguments)

@@ -11,7 +11,7 @@ from torch import nn
 from artifact.peers.transformer import TransformerEncoder
 from resonance import BandMixing, ResonanceLayer, ResonanceNet, ResonanceTimeSeriesNet
 from resonance.band import next_power_of_two
-from resonance.polar import PolarWeight, count_parameters, mixed, natural_polar_gradients_, parameter_roles
+from resonance.polar import PolarWeight, arc_gradients_, count_parameters, mixed, parameter_roles
 
 
 def by_numpy_like_complex(mixing: BandMixing, x: torch.Tensor, grid: int) -> torch.Tensor:
@@ -262,7 +262,8 @@ def test_natural_step_is_the_cartesian_step_to_first_order():
     re, im = weight.pair()
     cartesian = [(part - goal).detach() for part, goal in zip((re, im), target, strict=True)]
     (0.5 * ((re - target[0]) ** 2 + (im - target[1]) ** 2)).sum().backward()
-    natural_polar_gradients_(weight)
+    for _ in range(2):  # phase gradients over r^2
+        arc_gradients_(weight)
     rate = 1e-6
     with torch.no_grad():
         for p in weight.parameters():

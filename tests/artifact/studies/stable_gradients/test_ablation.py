@@ -35,7 +35,7 @@ from artifact.studies.stable_gradients.tasks import Classification, Forecasting,
 from resonance import ResonanceNet, ResonanceTimeSeriesNet
 from resonance.forecasting import Series, evaluate, forecast_task
 from resonance.layers import BandMixing
-from resonance.polar import PolarWeight, count_parameters, natural_polar_gradients_, natural_polar_step, parameter_roles
+from resonance.polar import PolarWeight, arc_gradients_, count_parameters, natural_polar_step, parameter_roles
 from resonance.spectral import analysis, synthesis
 
 
@@ -105,7 +105,8 @@ def test_natural_step_of_plain_descent_is_the_natural_gradient():
     b.load_state_dict(a.state_dict())
     for weight in (a, b):
         weight.magnitude.grad, weight.phase.grad = torch.ones(20).double(), torch.arange(20.0).double()
-    natural_polar_gradients_(a)
+    for _ in range(2):  # phase gradients over r^2
+        arc_gradients_(a)
     torch.optim.SGD(a.parameters(), lr=0.1).step()
     with natural_polar_step(b):
         torch.optim.SGD(b.parameters(), lr=0.1).step()
