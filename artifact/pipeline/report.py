@@ -1,17 +1,22 @@
-"""From the ledger to the report and the README: macros, tables, the PDF, the verdict table.
+"""From the ledger to the report, the README and docs/results.md: macros, tables, the PDF.
 
     python -m artifact.pipeline.report ledger  --profile quick     # merge the notebooks' ledgers
     python -m artifact.pipeline.report pdf     --profile quick     # macros, tables, LaTeX; the checked PDF
     python -m artifact.pipeline.report summary --profile quick     # print the verdicts and where the PDF is
-    python -m artifact.pipeline.report readme                      # renew the generated parts of README.md from `full`
+    python -m artifact.pipeline.report readme                      # renew the README and docs/results.md from `full`
 
-Every number of ours in the report is a macro: \val{key} is a row of measures.csv, rounded by siunitx.
+Every number of ours in the report is a macro: \\val{key} is a row of measures.csv, rounded by siunitx.  A run need not
+have measured everything: what the reference run has and this run lacks prints as "not measured"; a key, figure or
+fact that neither has is a LaTeX error.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -20,66 +25,74 @@ from pathlib import Path
 
 import pandas as pd
 
+import artifact.studies
 from artifact.files import PAPER, ROOT, write_text
 from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenance
-from artifact.pipeline.readme import readme_parts, renew_readme
-from artifact.pipeline.runner import RunError, check_profile
-from artifact.pipeline.tables import (
-    escape,
-    measure_tables,
-    provenance_table,
-    published_table,
-    verdict_table,
-    with_interval,
-)
-from artifact.studies.audio.tables import audio_tables
-from artifact.studies.causal.tables import causal_tables
-from artifact.studies.documents.tables import documents_tables
-from artifact.studies.efficiency.tables import equal_quality_tables
-from artifact.studies.forecasting.tables import forecasting_tables
-from artifact.studies.language.tables import language_tables
-from artifact.studies.large_vocabulary.tables import vocabulary_tables
-from artifact.studies.live.tables import live_tables
-from artifact.studies.multimodal.tables import multimodal_tables
-from artifact.studies.recall.tables import recall_study_tables
-from artifact.studies.vision.tables import vision_tables
+from artifact.pipeline.notebooks import RunError, check_profile, notebooks
+from artifact.pipeline.readme import renew
+from artifact.pipeline.tables import provenance_table, stand_ins, state, verdict_table
+from artifact.studies.common.latex import escape, with_interval
 from resonance.training.checkpoint import written_aside
 
-# --------------------------------------------------------------------------- macros
+FACTS = ("device", "cores", "memory", "system", "commit", "seconds")
+PACKAGES = ("python", "torch", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "papermill")
 
-
-# Tables that have a module of their own: each takes the measures by key, and gives LaTeX by name.
-SUBJECTS = (
-    audio_tables,
-    causal_tables,
-    documents_tables,
-    equal_quality_tables,
-    forecasting_tables,
-    language_tables,
-    live_tables,
-    multimodal_tables,
-    recall_study_tables,
-    vision_tables,
-    vocabulary_tables,
-)
+# --------------------------------------------------------------------------- macros and tables
 
 
 def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict], profile: str) -> str:
-    """Return the LaTeX definitions of every number, verdict and fact of a run that the report may use."""
+    """The LaTeX definitions of every number, verdict, fact and figure of a run, and what it could have had besides."""
     lines = [rf"\newcommand{{\profile}}{{{profile}}}"]
 
-    def define(kind: str, key: str, text: str) -> None:
+    def define(kind: str, key: str, text: object) -> None:
         lines.append(rf"\expandafter\def\csname {kind}@{key}\endcsname{{{text}}}")
 
     for _, row in measures.iterrows():
         define("val", row["key"], f"{row['value']:.12g}")
         define("ci", row["key"], with_interval(row))
+    for key in sorted(known_keys() - set(measures["key"])):
+        define("known@val", key, "")
+        define("known@ci", key, "")
     for _, row in claims.iterrows():
-        for kind in ("verdict", "rule", "condition", "corrected", "printed", "dataset"):
-            define(kind, row["id"], escape(row[kind]))
-    first = provenance[0]
-    commits = {record["commit"] for record in provenance}
-    facts = {
+        judged = row["verdict"] != "not measured"
+        for kind in ("verdict", "rule", "printed", "dataset"):
+            define(kind, row["id"], escape(row[kind]) if judged else r"\notmeasured")
+        for kind in ("condition", "corrected"):  # nothing, and no space before it, where there is none
+            define(kind, row["id"], escape(row[kind]) or r"\unskip")
+    facts = facts_of(provenance)
+    for key, value in facts.items():
+        define("fact", key, escape(value))
+    for key in (*FACTS, *(f"version.{name}" for name in PACKAGES)):
+        if key not in facts:
+            define("known@fact", key, "")
+    drawn = {Path(name).stem for record in provenance for name in record["figures"] if name.endswith(".pdf")}
+    for name in sorted(drawn):
+        define("figure", name, "")
+    numbers = {notebook[:2]: notebook for notebook in notebooks()}
+    for name in sorted(known_figures() - drawn):
+        define("known@figure", name, escape(numbers.get(name[:2], name)))
+    return "\n".join(lines) + "\n"
+
+
+def known_keys() -> set[str]:
+    """The keys that the reference run measured, those of a notebook that is just being run again included."""
+    results = ROOT / "data" / "results" / "full"
+    paths = [path for path in (results / "measures.csv", *results.glob("*/measures.csv")) if path.exists()]
+    return set().union(*(pd.read_csv(path)["key"] for path in paths))
+
+
+def known_figures() -> set[str]:
+    """The names of the figures that the reference run drew."""
+    return {path.stem for path in (ROOT / "figures" / "full").glob("*.pdf")}
+
+
+def facts_of(provenance: list[dict]) -> dict[str, object]:
+    """The machine, versions and commit behind the results of a run, its state, and the stand-in data used."""
+    facts = {"state": state(provenance), "standins": stand_ins(provenance)}
+    if not provenance:
+        return facts
+    first, commits = provenance[0], {record["commit"] for record in provenance}
+    return facts | {
         "device": first["device"].split(",")[0],  # threads differ by notebook: the table has them
         "cores": first["machine"]["cores"],
         "memory": first["machine"]["memory_gib"],
@@ -88,11 +101,21 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
         "seconds": round(sum(record["seconds"] for record in provenance)),
         **{f"version.{name}": version for name, version in first["versions"].items()},
     }
-    for key, value in facts.items():
-        define("fact", key, escape(value))
-    datasets = sorted({record["dataset"] for record in provenance if "stand-in" in record["dataset"]})
-    define("fact", "standins", escape(", ".join(datasets)))
-    return "\n".join(lines) + "\n"
+
+
+def study_tables(measures: pd.DataFrame) -> dict[str, str]:
+    """The tables of every study that has a `tables.py`, by name; one without rows says which notebook would fill it."""
+    subjects = {notebook[3:]: notebook for notebook in notebooks()}
+    by_key, found = measures.set_index("key"), {}
+    for study in pkgutil.iter_modules(artifact.studies.__path__):
+        package = f"{artifact.studies.__name__}.{study.name}"
+        if importlib.util.find_spec(f"{package}.tables") is None:
+            continue
+        for name, text in importlib.import_module(f"{package}.tables").tables(by_key).items():
+            if name in found:
+                raise ValueError(f"two studies make a table {name!r}; the second is {study.name}")
+            found[name] = text or rf"\notmeasuredin{{{escape(subjects.get(study.name, study.name))}}}" + "\n"
+    return found
 
 
 def generate(profile: str) -> Path:
@@ -100,16 +123,12 @@ def generate(profile: str) -> Path:
     claims, measures = read_ledger(profile)
     provenance = read_provenance(profile)
     folder = PAPER / "generated" / profile
-    tables = {
-        "verdicts": verdict_table(claims),
-        "provenance": provenance_table(provenance, profile),
-        "published": published_table(),
-        **measure_tables(measures),
-    }
-    for subject in SUBJECTS:
-        tables |= subject(measures.set_index("key"))
+    own = {"verdicts": verdict_table(claims), "provenance": provenance_table(provenance) or "No notebook has run.\n"}
+    tables = study_tables(measures)
+    if twice := set(own) & set(tables):
+        raise ValueError(f"a study makes a table of the report's own: {', '.join(sorted(twice))}")
     write_text(folder / "macros.tex", macros(claims, measures, provenance, profile))
-    for name, text in tables.items():
+    for name, text in (own | tables).items():
         write_text(folder / f"{name}.tex", text)
     return folder
 
@@ -118,7 +137,7 @@ def generate(profile: str) -> Path:
 
 
 def tex_command() -> list[str] | None:
-    """Return the command that builds a PDF from report.tex in its folder: latexmk, else tectonic, else None."""
+    """The command that builds a PDF from report.tex in its folder: latexmk, else tectonic, else None."""
     if shutil.which("latexmk") and shutil.which("pdflatex"):
         return ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "report.tex"]
     if shutil.which("tectonic"):
@@ -130,46 +149,63 @@ def build_pdf(profile: str) -> Path:
     """Build, check and put in place the report of a profile; return its path.
 
     Raises RunError without a TeX, for a LaTeX error, and for a report with undefined references, boxes overfull by
-    more than 10 pt or missing glyphs.
+    more than 10 pt or missing glyphs.  Its first line, the reason, is kept for `summary`.
     """
-    command = tex_command()
-    if command is None:
-        raise RunError("no TeX found: expected latexmk with pdflatex, or tectonic, on the path")
+    target, reason = PAPER / "build" / profile / "report.pdf", _reason_file(profile)
+    target.unlink(missing_ok=True)
+    try:
+        built = _run_tex(profile)
+    except Exception as error:
+        write_text(reason, (str(error) or type(error).__name__).splitlines()[0] + "\n")
+        raise
+    os.replace(built, target)
+    if profile == "full":
+        with written_aside(PAPER / "report.pdf") as aside:
+            shutil.copyfile(target, aside)
+    reason.unlink(missing_ok=True)
+    return target
+
+
+def prepare(profile: str) -> Path:
+    """Write the generated files and the main file of a profile; return the folder in which LaTeX is to run."""
     generate(profile)
     work = PAPER / "build" / profile / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    write_text(work / "report.tex", _main_file(profile))
+    main_file = (
+        "\\newcommand{\\paperroot}{../../..}\n"
+        f"\\newcommand{{\\generated}}{{../../../generated/{profile}}}\n"
+        f"\\newcommand{{\\figures}}{{../../../../figures/{profile}}}\n"
+        "\\input{../../../report.tex}\n"
+    )
+    write_text(work / "report.tex", main_file)
+    return work
+
+
+def _run_tex(profile: str) -> Path:
+    command = tex_command()
+    if command is None:
+        raise RunError("TeX is missing: expected latexmk with pdflatex, or tectonic, on the path")
+    work = prepare(profile)
     # The same sources then give the same PDF, and the log is not broken at 79 characters.
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "max_print_line": "10000"}
     done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, errors="replace")
     log = (work / "report.log").read_text(errors="replace") if (work / "report.log").exists() else done.stdout
     if done.returncode:
         shown = [line for line in log.splitlines() if re.match(r"!|.*:\d+: |l\.\d+", line)]
-        raise RunError(
-            f"{command[0]} failed:\n" + "\n".join(shown[:20] or (done.stdout + done.stderr).splitlines()[-20:])
-        )
+        shown = shown[:20] or (done.stdout + done.stderr).splitlines()[-20:] or [f"{command[0]} gave no message"]
+        raise RunError("the LaTeX run failed: " + "\n".join(shown))
     if faults := log_faults(log):
-        raise RunError("the report is not clean:\n" + "\n".join(faults[:20]))
-    target = PAPER / "build" / profile / "report.pdf"
-    os.replace(work / "report.pdf", target)
-    if profile == "full":
-        with written_aside(PAPER / "report.pdf") as aside:
-            shutil.copyfile(target, aside)
-    return target
+        raise RunError("the report is not clean: " + "\n".join(faults[:20]))
+    return work / "report.pdf"
 
 
-def _main_file(profile: str) -> str:
-    return (
-        "\\newcommand{\\paperroot}{../../..}\n"
-        f"\\newcommand{{\\generated}}{{../../../generated/{profile}}}\n"
-        f"\\newcommand{{\\figures}}{{../../../../figures/{profile}}}\n"
-        "\\input{../../../report.tex}\n"
-    )
+def _reason_file(profile: str) -> Path:
+    return PAPER / "build" / profile / "not_built.txt"
 
 
 def log_faults(log: str) -> list[str]:
-    """Return what is wrong with a finished LaTeX run: undefined references, boxes over 10 pt, missing glyphs."""
+    """What is wrong with a finished LaTeX run: undefined references, boxes over 10 pt, missing glyphs."""
     faults = re.findall(r"^(?:LaTeX|Package \w+) Warning: (?:Reference|Citation).*undefined.*", log, re.M)
     faults += re.findall(r"^Missing character: .*", log, re.M)
     for points, where in re.findall(r"^Overfull \\[hv]box \((\d+\.?\d*)pt too (.*)", log, re.M):
@@ -182,7 +218,7 @@ def log_faults(log: str) -> list[str]:
 
 
 def summary(profile: str) -> str:
-    """Return the verdicts of a profile as text, with the data behind each, and where the PDF stands."""
+    """The verdicts of a profile as text, with the data behind each, and the place of the PDF or why there is none."""
     claims, _ = read_ledger(profile)
     width = claims["id"].str.len().max()
     judged = claims[claims["verdict"] != "not measured"]
@@ -192,10 +228,24 @@ def summary(profile: str) -> str:
         lines.append("not measured yet: " + ", ".join(claims.loc[claims["verdict"] == "not measured", "id"]))
     counts = claims["verdict"].value_counts()
     total = ", ".join(f"{counts[name]} {name}" for name in VERDICTS if name in counts)
-    pdf = PAPER / "report.pdf" if profile == "full" else PAPER / "build" / profile / "report.pdf"
-    where = f"report: {pdf.relative_to(ROOT)}" if pdf.exists() else "report: not built"
-    lines += [f"{len(claims)} claims: {total}", f"figures: figures/{profile}/", where]
+    lines += [f"{len(claims)} claims: {total}", f"figures: figures/{profile}/", f"report: {_where_pdf(profile)}"]
     return "\n".join([f"Verdicts, profile {profile}:", *lines])
+
+
+def _where_pdf(profile: str) -> str:
+    """The path of the PDF of a profile, or "not built" and the reason."""
+    pdf = PAPER / "report.pdf" if profile == "full" else PAPER / "build" / profile / "report.pdf"
+    shown = pdf.relative_to(PAPER.parent)
+    if _reason_file(profile).exists():
+        earlier = f" ({shown} is from an earlier run)" if pdf.exists() else ""
+        return f"not built: {_reason_file(profile).read_text().strip()}{earlier}"
+    if pdf.exists():
+        return str(shown)
+    finished = {record["notebook"] for record in read_provenance(profile)}
+    lacking = [name for name in notebooks() if name not in finished]
+    if tex_command() is None:
+        return "not built: TeX is missing"
+    return f"not built: no result yet of {', '.join(lacking)}" if lacking else "not built: it was not asked for"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -213,8 +263,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.word == "summary":
             print(summary(profile))
         else:
-            readme = ROOT / "README.md"
-            write_text(readme, renew_readme(readme.read_text(), readme_parts()))
+            for path, text in renew().items():
+                write_text(path, text)
     except (RunError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -85,7 +85,7 @@ def to_latex(rows: list[dict[str, str]], columns: str, labels: int = 1) -> str:
 
     Rows without a measure are left out; "" where no row is left.
     """
-    measured = [row for row in rows if any(cell != MISSING for cell in list(row.values())[labels:])]
+    measured = [row for row in rows if any(cell not in (MISSING, "") for cell in list(row.values())[labels:])]
     if not measured:
         return ""
     return pd.DataFrame(measured).style.hide(axis="index").to_latex(hrules=True, column_format=columns)

@@ -1,12 +1,12 @@
-"""Tables of the section on documents."""
+"""Table of the report on `12_documents`: accuracies on the film reviews."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from artifact.pipeline.tables import number, to_latex, with_interval
+from artifact.studies.common.latex import Cells, to_latex
 
-REVIEWERS = {
+METHODS = {
     "resonance": "DocumentClassifier",
     "transformer": "Transformer",
     "fnet": "FNet",
@@ -15,17 +15,16 @@ REVIEWERS = {
 }
 
 
-def documents_tables(by_key: pd.DataFrame) -> dict[str, str]:
-    """Return the table of accuracies on the film reviews, if they were measured."""
-    if "documents.reviews.resonance.accuracy" not in by_key.index:
-        return {}
-    rows = []
-    for key, label in REVIEWERS.items():
-        minus = f"documents.reviews.resonance_minus_{key}"
-        rows.append(
-            {"Method": label, "Parameters": number(by_key.loc[f"documents.reviews.{key}.parameters", "value"], 4)}
-            | {"Accuracy (\\%)": with_interval(by_key.loc[f"documents.reviews.{key}.accuracy"], 3)}
-            | {"Resonance minus it": with_interval(by_key.loc[minus], 2) if minus in by_key.index else "--"}
-            | {"Training (s)": number(by_key.loc[f"documents.reviews.{key}.seconds", "value"], 2)}
-        )
-    return {"documents": to_latex(pd.DataFrame(rows), "@{}lrllr@{}")}
+def tables(measures: pd.DataFrame) -> dict[str, str]:
+    cells = Cells(measures)
+    rows = [
+        {
+            "Method": label,
+            "Parameters": cells.number(f"documents.reviews.{key}.parameters", 4),
+            "Accuracy (\\%)": cells.interval(f"documents.reviews.{key}.accuracy", 3),
+            "Resonance minus it": cells.interval(f"documents.reviews.resonance_minus_{key}", 2),
+            "Training (s)": cells.number(f"documents.reviews.{key}.seconds", 2),
+        }
+        for key, label in METHODS.items()
+    ]
+    return {"documents": to_latex(rows, "@{}lrllr@{}")}

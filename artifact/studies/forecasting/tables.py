@@ -1,13 +1,11 @@
-"""Tables of the forecasting section: every method at every horizon, on every series, and the intervals."""
+"""Tables of the report on `08_forecasting`: each method at horizon 96, at every horizon, on every series; intervals."""
 
 from __future__ import annotations
-
-import re
 
 import pandas as pd
 
 from artifact.files import PAPER
-from artifact.pipeline.tables import number, to_latex, with_interval
+from artifact.studies.common.latex import Cells, escape, number, to_latex
 
 METHODS = {
     "naive": "Seasonal naive",
@@ -23,76 +21,89 @@ SERIES = {
     "electrical_equipment": "Equipment",
     "sunspots": "Sunspots",
 }
-KINDS = {"split": "split conformal", "corrected": "corrected as it goes"}
+KINDS = {"split": "split conformal", "corrected": "corrected online"}
 
 
-def forecasting_tables(by_key: pd.DataFrame) -> dict[str, str]:
-    """Return the tables that the measures of a run of `08_forecasting` suffice for, by name."""
-    if "forecast.fits.mse" not in by_key.index:
-        return {}
-    tables = {"forecasting": methods_table(by_key), "intervals": intervals_table(by_key)}
-    tables["forecasting_horizons"] = horizons_table(by_key)
-    tables["forecasting_series"] = series_table(by_key)
-    return tables
+def tables(measures: pd.DataFrame) -> dict[str, str]:
+    cells = Cells(measures)
+    return {
+        "forecasting": methods(cells),
+        "forecasting_horizons": horizons(cells),
+        "forecasting_series": series(cells),
+        "intervals": intervals(cells),
+        "published": published(),
+    }
 
 
-def methods_table(by_key: pd.DataFrame) -> str:
+def methods(cells: Cells) -> str:
     """Every method at horizon 96."""
-    value = by_key["value"]
     rows = [
         {
             "Method": label,
-            "Parameters": number(value[f"forecast.{key}.parameters"]),
-            "Validation MSE": number(value[f"forecast.{key}.validation_mse"], 4),
-            "Test MSE [95\\% interval]": with_interval(by_key.loc[f"forecast.{key}.mse"]),
-            "Test MAE": number(value[f"forecast.{key}.mae"], 4),
+            "Parameters": cells.number(f"forecast.{key}.parameters"),
+            "Validation MSE": cells.number(f"forecast.{key}.validation_mse", 4),
+            "Test MSE [95\\% interval]": cells.interval(f"forecast.{key}.mse"),
+            "Test MAE": cells.number(f"forecast.{key}.mae", 4),
         }
         for key, label in METHODS.items()
     ]
-    return to_latex(pd.DataFrame(rows), "@{}lrrlr@{}")
+    return to_latex(rows, "@{}lrrlr@{}")
 
 
-def horizons_table(by_key: pd.DataFrame) -> str:
-    """Every method's test MSE at every horizon, then parameters of ours, then published errors."""
-    value = by_key["value"]
-    found = (re.fullmatch(r"forecast\.horizon\.(\d+)\.resonance\.mse", key) for key in by_key.index)
-    horizons = sorted(int(match[1]) for match in found if match)
+def horizons(cells: Cells) -> str:
+    """Test MSE of every method at every horizon, the parameters of ours, and published errors."""
+    steps = cells.lengths("forecast.horizon.", ".resonance.mse")
     rows = [
-        {"Method": label} | {f"${h}$": number(value[f"forecast.horizon.{h}.{key}.mse"], 3) for h in horizons}
+        {"Method": label} | {f"${h}$": cells.number(f"forecast.horizon.{h}.{key}.mse") for h in steps}
         for key, label in METHODS.items()
     ]
-    sizes = {f"${h}$": number(value[f"forecast.horizon.{h}.resonance.parameters"]) for h in horizons}
+    sizes = {f"${h}$": cells.number(f"forecast.horizon.{h}.resonance.parameters") for h in steps}
     rows.append({"Method": "its parameters"} | sizes)
-    published = pd.read_csv(PAPER / "published_horizons.csv").set_index("method")
-    for method, line in published.iterrows():
-        quoted = {f"${h}$": rf"\printednum{{{line[str(h)]:.3f}}}" if str(h) in line else "--" for h in horizons}
-        rows.append({"Method": rf"{method}, published~\cite{{{line['key']}}}"} | quoted)
-    body = to_latex(pd.DataFrame(rows), "@{}l" + "r" * len(horizons) + "@{}")
-    first = f"{published.index[0]}, published"
+    quoted = pd.read_csv(PAPER / "published_horizons.csv").set_index("method")
+    for method, line in quoted.iterrows():
+        errors = {f"${h}$": rf"\printednum{{{line[str(h)]:.3f}}}" if str(h) in line else "--" for h in steps}
+        rows.append({"Method": rf"{method}, published~\cite{{{line['key']}}}"} | errors)
+    first = f"{quoted.index[0]}, published"
+    body = to_latex(rows, "@{}l" + "r" * len(steps) + "@{}")
     return body.replace(f"\n{first}", f"\n\\addlinespace\n{first}", 1)
 
 
-def series_table(by_key: pd.DataFrame) -> str:
-    """Every method's test MSE on every other series of the run."""
-    names = {key: name for key, name in SERIES.items() if f"forecast.series.{key}.resonance.mse" in by_key.index}
+def series(cells: Cells) -> str:
+    """Test MSE of every method on every other series of the run."""
+    measured = cells.names("forecast.series.", ".resonance.mse")
     rows = [
         {"Method": label}
-        | {name: number(by_key.loc[f"forecast.series.{key}.{method}.mse", "value"], 3) for key, name in names.items()}
-        for method, label in METHODS.items()
+        | {SERIES[name]: cells.number(f"forecast.series.{name}.{key}.mse") for name in SERIES if name in measured}
+        for key, label in METHODS.items()
     ]
-    return to_latex(pd.DataFrame(rows), "@{}l" + "r" * len(names) + "@{}")
+    return to_latex(rows, "@{}l" + "r" * len(measured) + "@{}")
 
 
-def intervals_table(by_key: pd.DataFrame) -> str:
-    """Coverage, mean width and interval score of each level, as calibrated and as corrected on the way."""
-    rows = []
-    for kind, label in KINDS.items():
-        for level in (50, 80, 95):
-            cell = f"forecast.intervals.{kind}.{level}"
-            rows.append(
-                {"Intervals": label, "Level (\\%)": number(level)}
-                | {"Coverage (\\%) [95\\% interval]": with_interval(by_key.loc[f"{cell}.coverage"], 3)}
-                | {"Width": number(by_key.loc[f"{cell}.width", "value"])}
-                | {"Interval score": number(by_key.loc[f"{cell}.score", "value"])}
-            )
-    return to_latex(pd.DataFrame(rows), "@{}lrlrr@{}")
+def intervals(cells: Cells) -> str:
+    """Coverage, mean width and interval score of each level, calibrated once and corrected online."""
+    rows = [
+        {
+            "Intervals": label,
+            "Level (\\%)": number(level),
+            "Coverage (\\%) [95\\% interval]": cells.interval(f"forecast.intervals.{kind}.{level}.coverage", 3),
+            "Width": cells.number(f"forecast.intervals.{kind}.{level}.width"),
+            "Interval score": cells.number(f"forecast.intervals.{kind}.{level}.score"),
+        }
+        for kind, label in KINDS.items()
+        for level in (50, 80, 95)
+    ]
+    return to_latex(rows, "@{}lrlrr@{}", labels=2)
+
+
+def published() -> str:
+    """Published errors on ETTh1 at horizon 96, with the source of each."""
+    rows = [
+        {
+            "Method": rf"{row['method']}~\cite{{{row['key']}}}",
+            "MSE": rf"\printednum{{{row['mse']:.3f}}}",
+            "MAE": rf"\printednum{{{row['mae']:.3f}}}",
+            "Read from": escape(row["read_from"]),
+        }
+        for _, row in pd.read_csv(PAPER / "published.csv").iterrows()
+    ]
+    return to_latex(rows, "@{}lrrl@{}")

@@ -1,10 +1,12 @@
-"""Tables of the report on `11_multimodal`, from its measures."""
+"""Tables of the report on `11_multimodal`: accuracy by modalities given, margins over the best alone, retrieval."""
 
 from __future__ import annotations
 
 from itertools import permutations
 
 import pandas as pd
+
+from artifact.studies.common.latex import Cells, to_latex
 
 MODELS = {"resonance": "Cross-modal resonance", "late": "Late fusion", "transformer": "Transformer"}
 COMBINATIONS = {
@@ -27,36 +29,26 @@ CONDITIONS = {
 }
 
 
-def multimodal_tables(by_key: pd.DataFrame) -> dict[str, str]:
-    """Return the tables "fusion" and "retrieval", if their notebook has run; by_key: the measures, indexed by key."""
-    from artifact.pipeline.tables import number, to_latex, with_interval
-
-    if "fusion.tokens" not in by_key.index:
-        return {}
-    value = by_key["value"]
-
-    def cell(key: str, figures: int = 3) -> str:
-        return number(value[key], figures)
-
+def tables(measures: pd.DataFrame) -> dict[str, str]:
+    cells = Cells(measures)
     accuracy = [
-        {"Given": label} | {head: cell(f"fusion.resonance.{key}.{given}") for key, head in CONDITIONS.items()}
+        {"Given": label} | {head: cells.number(f"fusion.resonance.{key}.{given}") for key, head in CONDITIONS.items()}
         for given, label in COMBINATIONS.items()
     ]
-    retrieval = []
-    for a, b in permutations(("vision", "audio", "text"), 2):
-        for model, label in MODELS.items():
-            key = f"retrieval.{model}.{a}.{b}"
-            row = {"Query": COMBINATIONS[a], "Gallery": COMBINATIONS[b], "Model": label}
-            row |= {f"R@{k}": cell(f"{key}.r{k}") for k in (1, 5, 10)}
-            retrieval.append(row | {"mAP [95\\% interval]": with_interval(by_key.loc[f"{key}.map"], 3)})
     margins = [
-        {"Condition": row.removeprefix("margin.resonance.").replace("_", " ")}
-        | {MODELS[model]: with_interval(by_key.loc[row.replace("resonance", model)], 2) for model in MODELS}
-        for row in by_key.index
-        if row.startswith("margin.resonance.")
+        {"Condition": name.replace("_", " ")}
+        | {label: cells.interval(f"margin.{model}.{name}", 2) for model, label in MODELS.items()}
+        for name in cells.names("margin.resonance.")
+    ]
+    retrieval = [
+        {"Query": COMBINATIONS[a], "Gallery": COMBINATIONS[b], "Model": label}
+        | {f"R@{k}": cells.number(f"retrieval.{model}.{a}.{b}.r{k}") for k in (1, 5, 10)}
+        | {"mAP [95\\% interval]": cells.interval(f"retrieval.{model}.{a}.{b}.map", 3)}
+        for a, b in permutations(("vision", "audio", "text"), 2)
+        for model, label in MODELS.items()
     ]
     return {
-        "fusion": to_latex(pd.DataFrame(accuracy), "@{}lrrrrrrr@{}"),
-        "margins": to_latex(pd.DataFrame(margins), "@{}llll@{}"),
-        "retrieval": to_latex(pd.DataFrame(retrieval), "@{}lllrrrl@{}"),
+        "fusion": to_latex(accuracy, "@{}lrrrrrrr@{}"),
+        "margins": to_latex(margins, "@{}llll@{}"),
+        "retrieval": to_latex(retrieval, "@{}lllrrrl@{}", labels=3),
     }

@@ -1,12 +1,12 @@
-"""The report's tables of `16_recall` (`tables`)."""
+"""Table of the report on `16_recall`: accuracy by task, width and network, in percent."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from artifact.pipeline.tables import number, to_latex, with_interval
+from artifact.studies.common.latex import Cells, to_latex
 
-ARMS = {
+NETWORKS = {
     "alone": "Resonance alone",
     "plain": "Recall, plain sum",
     "delta": "Recall, delta rule",
@@ -14,27 +14,20 @@ ARMS = {
 }
 
 
-def recall_study_tables(by_key: pd.DataFrame) -> dict[str, str]:
-    """Return the table of accuracies by task, width and arm, in percent; none before the notebook has run."""
-    prefix = "recall16.accuracy."
-    keys = [key.removeprefix(prefix) for key in by_key.index if key.startswith(prefix)]
-    rows = []
-    for key in keys:
-        task, dim, arm = key.rsplit(".", 2)
+def tables(measures: pd.DataFrame) -> dict[str, str]:
+    cells, rows = Cells(measures), []
+    for key in cells.names("recall16.accuracy."):
+        task, dim, network = key.rsplit(".", 2)
         vocab, length, pairs = task.split(".")
-
-        def value(name: str, own: str = key) -> float:
-            return by_key.loc[f"recall16.{name}.{own}", "value"]
-
         rows.append(
             {
                 r"$(V,n,N)$": f"$({vocab},{length},{pairs})$",
                 "$d$": dim.removeprefix("d"),
-                "Network": ARMS[arm],
-                r"Untrained (\%)": number(value("start"), 3),
-                r"Trained (\%)": with_interval(by_key.loc[prefix + key], 4),
-                "Steps": number(value("steps"), 3),
-                "Reals kept": number(value("memory"), 6),
+                "Network": NETWORKS[network],
+                r"Untrained (\%)": cells.number(f"recall16.start.{key}"),
+                r"Trained (\%)": cells.interval(f"recall16.accuracy.{key}"),
+                "Steps": cells.number(f"recall16.steps.{key}"),
+                "State (reals)": cells.number(f"recall16.memory.{key}", 6),
             }
         )
-    return {"recall_study": to_latex(pd.DataFrame(rows), "@{}rrlrlrr@{}")} if rows else {}
+    return {"recall_study": to_latex(rows, "@{}rrlrlrr@{}", labels=3)}

@@ -1,10 +1,12 @@
-"""Tables of `09_vision` for the report: every cell is LaTeX, every number of ours a measure."""
+"""Tables of the report on `09_vision`: accuracy of every method, and under corruptions and changes of size."""
 
 from __future__ import annotations
 
-import re
+import math
 
 import pandas as pd
+
+from artifact.studies.common.latex import MISSING, Cells, to_latex
 
 METHODS = {
     "long": "Resonance, long run",
@@ -14,45 +16,33 @@ METHODS = {
     "fnet": "FNet over patches",
     "logistic": "Logistic regression",
 }
-MARRED = {"rotation": "Turned", "noise": "Noise", "occlusion": "Covered"}
+CORRUPTIONS = {"rotation": "Rotated", "noise": "Noise", "occlusion": "Occluded"}
 
 
-def percent(row: pd.Series, digits: int = 2) -> str:
-    """Return a share as a percentage with its interval: "99.2 [99.1, 99.3]", or alone where it has none."""
-    value, low, high = (f"{100 * row[name]:.{digits}f}" for name in ("value", "ci_low", "ci_high"))
-    return rf"\num{{{value}}}" if pd.isna(row["ci_low"]) else rf"\num{{{value}}} [\num{{{low}}}, \num{{{high}}}]"
-
-
-def vision_tables(by_key: pd.DataFrame) -> dict[str, str]:
-    """Return the tables of measures, by key, that the notebook recorded; none where it has not run."""
-    if "vision.long.accuracy" not in by_key.index:
-        return {}
-    from artifact.pipeline.tables import number, to_latex
-
-    scores = [
+def tables(measures: pd.DataFrame) -> dict[str, str]:
+    cells = Cells(measures)
+    accuracies = [
         {
             "Method": label,
-            "Parameters": number(by_key.loc[f"vision.{key}.parameters", "value"], 6),
-            "Images seen": number(by_key.loc[f"vision.{key}.images", "value"], 7),
-            "Test accuracy (\\%)": percent(by_key.loc[f"vision.{key}.accuracy"]),
+            "Parameters": cells.number(f"vision.{key}.parameters", 6),
+            "Images seen": cells.number(f"vision.{key}.images", 7),
+            "Test accuracy (\\%)": _percent(cells.row(f"vision.{key}.accuracy")),
         }
         for key, label in METHODS.items()
     ]
-    found = (re.fullmatch(r"vision\.long\.side\.(\d+)", key) for key in by_key.index)
-    sides = sorted(int(match[1]) for match in found if match)
-
-    def cell(key: str) -> str:
-        return (
-            percent(by_key.loc[key, ["value"]].reindex(["value", "ci_low", "ci_high"]), 1)
-            if key in by_key.index
-            else "--"
-        )
-
-    marred = [
+    columns = CORRUPTIONS | {f"side.{side}": f"{side} px" for side in cells.lengths("vision.long.side.")}
+    corrupted = [
         {"Method": label}
-        | {head: cell(f"vision.{key}.{kind}") for kind, head in MARRED.items()}
-        | {f"{side} px": cell(f"vision.{key}.side.{side}") for side in sides}
+        | {head: _percent(cells.row(f"vision.{key}.{of}")[["value"]], 1) for of, head in columns.items()}
         for key, label in METHODS.items()
     ]
-    columns = "@{}l" + "r" * (len(MARRED) + len(sides)) + "@{}"
-    return {"vision": to_latex(pd.DataFrame(scores), "@{}lrrl@{}"), "marred": to_latex(pd.DataFrame(marred), columns)}
+    return {
+        "vision": to_latex(accuracies, "@{}lrrl@{}"),
+        "marred": to_latex(corrupted, "@{}l" + "@{\\hskip 8pt}r" * len(columns) + "@{}"),
+    }
+
+
+def _percent(row: pd.Series, digits: int = 2) -> str:
+    """A share as a percentage, with its interval where the row has one: "99.2 [99.1, 99.3]"."""
+    shown = [rf"\num{{{100 * x:.{digits}f}}}" for x in row if not math.isnan(x)] or [MISSING]
+    return shown[0] + (f" [{', '.join(shown[1:])}]" if shown[1:] else "")
