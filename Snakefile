@@ -1,23 +1,29 @@
 # The graph of the artifact: notebooks -> results -> ledger -> scoreboard -> report.
-# Called by run_all.sh; `snakemake --cores 2` alone runs the quick profile.  How one notebook is run, and when its
-# result counts as out of date, stands in artifact/pipeline/runner.py.
+# Called by run_all.sh; `snakemake --cores 2` alone runs the quick profile.  artifact/pipeline/runner.py runs one
+# notebook; freshness.py says when a result is out of date; progress.py what a run prints.
 import shlex
 import sys
+from pathlib import Path
 
-from artifact.pipeline import runner
+from artifact.pipeline import freshness, progress
+from artifact.pipeline.notebooks import check_profile, notebooks, result_folder, settings
 
-PROFILE = runner.check_profile(config.get("profile", "quick"))
+PROFILE = check_profile(config.get("profile", "quick"))
 # frozen: build the report from the results as they stand, without running a notebook again.
 FROZEN = config.get("frozen") in (True, 1, "1", "true", "True")
 RESULTS = f"data/results/{PROFILE}"
 PYTHON = shlex.quote(sys.executable)
-runner.settle(PROFILE)
+freshness.settle(PROFILE)
 BY_RESULTS = {
-    after: [name for name in runner.notebooks() if (runner.settings(name)["after"] == "results") == after]
-    for after in (False, True)
+    after: [name for name in notebooks() if (settings(name)["after"] == "results") == after] for after in (False, True)
 }
 if FROZEN:
-    BY_RESULTS[False] = [n for n in BY_RESULTS[False] if (runner.result_folder(n, PROFILE) / "provenance.json").exists()]
+    BY_RESULTS[False] = [n for n in BY_RESULTS[False] if (result_folder(n, PROFILE) / "provenance.json").exists()]
+
+
+onstart:
+    jobs = [job for job in workflow.dag.needrun_jobs() if job.rule.name == "notebook"]
+    progress.write_plan([job.wildcards.notebook for job in jobs], PROFILE, workflow.cores or 1)
 
 
 def records(names):
@@ -26,20 +32,20 @@ def records(names):
 
 def notebook_inputs(wildcards):
     before = [f"{RESULTS}/claims.csv", f"{RESULTS}/measures.csv"] if wildcards.notebook in BY_RESULTS[True] else []
-    return before if FROZEN else [runner.stamp(wildcards.notebook, PROFILE), *before]
+    return before if FROZEN else [freshness.stamp(wildcards.notebook, PROFILE), *before]
 
 
 def notebook_threads(wildcards):
     # A notebook that times something takes every core, so that nothing runs beside it; the others take one, so that
     # their results do not depend on the machine's cores.
-    return (workflow.cores or 2) if runner.settings(wildcards.notebook)["timed"] else 1
+    return (workflow.cores or 2) if settings(wildcards.notebook)["timed"] else 1
 
 
 def report_sources(wildcards):
-    from pathlib import Path
-
-    return [str(path) for path in [*sorted(Path("paper").glob("*.*")), *sorted(Path("paper/sections").glob("*.tex"))]
-            if path.suffix in (".tex", ".bib", ".csv")]
+    # All that the report is made from beside the results: its text, and every module that may write a part of it.
+    globs = ["paper/*.tex", "paper/*.bib", "paper/*.csv", "paper/sections/*.tex", "artifact/studies/*/tables.py",
+             "artifact/studies/common/*.py", "artifact/pipeline/*.py"]
+    return sorted(str(path) for pattern in globs for path in Path(".").glob(pattern))
 
 
 rule report:
@@ -68,6 +74,7 @@ rule ledger:
     input:
         records(BY_RESULTS[False]),
         "paper/claims.csv",
+        lambda wildcards: freshness.ledger_stamp(PROFILE),
     output:
         f"{RESULTS}/claims.csv",
         f"{RESULTS}/measures.csv",
@@ -79,8 +86,6 @@ rule ledger:
 rule pdf:
     input:
         report_sources,
-        "artifact/pipeline/report.py",
-        "artifact/pipeline/tables.py",
         records(BY_RESULTS[False] + BY_RESULTS[True]),
         rules.ledger.output,
     output:

@@ -9,23 +9,23 @@ WORDS="quick full report test setup lab refresh clean"
 
 usage() {
   cat <<'TEXT'
-usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--dry-run] [-- SNAKEMAKE OPTIONS]
+usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--dry-run] [-- OPTIONS]
 
   quick    every notebook, figure and the PDF in minutes (the default)  -> paper/build/quick/report.pdf
   full     the reference run                                            -> paper/report.pdf
-  report   the PDF from the results as they stand; of the notebooks only the scoreboard may run again
+  report   the PDF from the results as they are; of the notebooks only the scoreboard may run again
   test     ruff, the unit tests, and nbval over notebooks/
   setup    the environment (.venv, and a TeX where it may install one), nothing else
-  lab      JupyterLab on notebooks/
-  refresh  copy the quick results' executed notebooks into notebooks/, and renew the README's generated tables
+  lab      JupyterLab on notebooks/; in a container as root:  ./run_all.sh lab -- --allow-root --no-browser
+  refresh  renew notebooks/ from the quick results, with the cost of each, and the README's generated parts
   clean    remove the quick results, figures and PDF, and all intermediate files; keeps .venv, data and `full`
 
   --only NN        run one notebook (again), and what it needs: ./run_all.sh full --only 08
   --profile NAME   quick, full, or another notebooks/NAME.yaml
   --jobs N         cores to use (default: all)
   --force          run every notebook again, current or not
-  --dry-run        say what would run (makes the environment first, if there is none)
-  --               everything after it goes to Snakemake
+  --dry-run        with any word: say what would be done, and change nothing
+  -- OPTIONS       go to Snakemake (quick, full, report) or to JupyterLab (lab)
 
 Environment: PYTHON (which 3.11 to 3.13 to use), RESONANCE_DATA (a folder with the data files),
 RESONANCE_TORCH_INDEX (a pip index for torch, say one with CPU builds).
@@ -62,7 +62,8 @@ case "$word" in
   "" | report) action=run ;;
   *)
     action="$word"
-    [ -z "$profile$only$jobs$force$dry${extra[*]-}" ] || fail "'$word' takes no options" ;;
+    [ -z "$profile$only$jobs$force" ] || fail "'$word' takes no options but --dry-run"
+    [ "$word" = lab ] || [ ${#extra[@]} = 0 ] || fail "'$word' takes no options after --" ;;
 esac
 profile="${profile:-quick}"
 known_profiles=quick
@@ -73,7 +74,7 @@ case " $known_profiles " in *" $profile "*) ;; *) fail "unknown profile '$profil
 case "${jobs:-1}" in *[!0-9]*) fail "--jobs needs a whole number of at least 1, got '$jobs'" ;; esac
 [ "${jobs:-1}" -ge 1 ] || fail "--jobs needs a whole number of at least 1, got '$jobs'"
 jobs="${jobs:-$(getconf _NPROCESSORS_ONLN)}"
-case " ${extra[*]-} " in *" --config "*) fail "--config is run_all.sh's own; use --profile" ;; esac
+case "$action ${extra[*]-} " in "run "*" --config "*) fail "--config is run_all.sh's own; use --profile" ;; esac
 if [ -n "$only" ]; then
   [ "$word" != report ] || fail "'report' takes no --only"
   case "$only" in [0-9]) only="0$only" ;; esac
@@ -111,10 +112,11 @@ find_python() {
   return 1
 }
 
+venv_stamp() { echo "$("$python" --version) $(cat requirements.lock pyproject.toml | cksum) $PWD"; }
+venv_current() { [ "$(cat .venv/.complete 2>/dev/null)" = "$(venv_stamp)" ]; }
+
 setup_python() {
-  local stamp
-  stamp="$("$python" --version) $(cat requirements.lock pyproject.toml | cksum) $PWD"
-  if [ "$(cat .venv/.complete 2>/dev/null)" = "$stamp" ]; then return; fi
+  if venv_current; then return; fi
   say "setting up .venv with $("$python" --version) (log: build/setup.log)"
   rm -f .venv/.complete
   suits .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1 || {
@@ -129,7 +131,7 @@ setup_python() {
     .venv/bin/python -m pip install --progress-bar off -r requirements.lock &&
     .venv/bin/python -m pip install --progress-bar off --no-deps --no-build-isolation -e .; } >>build/setup.log 2>&1 ||
     { tail -n 15 build/setup.log >&2; fail "installing the locked packages failed; the whole log: build/setup.log"; }
-  echo "$stamp" >.venv/.complete
+  venv_stamp >.venv/.complete
 }
 
 has_tex() { { command -v latexmk && command -v pdflatex; } >/dev/null 2>&1 || command -v tectonic >/dev/null 2>&1; }
@@ -142,8 +144,33 @@ setup_tex() {
   esac
 }
 
-mkdir -p build
 python=$(find_python) || fail "no Python 3.11 to 3.13 found (looked at: ${PYTHON:-python3 python3.13 python3.12 python3.11}); on Debian or Ubuntu: sudo apt-get install python3 python3-venv"
+
+if [ -n "${RESONANCE_DATA:-}" ] && [ ! -d "$RESONANCE_DATA" ]; then
+  echo "run_all.sh: RESONANCE_DATA=$RESONANCE_DATA is not a folder: data come from data/cache, the network, or stand-ins" >&2
+fi
+
+# ---------------------------------------------------------------- what needs no environment
+
+REMOVED="build paper/build paper/generated .snakemake data/results/quick data/results/interactive figures/quick figures/interactive"
+removed() { # prints what `clean` removes, of what is there
+  local path
+  for path in $REMOVED data/results/full/.*.partial; do [ ! -e "$path" ] || echo "$path"; done
+}
+
+if [ -n "$dry" ]; then
+  case "$action" in
+    clean) removed | sed 's/^/would remove /'; exit 0 ;;
+    lab) say "would start: jupyter lab ${extra[*]-} notebooks"; exit 0 ;;
+    test) say "would run ruff, the unit tests, and nbval over notebooks/"; exit 0 ;;
+  esac
+  if ! venv_current; then say "would set up .venv with $("$python" --version)"; fi
+  if [ "$action" != refresh ] && ! has_tex; then say "would install TeX, or say how to"; fi
+  if [ "$action" = setup ]; then exit 0; fi
+  if ! venv_current; then say "what else '$profile' would do is known after: ./run_all.sh setup"; exit 0; fi
+fi
+
+mkdir -p build
 # One run at a time. The kernel drops the lock when its last holder dies, however it dies; a workflow that outlived its
 # run_all.sh is waited for, and its results are then found.
 exec 9>.run.lock
@@ -156,9 +183,11 @@ except OSError:
     fcntl.flock(9, fcntl.LOCK_EX)'
 
 if [ "$action" = clean ]; then
-  rm -rf build paper/build paper/generated .snakemake data/results/quick data/results/interactive \
-    data/results/full/.*.partial figures/quick figures/interactive
-  say "cleaned; kept: .venv, data/cache, data/results/full, figures/full, paper/report.pdf"
+  removed | while IFS= read -r path; do
+    say "removing $path ($(du -sh "$path" | cut -f1))"
+    rm -rf "$path"
+  done
+  say "kept: .venv, data/cache, data/results/full, figures/full, paper/report.pdf"
   exit 0
 fi
 
@@ -167,15 +196,21 @@ export PATH="$PWD/.venv/bin:$PATH"
 
 # ---------------------------------------------------------------- the words
 
-snake() {
-  snakemake "$@" --quiet host reason --cores "$jobs" --nolock --rerun-triggers mtime --rerun-incomplete --keep-going \
-    ${dry:+--dry-run} ${extra[@]+"${extra[@]}"}
+NOISE='^(Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute [0-9]+ jobs|Complete log|Elapsed time'
+NOISE="$NOISE|WorkflowError:\$|At least one job did not|Exiting because a job|RuleException:\$|CalledProcessError in|Command 'set -euo)"
+
+snake() { # Snakemake, silent but for failures: each notebook says itself that it starts and ends (artifact/pipeline/progress.py)
+  local quiet="host reason rules progress"
+  if [ -n "$dry" ]; then quiet="host reason"; fi
+  # shellcheck disable=SC2086
+  { snakemake "$@" --quiet $quiet --cores "$jobs" --nolock --rerun-triggers mtime --rerun-incomplete --keep-going \
+    ${dry:+--dry-run} ${extra[@]+"${extra[@]}"} 2>&1 >&3 | (trap '' INT; grep --line-buffered -vE "$NOISE" >&2 || true); } 3>&1
 }
 
 case "$action" in
   setup) if setup_tex; then say "ready"; else say "ready, but without a TeX: no PDF can be built"; fi; exit 0 ;;
-  lab) exec 9>&-; exec jupyter lab notebooks ;;
-  refresh) python -m artifact.pipeline.runner refresh && python -m artifact.pipeline.report readme; exit ;;
+  lab) exec 9>&-; exec jupyter lab ${extra[@]+"${extra[@]}"} notebooks ;;
+  refresh) exec python -m artifact.pipeline.refresh ${dry:+--dry-run} ;;
   test)
     status=0
     say "ruff"
@@ -199,6 +234,8 @@ if [ -z "$dry" ] && ! setup_tex; then target=results status=1; started=$SECONDS;
 snake "$target" ${force:+--forcerun notebook} --config "${config[@]}" || status=1
 if [ -n "$dry" ]; then exit $status; fi
 echo
+# After a failure, too: of what is there, with the claims of a failed notebook as not measured.
+if [ $status != 0 ]; then python -m artifact.pipeline.report ledger --profile "$profile" || true; fi
 python -m artifact.pipeline.report summary --profile "$profile" || status=1
 say "wall time after installation: $((SECONDS - started)) s"
 if [ "$target" = results ]; then say "no PDF: TeX is missing (see above)"; fi

@@ -1,4 +1,4 @@
-"""Shared fixtures, and the rule for notebooks whose data is not to be had here."""
+"""Shared fixtures, and the rule for notebooks whose data is not available here."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import torch
 
 from artifact.datasets.registry import available
 from artifact.files import ROOT
-from artifact.pipeline import runner
+from artifact.pipeline import notebooks
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 
 def pytest_collection_modifyitems(items):
-    """Skip a notebook's cells, with the reason, where its real data is not to be had: its checked cell is about it."""
+    """Skip a notebook's cells, with the reason, where its real data is not available: its checked cell is about it."""
     missing: dict[str, list[str]] = {}
     for item in items:
         path = Path(item.path)
         if path.suffix != ".ipynb":
             continue
         if path.stem not in missing:
-            missing[path.stem] = [name for name in runner.settings(path.stem)["data"] if not available(name)]
+            missing[path.stem] = [name for name in notebooks.settings(path.stem)["data"] if not available(name)]
         if missing[path.stem]:
             item.add_marker(
-                pytest.mark.skip(reason=f"{path.stem} needs {', '.join(missing[path.stem])}: not to be had")
+                pytest.mark.skip(reason=f"{path.stem} needs {', '.join(missing[path.stem])}: not available")
             )
 
 

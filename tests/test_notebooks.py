@@ -7,15 +7,15 @@ import re
 
 import pytest
 
-from artifact.datasets import registry as corpora
+from artifact.datasets import registry
 from artifact.files import ROOT
-from artifact.pipeline import runner
+from artifact.pipeline import notebooks
 
-NAMES = runner.notebooks()
+NAMES = notebooks.notebooks()
 
 
 def code_cells(name):
-    return [cell for cell in runner.read_notebook(name).cells if cell.cell_type == "code" and cell.source.strip()]
+    return [cell for cell in notebooks.read_notebook(name).cells if cell.cell_type == "code" and cell.source.strip()]
 
 
 def tags(name):
@@ -50,7 +50,7 @@ def test_outputs_hold_no_error_progress_bar_svg_or_path(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_shape_of_a_notebook(name):
-    cells = runner.read_notebook(name).cells
+    cells = notebooks.read_notebook(name).cells
     assert len(cells) <= 24 and cells[0].cell_type == "markdown" and "Cost" in cells[0].source
     for cell in code_cells(name):
         for node in ast.walk(ast.parse(cell.source)):
@@ -71,7 +71,7 @@ def test_rules_stand_before_results(name):
 def test_prose_quotes_no_result(name):
     """Decimals in prose are settings, never results: only those that the code of the notebook also holds."""
     code = "\n".join(cell.source for cell in code_cells(name))
-    for cell in runner.read_notebook(name).cells:
+    for cell in notebooks.read_notebook(name).cells:
         if cell.cell_type == "markdown":
             for decimal in re.findall(r"(?<![\w.])\d+\.\d+", cell.source):
                 assert decimal in code or decimal in {"0.05", "0.95", "0.62"}, decimal
@@ -79,8 +79,8 @@ def test_prose_quotes_no_result(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_metadata_is_known(name):
-    settings = runner.settings(name)
-    assert set(settings) == {"data", "files", "timed", "after"}
-    assert set(settings["data"]) <= set(corpora.names()) and isinstance(settings["timed"], bool)
+    settings = notebooks.settings(name)
+    assert set(settings) == {"data", "files", "timed", "after", "seconds"}
+    assert set(settings["data"]) <= set(registry.DATASETS) and isinstance(settings["timed"], bool)
     assert settings["after"] in ([], "results")
     assert all((ROOT / file).exists() for file in settings["files"])

@@ -13,7 +13,6 @@ fact that neither has is a LaTeX error.
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.util
 import os
 import pkgutil

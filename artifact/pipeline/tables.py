@@ -77,7 +77,7 @@ def state(provenance: list[dict]) -> str:
 
 def stand_ins(provenance: list[dict]) -> str:
     """One sentence naming the notebooks that ran on stand-in data, and the data replaced; "" where none did."""
-    used = {r["notebook"]: r["dataset"] for r in provenance if "stand-in" in r["dataset"]}
+    used = {r["notebook"]: r["dataset"] for r in provenance if "stand-in" in r["dataset"] and r["notebook"] in notebooks()}
     if not used:
         return ""
     replaced = dict.fromkeys(

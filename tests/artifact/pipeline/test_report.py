@@ -53,7 +53,7 @@ def test_every_figure_names_its_notebook():
     for figure in figures:
         number = re.search(r"\\includegraphics\[[^\]]*\]\{(\d\d)_\w+\}", figure)[1]
         named = re.search(r"\\notebook\{(\w+)\}", figure)[1]
-        assert named.startswith(number) and named in runner.notebooks()
+        assert named.startswith(number) and named in notebooks.notebooks()
 
 
 def test_every_citation_has_an_entry_and_every_entry_is_cited():
@@ -101,8 +101,8 @@ def test_the_readme_is_generated_from_the_reference_run():
 def test_reference_results_are_whole():
     claims, _ = read_ledger("full")
     assert set(claims["verdict"]) <= set(VERDICTS) and list(claims["id"]) == list(printed_claims().index)
-    for name in runner.notebooks():
-        record = runner.result_folder(name, "full") / "provenance.json"
+    for name in notebooks.notebooks():
+        record = notebooks.result_folder(name, "full") / "provenance.json"
         assert record.exists(), f"no reference result for {name}"
     assert (ROOT / "paper" / "report.pdf").read_bytes().startswith(b"%PDF")
 
@@ -146,7 +146,7 @@ def test_tectonic_builds_where_it_is_the_tex(paper, tmp_path, monkeypatch):
 
 def test_a_missing_tex_is_said(paper, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(runner.RunError, match="latexmk"):
+    with pytest.raises(notebooks.RunError, match="latexmk"):
         report.build_pdf("full")
 
 
@@ -166,6 +166,6 @@ def test_the_reference_report_builds_and_the_same_sources_give_the_same_bytes(pa
 def test_an_unknown_number_or_reference_breaks_the_build(paper, broken, says):
     with open(paper / "sections" / "limits.tex", "a") as file:
         file.write(broken)
-    with pytest.raises(runner.RunError, match=says):
+    with pytest.raises(notebooks.RunError, match=says):
         report.build_pdf("full")
     assert not (paper / "report.pdf").exists()

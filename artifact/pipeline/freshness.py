@@ -1,0 +1,214 @@
+"""What a result is made from, and whether it is out of date.
+
+Snakemake compares the times of files, then their contents; a clone or a checkout sets times at random, and an edit of
+prose sets them for nothing.  So each notebook's job depends on a stamp, whose content is all that makes its result out
+of date, and on the merged ledger where the notebook reads it.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import time
+import warnings
+from functools import cache
+from pathlib import Path
+
+from artifact.files import ROOT, write_text
+from artifact.pipeline.notebooks import code_cells, notebooks, parameters, read_record, result_folder, settings
+
+CODE = ("resonance", "artifact")
+
+
+# --------------------------------------------------------------------------- modules
+
+
+def module_file(name: str) -> Path | None:
+    """The file of a module of the repository by its dotted name; None for another package, or for no module."""
+    path = ROOT.joinpath(*name.split("."))
+    found = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
+    return found[0] if found and name.split(".")[0] in CODE else None
+
+
+def imports(source: str, module: str = "") -> set[str]:
+    """The modules of the repository that some source imports; for a name of a package, the module that defines it.
+
+    `module` is the dotted name of the source, against which its relative imports are resolved.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if module_file(alias.name)}
+        elif isinstance(node, ast.ImportFrom):
+            base = _origin(node, module)
+            found |= {home for alias in node.names if (home := _home(base, alias.name))}
+    return found
+
+
+def _origin(node: ast.ImportFrom, module: str) -> str:
+    """The dotted name after `from`, with the dots of a relative import resolved."""
+    if not node.level:
+        return node.module
+    is_package = module_file(module).name == "__init__.py"
+    parents = module.split(".")[: len(module.split(".")) - node.level + is_package]
+    return ".".join([*parents, *([node.module] if node.module else [])])
+
+
+def _home(base: str, name: str) -> str | None:
+    """The module that defines what `from base import name` gives; None outside the repository."""
+    if module_file(f"{base}.{name}"):
+        return f"{base}.{name}"
+    file = module_file(base)
+    if file is None or file.name != "__init__.py":
+        return base if file else None
+    for node in ast.parse(file.read_text()).body:  # a package: where does it have the name from?
+        for alias in node.names if isinstance(node, ast.ImportFrom) else []:
+            if name == (alias.asname or alias.name):
+                return _home(_origin(node, base), alias.name) or base
+    return base
+
+
+def dependencies(name: str) -> list[str]:
+    """The modules of the repository that a notebook depends on, by its imports and theirs."""
+    lines = [line for cell in code_cells(name) for line in cell.splitlines() if not line.startswith(("%", "!"))]
+    pending, seen = imports("\n".join(lines)), set()
+    while pending:
+        module = pending.pop()
+        if module not in seen:
+            seen.add(module)
+            pending |= imports(module_file(module).read_text(), module)
+    return sorted(seen)
+
+
+# --------------------------------------------------------------------------- results
+
+
+def digest(name: str, profile: str) -> str:
+    """A digest of all that a result is made from but its data: code cells, parameters, modules, the printed claims.
+
+    Outputs and prose of the notebook are not part of it.
+    """
+    hasher = hashlib.sha256()
+    hasher.update(json.dumps([code_cells(name), parameters(name, profile)], sort_keys=True).encode())
+    files = ["paper/claims.csv", *settings(name)["files"]]
+    for path in [*(module_file(module) for module in dependencies(name)), *(ROOT / file for file in files)]:
+        hasher.update(path.read_bytes())
+    return hasher.hexdigest()
+
+
+@cache
+def data_available(dataset: str) -> bool:
+    """Whether the real files of a data set are available; looked up once a process, for it may ask the network."""
+    from artifact.datasets.registry import available
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the notebook says itself what it reads
+        return available(dataset)
+
+
+def faults(name: str, profile: str) -> list[str]:
+    """Why the result of a notebook is out of date, or not there; empty when it is current.
+
+    A result on stand-in data is out of date as soon as the real data are available.  One on real data stays when they
+    are gone: nothing better could take its place.
+    """
+    record = read_record(name, profile)
+    if record is None:
+        return ["no result"]
+    files = [result_folder(name, profile) / file for file in record["files"]]
+    files += [ROOT / "figures" / profile / file for file in record["figures"]]
+    found = [f"missing: {file.relative_to(ROOT)}" for file in files if not file.exists()]
+    if record["digest"] != digest(name, profile):
+        found.append("code or parameters changed")
+    stand_ins = [dataset for dataset, used in record.get("data", {}).items() if used == "stand-in"]
+    return found + [f"{dataset} is available now" for dataset in stand_ins if data_available(dataset)]
+
+
+def is_current(name: str, profile: str) -> bool:
+    """Whether a whole result is there, made from the code, the parameters and the best data as they are now."""
+    return not faults(name, profile)
+
+
+# --------------------------------------------------------------------------- for Snakemake
+
+
+def stamp(name: str, profile: str) -> str:
+    """Write the file that a notebook's job depends on; return its path.
+
+    It is older than any result when the result is current.  Otherwise it is newer, and its content new to Snakemake,
+    which keeps the checksum of the stamp that each result was made from: it names the faults and the result that has
+    them, so that the same fault of a later result is another content.
+    """
+    path = ROOT / "build" / "stamps" / profile / f"{name}.txt"
+    found = faults(name, profile)
+    if not found:
+        if not path.exists():
+            write_text(path, "current\n")
+        os.utime(path, (0, 0))
+        return str(path.relative_to(ROOT))
+    result = (read_record(name, profile) or {}).get("started", "none")
+    content = "\n".join([digest(name, profile), f"result of {result}", *found]) + "\n"
+    if not path.exists() or path.read_text() != content or path.stat().st_mtime == 0:
+        write_text(path, content)
+    return str(path.relative_to(ROOT))
+
+
+def ledger_stamp(profile: str) -> str:
+    """Write the file that the merged ledger depends on, newer than the ledger when that is not what `merged` gives."""
+    path = ROOT / "build" / "stamps" / profile / "ledger.txt"
+    names = [name for name in notebooks() if read_record(name, profile)]
+    content = "\n".join([ledger_digest(profile), "merge of:", *names]) + "\n"
+    if _ledger_agrees(profile):
+        if not path.exists():
+            write_text(path, content)
+        os.utime(path, (0, 0))
+    elif not path.exists() or path.read_text() != content or path.stat().st_mtime == 0:
+        write_text(path, content)
+    return str(path.relative_to(ROOT))
+
+
+def settle(profile: str) -> None:
+    """Put the times of a clone's result files in the order of the graph, where their contents agree.
+
+    A clone gives its files times at random.  Where the ledger on disk is what its notebooks merge to, and the
+    notebooks that read it were made from it, nothing is out of date, and the times shall say so.
+    """
+    results = ROOT / "data" / "results" / profile
+    records = {name: results / name / "provenance.json" for name in notebooks()}
+    readers = [path for name, path in records.items() if settings(name)["after"] == "results"]
+    sources = [path for path in records.values() if path not in readers and path.exists()]
+    ledger = _ledger(profile)
+    if not sources or not all(path.exists() for path in [*ledger, *readers]):
+        return
+    times = [max(p.stat().st_mtime for p in [*sources, ROOT / "paper" / "claims.csv"])]
+    times += [f(p.stat().st_mtime for p in group) for group in (ledger, readers) if group for f in (min, max)]
+    if times == sorted(times) or not _ledger_agrees(profile):
+        return
+    merged_at = max(times[0], time.time() - 2)  # not in the future: what is written from now on is newer
+    for path in ledger:
+        os.utime(path, (merged_at, merged_at))
+    for path in readers:
+        if json.loads(path.read_text()).get("ledger") == ledger_digest(profile):
+            os.utime(path, (merged_at + 1, merged_at + 1))
+
+
+def _ledger(profile: str) -> list[Path]:
+    return [ROOT / "data" / "results" / profile / f"{name}.csv" for name in ("claims", "measures")]
+
+
+def _ledger_agrees(profile: str) -> bool:
+    """Whether the merged ledger on disk is what the finished notebooks merge to."""
+    from artifact.pipeline.ledger import merged
+
+    if not all(path.exists() for path in _ledger(profile)):
+        return False
+    tables = zip(_ledger(profile), merged(profile), strict=True)
+    return all(path.read_text() == table.to_csv(index=False) for path, table in tables)
+
+
+def ledger_digest(profile: str) -> str:
+    """A digest of the merged ledger of a profile."""
+    texts = [path.read_bytes() for path in _ledger(profile) if path.exists()]
+    return hashlib.sha256(b"".join(texts)).hexdigest()
