@@ -1,10 +1,9 @@
-"""TODO."""
+"""Texts: film reviews with their labels, nine long novels, and the standard library's source in their place."""
 
 from __future__ import annotations
 
 import re
 import sysconfig
-import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from artifact.datasets import files as data
-from artifact.datasets.files import CorruptDataError, Source, fetch, unpack
+from artifact.datasets.files import CorruptDataError, DataUnavailableError, Source, fetch, fetch_all, unpacked
 
 MOVIE_REVIEWS = Source(
     name="movie_reviews.zip",
@@ -47,7 +46,8 @@ BOOK_FILES = tuple(
     )
     for number, (_, repository, digest) in BOOKS.items()
 )
-# Packages of the standard library whose source stands in for the nine books.
+LIBRARY = "source of the standard library (stand-in)"
+# Packages of the standard library, one for each of the nine books.
 PACKAGES = ("asyncio", "email", "unittest", "xml", "multiprocessing", "http", "importlib", "json", "logging")
 
 
@@ -73,18 +73,17 @@ class Books:
     stand_in: bool = False
 
 
-# --------------------------------------------------------------------------- texts
+def load_movie_reviews(*, allow_stand_in: bool = False) -> Documents:
+    """2,000 film reviews, negative (0) or positive (1), in ten folds by the number in the file's name.
 
-
-def load_movie_reviews() -> Documents:
-    """Return 2,000 film reviews, negative (0) or positive (1), in ten folds by the number in the file's name.
-
-    Offline, two packages of the standard library, cut into pieces, stand in.  Raises CorruptDataError.
+    Where they are not available and a stand-in is allowed: pieces of two packages of the standard library.
+    Raises DataUnavailableError, CorruptDataError.
     Source: Pang and Lee, ACL 2004, as packed by NLTK; CC BY 4.0.
     """
     path = fetch(MOVIE_REVIEWS)
     if path is None:
-        warnings.warn("the movie reviews are not to be had: the standard library's source stands in", stacklevel=2)
+        if not allow_stand_in:
+            raise DataUnavailableError("movie reviews")
         return _library_documents()
     texts, labels, folds = [], [], []
     with zipfile.ZipFile(path) as archive:
@@ -105,23 +104,30 @@ def _library_documents(characters: int = 3000) -> Documents:
         texts += pieces
         labels += [label] * len(pieces)
         folds += [10 * i // len(pieces) for i in range(len(pieces))]
-    dataset = "source of the standard library (stand-in)"
-    return Documents(dataset, texts, np.array(labels), np.array(folds), names, stand_in=True)
+    return Documents(LIBRARY, texts, np.array(labels), np.array(folds), names, stand_in=True)
 
 
-def load_books() -> Books:
-    """Return nine long novels without the licence around them; offline, nine packages of the standard library.
+def load_books(*, allow_stand_in: bool = False) -> Books:
+    """Nine long novels without the licence around them; else, if allowed, nine packages of the standard library.
 
-    Raises CorruptDataError.  Source: Project Gutenberg by way of GITenberg; public domain.
+    Raises DataUnavailableError, CorruptDataError.  Source: Project Gutenberg by way of GITenberg; public domain.
     """
-    if not all((data.CACHE / source.name).exists() for source in BOOK_FILES):
-        unpack("gutenberg.tar.xz", data.CACHE / "gutenberg", None)
-    paths = [fetch(source) for source in BOOK_FILES]
-    if None in paths:
-        warnings.warn("the books are not to be had: the standard library's source stands in", stacklevel=2)
-        texts = [library_text(name) for name in PACKAGES]
-        return Books("source of the standard library (stand-in)", PACKAGES, texts, stand_in=True)
+    paths = book_paths()
+    if paths is None:
+        if not allow_stand_in:
+            raise DataUnavailableError("books")
+        return Books(LIBRARY, PACKAGES, [library_text(name) for name in PACKAGES], stand_in=True)
     return Books("nine novels", tuple(title for title, *_ in BOOKS.values()), [_without_licence(p) for p in paths])
+
+
+def book_paths() -> list[Path] | None:
+    """The verified files of the novels, from the mirror's archive or one by one, or None; raises CorruptDataError."""
+
+    def is_whole(folder: Path) -> bool:
+        return all(source.is_at(folder / Path(source.name).name) for source in BOOK_FILES)
+
+    unpacked("gutenberg.tar.xz", data.CACHE / "gutenberg", is_whole)
+    return fetch_all(BOOK_FILES)
 
 
 def _without_licence(path: Path) -> str:
@@ -138,5 +144,6 @@ def _without_licence(path: Path) -> str:
 
 
 def library_text(package: str) -> str:
+    """The source of a package of the standard library, its files in the order of their names."""
     folder = Path(sysconfig.get_path("stdlib")) / package
     return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in sorted(folder.rglob("*.py")))

@@ -1,11 +1,9 @@
-"""TODO."""
+"""Documents as ids: padded batches of them, and passages of books whose training and test text never overlap."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,56 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from artifact.datasets.vocabulary import LETTERS, RESERVED, Vocabulary, letters
 from resonance.models import PADDING, UNKNOWN
 
 SPLITS = ("train", "validation", "test")
 CYCLE = ("train", "train", "train", "validation", "test")  # roles of the sections of a book, in turn
-LETTERS = " abcdefghijklmnopqrstuvwxyz"
-
-# --------------------------------------------------------------------------- tokens
-
-
-def words(text: str) -> list[str]:
-    """Return the lower-case words of a text, apostrophes kept, and its punctuation marks, in order."""
-    return re.findall(r"[\w']+|[^\w\s]", text.lower())
-
-
-def letters(text: str) -> str:
-    """Return a text in 27 symbols: accents dropped, lower case, every run of anything but a to z as one space."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z]+", " ", plain)
-
-
-class Vocabulary:
-    """Ids of tokens: 0 is padding, 1 any token that is not among `tokens`, 2 and up are `tokens` in their order."""
-
-    def __init__(self, tokens: Iterable[str]):
-        self.tokens = tuple(tokens)
-        self._ids = {token: i for i, token in enumerate(self.tokens, start=2)}
-        if len(self._ids) < len(self.tokens):
-            raise ValueError("expected tokens that differ, got one twice")
-
-    @classmethod
-    def of(cls, documents: Iterable[Iterable[str]], size: int) -> Vocabulary:
-        """Return the vocabulary of at most `size` ids: the commonest tokens of some documents, ties by alphabet."""
-        if size < 3:
-            raise ValueError(f"expected size >= 3, two ids being padding and unknown, got {size}")
-        counts = Counter(token for document in documents for token in document)
-        return cls(sorted(counts, key=lambda token: (-counts[token], token))[: size - 2])
-
-    def __len__(self) -> int:
-        return len(self.tokens) + 2
-
-    def encode(self, tokens: Iterable[str]) -> Tensor:
-        """Return the ids of tokens, (n,) int64; a document without a token is one unknown token."""
-        return torch.tensor([self._ids.get(token, UNKNOWN) for token in tokens] or [UNKNOWN])
-
 
 # --------------------------------------------------------------------------- batches
 
 
 def padded(documents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return ids (batch, n) of documents, 0 behind each, and their lengths (batch,)."""
+    """Ids (batch, n) of documents, PADDING behind each, and their lengths (batch,)."""
     lengths = torch.tensor([len(document) for document in documents])
     if not len(lengths) or int(lengths.min()) < 1:
         raise ValueError("expected at least one document, and a token in each")
@@ -70,7 +29,7 @@ def padded(documents: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def thinned(document: Tensor, drop: float, generator: torch.Generator) -> Tensor:
-    """Return a document without a share `drop` of its tokens, chosen at random; at least one stays."""
+    """A document without a share `drop` of its tokens, chosen at random; at least one stays."""
     kept = torch.rand(len(document), generator=generator) >= drop
     return document[kept] if kept.any() else document[:1]
 
@@ -102,7 +61,7 @@ def document_batches(
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of one book in `letters`: its tokens' ids, and the character at which each begins."""
+    """A part of one book in `letters`: its tokens' ids, and the place of each one's first character."""
 
     label: int
     text: str
@@ -110,13 +69,13 @@ class Stretch:
     starts: np.ndarray
 
     def passage(self, at: int, length: int) -> Tensor:
-        """Return the ids of the tokens that begin in the `length` characters from `at`; one unknown token if none."""
+        """The ids of the tokens that begin in the `length` characters from `at`; one unknown token if none."""
         first, last = np.searchsorted(self.starts, (at, at + length))
         return self.ids[first:last] if last > first else torch.tensor([UNKNOWN])
 
 
 class Passages:
-    """Passages of books, to be told apart by what is left of them: every character, or common words alone.
+    """Passages of books, each labelled with its book, as every character or as common words alone.
 
     Each book, in `letters`, is cut into sections of `section` characters, of which three in a row train, the next
     validates and the next tests, and so on: the three never share a character.  A test passage is a whole section or an
@@ -158,16 +117,16 @@ class Passages:
         return Stretch(label, text, ids[known], starts[known.numpy()])
 
     def cut(self, split: str, length: int) -> tuple[list[Tensor], Tensor]:
-        """Return all passages of a split, side by side, each `length` characters long, and their labels."""
+        """All passages of a split, side by side, each `length` characters long, and their labels."""
         if self.section % length:
             raise ValueError(f"expected a length that divides the section of {self.section}, got {length}")
         parts = [(s, at) for s in self.stretches[split] for at in range(0, len(s.text), length)]
         return [s.passage(at, length) for s, at in parts], torch.tensor([s.label for s, _ in parts])
 
     def text_of(self, passage: Tensor) -> str:
-        """Return the tokens of a passage as text: the letters themselves, or the words with spaces between them."""
+        """The known tokens of a passage as text: the letters themselves, or the words with spaces between them."""
         between = "" if self.vocabulary.tokens == tuple(LETTERS) else " "
-        return between.join(self.vocabulary.tokens[i - 2] for i in passage.tolist() if i != UNKNOWN)
+        return between.join(self.vocabulary.decode(passage[passage != UNKNOWN]))
 
     def batches(
         self, lengths: Sequence[int], characters: int, generator: torch.Generator, *, drop: float = 0.0
@@ -190,11 +149,11 @@ class Passages:
 
 
 _LETTER_IDS = np.full(256, UNKNOWN, dtype=np.int64)
-_LETTER_IDS[np.frombuffer(LETTERS.encode(), np.uint8)] = np.arange(2, 2 + len(LETTERS))
+_LETTER_IDS[np.frombuffer(LETTERS.encode(), np.uint8)] = np.arange(len(LETTERS)) + len(RESERVED)
 
 
 def _shared_words(texts: Sequence[str], most: int) -> list[str]:
-    """Return the words that every text uses, those first whose smallest share of a text is largest."""
+    """The words that every text uses, those first whose smallest share of a text is largest."""
     shares = []
     for text in texts:
         found = Counter(text.split())

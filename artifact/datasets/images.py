@@ -1,15 +1,14 @@
-"""TODO."""
+"""Grey images of handwritten digits: MNIST, and the small digits that scikit-learn ships with."""
 
 from __future__ import annotations
 
 import gzip
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from artifact.datasets.files import Source, fetch
+from artifact.datasets.files import DataUnavailableError, Source, fetch_all
 
 # The four files of MNIST, and the digests of their contents.
 MNIST = tuple(
@@ -42,15 +41,16 @@ class Images:
     stand_in: bool = False
 
 
-def load_mnist() -> Images:
-    """Return MNIST: 60,000 and 10,000 handwritten digits of 28 x 28; offline, the digits that scikit-learn carries.
+def load_mnist(*, allow_stand_in: bool = False) -> Images:
+    """MNIST: 60,000 and 10,000 handwritten digits of 28 x 28; else, if allowed, scikit-learn's digits of 8 x 8.
 
-    Raises CorruptDataError when a file found is not the published one.
+    Raises DataUnavailableError, or CorruptDataError when a file found is not the published one.
     Source: LeCun, Bottou, Bengio, Haffner, Proc. IEEE 1998.
     """
-    paths = [fetch(source) for source in MNIST]
-    if None in paths:
-        warnings.warn("MNIST is not to be had (no cache, mirror or network): 8 x 8 digits stand in", stacklevel=2)
+    paths = fetch_all(MNIST)
+    if paths is None:
+        if not allow_stand_in:
+            raise DataUnavailableError("MNIST")
         return load_digits()
     images, labels, test_images, test_labels = map(_read_idx, paths)
     scale = np.float32(1 / 255)
@@ -60,7 +60,7 @@ def load_mnist() -> Images:
 
 
 def _read_idx(path: Path) -> np.ndarray:
-    """Return the array of a gzipped idx file of bytes: two zeros, type 8, dimensions, sizes, data (big-endian)."""
+    """The array of a gzipped idx file of bytes: two zeros, type 8, dimensions, sizes, data (big-endian)."""
     with gzip.open(path) as file:
         content = file.read()
     if content[:3] != b"\x00\x00\x08":
@@ -70,7 +70,7 @@ def _read_idx(path: Path) -> np.ndarray:
 
 
 def load_digits() -> Images:
-    """Return the stand-in: 1,797 digits of 8 x 8 that scikit-learn carries, the last 500 for testing.
+    """The stand-in for MNIST: 1,797 digits of 8 x 8 shipped with scikit-learn, the last 500 for testing.
 
     Source: Alpaydin and Kaynak, UCI, 1998; CC BY 4.0.
     """

@@ -1,34 +1,37 @@
-"""The data sets that a notebook may name in its metadata, and whether each is available."""
+"""The data sets that a notebook may name in its metadata: how each is loaded, and whether it is available."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
 
-from .characters import load_tinyshakespeare
-from .corpora import load_books, load_movie_reviews
-from .files import fetch
-from .images import MNIST
-from .series import ETTH1
-from .speech import load_fsdd
+from artifact.datasets.characters import TINYSHAKESPEARE, load_tinyshakespeare
+from artifact.datasets.corpora import MOVIE_REVIEWS, book_paths, load_books, load_movie_reviews
+from artifact.datasets.files import fetch, fetch_all
+from artifact.datasets.images import MNIST, load_mnist
+from artifact.datasets.series import ETTH1, load_etth1
+from artifact.datasets.speech import fsdd_folder, load_fsdd
 
-FILES = {"ETTh1": (ETTH1,), "MNIST": MNIST}
-LOADERS = {
-    "FSDD": load_fsdd,
-    "movie reviews": load_movie_reviews,
-    "books": load_books,
-    "tinyshakespeare": load_tinyshakespeare,
+
+class Dataset(NamedTuple):
+    """A loader, which takes allow_stand_in, and the verified files that it reads: None where they are not available."""
+
+    load: Callable[..., Any]
+    files: Callable[[], object | None]
+
+
+DATASETS = {
+    "ETTh1": Dataset(load_etth1, lambda: fetch(ETTH1)),
+    "MNIST": Dataset(load_mnist, lambda: fetch_all(MNIST)),
+    "FSDD": Dataset(load_fsdd, fsdd_folder),
+    "movie reviews": Dataset(load_movie_reviews, lambda: fetch(MOVIE_REVIEWS)),
+    "books": Dataset(load_books, book_paths),
+    "tinyshakespeare": Dataset(load_tinyshakespeare, lambda: fetch(TINYSHAKESPEARE)),
 }
 
 
-def names() -> list[str]:
-    """Return every name that a notebook may give under "data"."""
-    return [*FILES, *LOADERS]
-
-
-def available(dataset: str) -> bool:
-    """Return whether the real files of a data set are available here and now; fetches them if they are."""
-    if dataset in FILES:
-        return all(fetch(source) is not None for source in FILES[dataset])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return not LOADERS[dataset]().stand_in
+@cache
+def available(name: str) -> bool:
+    """Whether the real files of a data set are available, fetched if need be; looked for once a process."""
+    return DATASETS[name].files() is not None

@@ -1,14 +1,13 @@
-"""Series of other periods than a day, carried by statsmodels, and how far a forecaster looks back and ahead on them."""
+"""Time series: ETTh1, and the shorter seasonal series that statsmodels ships with."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from artifact.datasets.files import Source, fetch
+from artifact.datasets.files import DataUnavailableError, Source, fetch
 from resonance.forecasting import Series, load_csv
 
 ETTH1 = Source(
@@ -20,20 +19,20 @@ ETTH1 = Source(
 )
 
 
-def load_etth1() -> Series:
-    """Return ETTh1: 17,420 hours of 7 channels of an electricity transformer; offline, the CO2 stand-in.
+def load_etth1(*, allow_stand_in: bool = False) -> Series:
+    """ETTh1: 17,420 hours of 7 channels of an electricity transformer; else, if allowed, the CO2 series.
 
-    Raises CorruptDataError when the file found is not the published one.
+    Raises DataUnavailableError, or CorruptDataError when the file found is not the published one.
     Source: Zhou et al., Informer, AAAI 2021; CC BY-ND 4.0, so it is fetched and never redistributed.
     """
     path = fetch(ETTH1)
-    if path is None:
-        warnings.warn("ETTh1 is not to be had (no cache, mirror or network): the CO2 series stands in", stacklevel=2)
+    if path is None and not allow_stand_in:
+        raise DataUnavailableError("ETTh1")
     return load_co2() if path is None else load_csv(path, dataset="ETTh1", period=24, step="hour")
 
 
 def load_co2() -> Series:
-    """Return the stand-in: 2,284 weeks of atmospheric CO2 at Mauna Loa, carried by statsmodels.
+    """The stand-in for ETTh1: 2,284 weeks of atmospheric CO2 at Mauna Loa, shipped with statsmodels.
 
     Gaps (59 weeks) are filled linearly.  Source: Keeling and Whorf, 2004; public domain.
     """
@@ -44,7 +43,7 @@ def load_co2() -> Series:
 
 
 def carried_series() -> list[Series]:
-    """Return four seasonal series that statsmodels carries: weekly, monthly, monthly and yearly, one channel each.
+    """Four seasonal series shipped with statsmodels: weekly, monthly, monthly and yearly, one channel each.
 
     CO2 at Mauna Loa (Keeling and Whorf 2004; gaps filled linearly), the temperature of the sea off Peru (NOAA, 1950 to
     2010), new orders of electrical equipment in the euro area (Eurostat, 1995 to 2016, not adjusted for the season),
@@ -64,12 +63,12 @@ def carried_series() -> list[Series]:
 
 
 def csv_series(path: str, period: int, step: str) -> list[Series]:
-    """Return the series of a CSV (see `load_csv`) in a list, or no series for no path."""
+    """The series of a CSV (`load_csv`) in a list, or an empty list for an empty path."""
     return [load_csv(path, dataset=Path(path).stem, period=period, step=step)] if path else []
 
 
 def spans(series: Series) -> tuple[int, tuple[int, int]]:
-    """Return a horizon and two lookbacks in whole periods: one period ahead; back at most 30, and half as many.
+    """A horizon and two lookbacks in rows, whole periods each: one period ahead; at most 30 back, and half as many.
 
     The longer lookback is at most a third of the training rows (60% of all), so that windows to train on remain.
     Raises ValueError for a series shorter than that of two periods.

@@ -1,10 +1,8 @@
-"""TODO."""
+"""Recordings of spoken words: the Free Spoken Digit Dataset, and scanned images in its place."""
 
 from __future__ import annotations
 
 import hashlib
-import shutil
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import numpy as np
 from scipy.io import wavfile
 
 from artifact.datasets import files as data
-from artifact.datasets.files import CorruptDataError, unpack
+from artifact.datasets.files import DataUnavailableError, unpacked
 from artifact.datasets.images import load_digits
 
 FSDD_COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
@@ -35,19 +33,17 @@ class Speech:
     stand_in: bool = False
 
 
-# --------------------------------------------------------------------------- spoken digits
+def load_fsdd(*, allow_stand_in: bool = False) -> Speech:
+    """The Free Spoken Digit Dataset: 3,000 recordings at 8 kHz, 10 digits x 6 speakers x 50 takes.
 
-
-def load_fsdd() -> Speech:
-    """Return the Free Spoken Digit Dataset: 3,000 recordings at 8 kHz, 10 digits x 6 speakers x 50 takes.
-
-    Its official test set are takes 0 to 4.  Offline, scikit-learn's digits scanned line by line stand in.
-    Raises CorruptDataError when what was found is not the published recordings.
+    Its official test set are takes 0 to 4.  Where it is not available and a stand-in is allowed: `load_scanned_digits`.
+    Raises DataUnavailableError, or CorruptDataError when what was found is not the published recordings.
     Source: Jackson et al., v1.0.10; CC BY-SA 4.0.
     """
-    folder = _fsdd_folder()
+    folder = fsdd_folder()
     if folder is None:
-        warnings.warn("FSDD is not to be had (no cache, mirror or network): scanned digits stand in", stacklevel=2)
+        if not allow_stand_in:
+            raise DataUnavailableError("FSDD")
         return load_scanned_digits()
     paths = sorted(folder.glob("*.wav"))
     parts = [path.stem.split("_") for path in paths]
@@ -59,7 +55,7 @@ def load_fsdd() -> Speech:
 
 
 def load_scanned_digits() -> Speech:
-    """Return the stand-in for speech: digits of 8 x 8 scanned line by line, 32 samples a pixel, "speakers" by order."""
+    """The stand-in for FSDD: digits of 8 x 8 scanned line by line, 32 samples a pixel, "speakers" by order."""
     digits = load_digits()
     images, labels = (np.concatenate(pair) for pair in zip(digits.train, digits.test, strict=True))
     waves = [np.repeat(image.ravel() - image.mean(), 32).astype(np.float32) for image in images]
@@ -72,19 +68,11 @@ def load_scanned_digits() -> Speech:
     return Speech(dataset, waves, labels, order * 6 // len(order), takes, names, rate=8000, stand_in=True)
 
 
-def _fsdd_folder() -> Path | None:
-    """Return the folder of the verified recordings, or None when they are not to be had."""
-    target = data.CACHE / "fsdd"
-    for attempt in ("cache", "mirror", "network", "network again"):
-        if attempt != "cache" and not unpack("fsdd.tar.xz", target, FSDD_URL if "network" in attempt else None):
-            if "network" in attempt:
-                return None
-            continue
-        found = sorted(target.glob("*.wav"))
-        if not found:
-            continue
-        lines = "".join(f"{data.sha256(path)}  {path.name}\n" for path in found)
-        if (digest := hashlib.sha256(lines.encode()).hexdigest()) == FSDD_DIGEST:
-            return target
-        shutil.rmtree(target)
-    raise CorruptDataError(f"FSDD: the recordings have digest {digest}, expected {FSDD_DIGEST}: nothing was kept")
+def fsdd_folder() -> Path | None:
+    """The folder of the verified recordings, or None where they are not available; raises CorruptDataError."""
+    return unpacked("fsdd.tar.xz", data.CACHE / "fsdd", _is_fsdd, urls=(FSDD_URL, FSDD_URL))  # a download may fail once
+
+
+def _is_fsdd(folder: Path) -> bool:
+    lines = "".join(f"{data.sha256(path)}  {path.name}\n" for path in sorted(folder.glob("*.wav")))
+    return hashlib.sha256(lines.encode()).hexdigest() == FSDD_DIGEST

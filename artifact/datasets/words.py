@@ -1,8 +1,7 @@
-"""TODO."""
+"""Words of texts, or pairs of words, as ids by falling frequency: vocabularies of up to half a million types."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,10 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*|[.,;:!?]")
-
-
-# --------------------------------------------------------------------------- words
+from artifact.datasets.vocabulary import words
 
 
 @dataclass(frozen=True)
@@ -21,7 +17,7 @@ class Tokens:
     """Texts as ids by falling frequency in the training part: the id of a type is its rank.
 
     inputs and targets: {"train", "validation", "test"} -> int64, position by position: targets[i] follows inputs[i].
-    counts: (vocab_size,) how often each target type stands in the training part.
+    counts: (vocab_size,) occurrences of each target type in the training part.
     """
 
     inputs: dict[str, Tensor]
@@ -30,13 +26,8 @@ class Tokens:
     counts: Tensor
 
 
-def words_of(texts: Sequence[str]) -> list[list[str]]:
-    """Return the lower-case words and stops of each text."""
-    return [WORD.findall(text.lower()) for text in texts]
-
-
 def _ranked(texts: list[np.ndarray], train: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the texts with each id replaced by its rank in the training part, and the counts there, by rank."""
+    """The texts with each id replaced by its rank in the training part, and the counts there, by rank."""
     types = int(max(text.max() for text in texts)) + 1
     counts = np.bincount(np.concatenate(train), minlength=types)
     order = np.argsort(-counts, kind="stable")
@@ -46,40 +37,43 @@ def _ranked(texts: list[np.ndarray], train: list[np.ndarray]) -> tuple[list[np.n
 
 
 def tokens(texts: Sequence[str], *, pairs: bool = False, held_out: float = 0.05) -> Tokens:
-    """Return the words of texts; the last `held_out` of each is its test part, as much before it its validation part.
+    """The words of texts; the last `held_out` of each is its test part, as much before it its validation part.
 
     With pairs, an input is a pair of words, the one before and this one: a vocabulary of bigrams.  Targets are words.
     The types are those of all parts, ranked by the training part alone.
     """
     index: dict[str, int] = {}
-    texts_ids = [np.array([index.setdefault(w, len(index)) for w in words], np.int64) for words in words_of(texts)]
+    texts_ids = [np.array([index.setdefault(w, len(index)) for w in words(text)], np.int64) for text in texts]
     cut = [(round(len(t) * (1 - 2 * held_out)), round(len(t) * (1 - held_out))) for t in texts_ids]
     train = [t[:a] for t, (a, _) in zip(texts_ids, cut, strict=True)]
     targets, counts = _ranked(texts_ids, train)
     inputs, types = targets, len(index)
     if pairs:
-        joined = [np.concatenate([t[:1] * types + t[:1], t[:-1] * types + t[1:]]) for t in targets]
-        known = np.unique(np.concatenate(joined))
-        joined = [np.searchsorted(known, t) for t in joined]
-        inputs, _ = _ranked(joined, [t[:a] for t, (a, _) in zip(joined, cut, strict=True)])
+        codes = [np.concatenate([t[:1] * types + t[:1], t[:-1] * types + t[1:]]) for t in targets]
+        known = np.unique(np.concatenate(codes))
+        codes = [np.searchsorted(known, t) for t in codes]
+        inputs, _ = _ranked(codes, [t[:a] for t, (a, _) in zip(codes, cut, strict=True)])
         types = len(known)
-    parts = {"train": lambda a, b: slice(0, a), "validation": slice, "test": lambda a, b: slice(b, None)}
-    streams = []
-    for stream, shift in ((inputs, slice(None, -1)), (targets, slice(1, None))):
-        streams.append(
-            {
-                name: torch.from_numpy(
-                    np.concatenate([t[part(*ends)][shift] for t, ends in zip(stream, cut, strict=True)])
-                )
-                for name, part in parts.items()
-            }
-        )
-    return Tokens(*streams, types, torch.from_numpy(counts))
+    ends = {
+        "train": [(0, a) for a, _ in cut],
+        "validation": cut,
+        "test": [(b, None) for _, b in cut],
+    }
+
+    def joined(stream: list[np.ndarray], shift: slice) -> dict[str, Tensor]:
+        return {
+            part: torch.from_numpy(
+                np.concatenate([t[slice(*end)][shift] for t, end in zip(stream, ends[part], strict=True)])
+            )
+            for part in ends
+        }
+
+    return Tokens(joined(inputs, slice(None, -1)), joined(targets, slice(1, None)), types, torch.from_numpy(counts))
 
 
-def passages(words: Tokens, part: str, length: int, size: int, generator: torch.Generator) -> Iterator:
+def passages(tokens: Tokens, part: str, length: int, size: int, generator: torch.Generator) -> Iterator:
     """Yield batches without end of (inputs, targets), each (size, length), from places drawn at random."""
-    inputs, targets = words.inputs[part], words.targets[part]
+    inputs, targets = tokens.inputs[part], tokens.targets[part]
     offsets = torch.arange(length)
     while True:
         places = torch.randint(len(inputs) - length + 1, (size, 1), generator=generator) + offsets

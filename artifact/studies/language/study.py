@@ -101,12 +101,13 @@ def corpus(text: str, options: tuple[int, ...] = ()) -> Corpus:
     """Return a text by name; raises ValueError for an unknown one."""
     if text not in (CHARACTERS, WORDS):
         raise ValueError(f"unknown text {text!r}: expected {CHARACTERS} or {WORDS}")
-    return load_tinyshakespeare() if text == CHARACTERS else load_words(*options)
+    load = load_tinyshakespeare if text == CHARACTERS else load_words
+    return load(*options, allow_stand_in=True)
 
 
 def build(run: Run) -> LanguageModel:
     """Return an untrained model of a run; the global seed of torch decides its start."""
-    vocab_size = len(corpus(run.text, run.options).symbols)
+    vocab_size = len(corpus(run.text, run.options).vocabulary)
     if run.family in (TRANSFORMER, CONTROL):
         peer = RotaryGPT if run.family == TRANSFORMER else GPT
         return peer(vocab_size, DIM, LAYERS, HEADS, run.context)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from artifact.datasets.characters import load_tinyshakespeare
+from artifact.peers.causal import state_after
 from artifact.peers.language import RotaryGPT
 from artifact.studies.language.study import adamw, loss_on, scheduled, windows
-from artifact.studies.language.writing import states_after
 from resonance.language import LanguageModel, ResonanceLM
 
 
@@ -29,11 +29,11 @@ class Language:
     context, batch, layers, limit = 256, 8, 2, 32768
 
     def __init__(self, effort: float = 1.0):
-        self.corpus = load_tinyshakespeare()
+        self.corpus = load_tinyshakespeare(allow_stand_in=True)
         self.stand_in, self.steps = self.corpus.stand_in, max(2, round(400 * effort))
 
     def model(self, family: str, size: int) -> LanguageModel:
-        vocab_size = len(self.corpus.symbols)
+        vocab_size = len(self.corpus.vocabulary)
         if family == "resonance":
             return ResonanceLM(vocab_size, size, self.layers, 32)
         return RotaryGPT(vocab_size, size, self.layers, 4, self.context + 1)
@@ -64,5 +64,5 @@ class Language:
         return lambda: self._step(model, optimizer, x, y), self.steps
 
     def inference(self, model: LanguageModel) -> tuple[Callable[[], Tensor], int]:
-        ids, state = torch.zeros(1, dtype=torch.long), states_after(model, self.context)
+        ids, state = torch.zeros(1, dtype=torch.long), state_after(model, self.context)
         return lambda: model.step(ids, state)[0], 1

@@ -1,4 +1,4 @@
-"""Documents as ids: tokens, batches, passages that never share a character."""
+"""Documents as ids: batches, and passages that never share a character."""
 
 from __future__ import annotations
 
@@ -10,18 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artifact.datasets.documents import (
-    LETTERS,
-    SPLITS,
-    Passages,
-    Vocabulary,
-    document_batches,
-    letters,
-    padded,
-    thinned,
-    words,
-)
-from resonance.models import UNKNOWN
+from artifact.datasets.documents import SPLITS, Passages, document_batches, padded, thinned
+from artifact.datasets.vocabulary import letters
 
 
 def toy_books(books=3, characters=6000, seed=0):
@@ -31,31 +21,6 @@ def toy_books(books=3, characters=6000, seed=0):
         " ".join(generator.choice(["the", "sea", "whale", f"name{'abc'[b]}"], characters // 3, p=p))[:characters]
         for b, p in zip(range(books), ([0.6, 0.2, 0.1, 0.1], [0.2, 0.6, 0.1, 0.1], [0.1, 0.2, 0.6, 0.1]), strict=True)
     ]
-
-
-# --------------------------------------------------------------------------- tokens
-
-
-def test_words_and_letters():
-    assert words("It isn't GOOD, is it?") == ["it", "isn't", "good", ",", "is", "it", "?"]
-    assert letters("Éa--b\n\nC3d") == "ea b c d"
-
-
-@given(st.text())
-def test_letters_are_27_symbols_and_a_fixed_point(text):
-    reduced = letters(text)
-    assert set(reduced) <= set(LETTERS) and "  " not in reduced and letters(reduced) == reduced
-
-
-def test_vocabulary_orders_by_count_then_alphabet():
-    vocabulary = Vocabulary.of([["b", "a", "c", "c"], ["c", "a", "b", "d"]], 5)
-    assert vocabulary.tokens == ("c", "a", "b") and len(vocabulary) == 5
-    assert vocabulary.encode(["c", "d", "a"]).tolist() == [2, UNKNOWN, 3]
-    assert vocabulary.encode([]).tolist() == [UNKNOWN]
-    with pytest.raises(ValueError, match="size >= 3"):
-        Vocabulary.of([["a"]], 2)
-    with pytest.raises(ValueError, match="twice"):
-        Vocabulary(["a", "a"])
 
 
 # --------------------------------------------------------------------------- batches

@@ -1,4 +1,4 @@
-"""Data: cache, mirror, network; digests; stand-ins; bad files."""
+"""Files: from the cache, a mirror or the network, verified by their digests."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ import gzip
 import hashlib
 import http.server
 import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
-import numpy as np
 import pytest
 import requests
 
-from artifact.datasets import files, images
+from artifact.datasets import files
 from artifact.datasets.files import CorruptDataError, Source, fetch
-from artifact.datasets.images import load_digits, load_mnist
-from artifact.datasets.series import load_co2
 from resonance.forecasting import load_csv
 
-REAL_MIRROR = files.mirror()
 CONTENT = b"date,a,b\n2020,1.0,2.0\n2021,3.0,4.0\n"
 
 
@@ -60,10 +58,10 @@ def places(tmp_path, monkeypatch):
 
 
 def no_network(monkeypatch):
-    def refuse(source):
+    def refuse(url, path):
         raise requests.ConnectionError("no network")
 
-    monkeypatch.setattr(files, "_download", refuse)
+    monkeypatch.setattr(files, "_retrieve", refuse)
 
 
 def test_a_download_is_verified_and_cached():
@@ -106,13 +104,6 @@ def test_a_corrupt_mirror_is_an_error_not_a_stand_in(places, monkeypatch):
         fetch(Server(CONTENT).source())
 
 
-def test_without_any_place_the_stand_in_says_so(monkeypatch):
-    no_network(monkeypatch)
-    with pytest.warns(UserWarning, match="stands in"):
-        series = files.load_etth1()
-    assert series.stand_in and "stand-in" in series.dataset and len(series.values) == 2284
-
-
 def test_a_full_disk_is_an_error_not_a_stand_in(places, monkeypatch):
     (places / "file").write_text("")
     monkeypatch.setattr(files, "CACHE", places / "file" / "cache")
@@ -120,15 +111,23 @@ def test_a_full_disk_is_an_error_not_a_stand_in(places, monkeypatch):
         fetch(Server(CONTENT).source())
 
 
+def test_an_error_names_what_is_missing_and_what_to_do(places):
+    message = str(files.DataUnavailableError("ETTh1"))
+    for part in ("ETTh1", str(places / "cache"), str(places / "mirror"), "network", "RESONANCE_DATA", "allow_stand_in"):
+        assert part in message
+
+
+def test_processes_that_fetch_at_once_download_once():
+    server = Server(CONTENT)
+    with ProcessPoolExecutor(3, get_context("fork")) as pool:
+        paths = list(pool.map(fetch, [server.source()] * 3))
+    assert {path.read_bytes() for path in paths} == {CONTENT} and server.requests == 1
+
+
 def test_a_missing_mirror_folder_is_named(monkeypatch):
     monkeypatch.setenv("RESONANCE_DATA", "/nonexistent")
     with pytest.warns(UserWarning, match="/nonexistent"):
         assert files.mirror() is None
-
-
-def test_co2_has_no_gaps():
-    series = load_co2()
-    assert series.values.shape == (2284, 1) and (series.values > 300).all()
 
 
 BAD = {
@@ -150,7 +149,7 @@ def test_bad_csv_is_refused(tmp_path, text):
         load_csv(tmp_path / "bad.csv", dataset="bad", period=1, step="day")
 
 
-# --------------------------------------------------------------------------- digests of contents, MNIST
+# --------------------------------------------------------------------------- digests of contents
 
 
 def gzipped(source):
@@ -178,58 +177,3 @@ def test_wrong_cut_or_uncompressed_content_is_refused(places, body):
 def test_a_gzip_that_was_corrupt_once_succeeds():
     server = Server(b"garbage", gzip.compress(CONTENT))
     assert gzip.decompress(fetch(gzipped(server.source())).read_bytes()) == CONTENT
-
-
-def idx(array):
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes()
-    return gzip.compress(header + array.tobytes())
-
-
-def test_idx_files_are_read_as_written(tmp_path):
-    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    (tmp_path / "x.gz").write_bytes(idx(array))
-    np.testing.assert_array_equal(files._read_idx(tmp_path / "x.gz"), array)
-    (tmp_path / "x.gz").write_bytes(gzip.compress(CONTENT))
-    with pytest.raises(ValueError, match="idx"):
-        files._read_idx(tmp_path / "x.gz")
-
-
-def test_a_corrupt_mnist_is_an_error_not_a_stand_in(places, monkeypatch):
-    no_network(monkeypatch)
-    (places / "mirror" / "mnist").mkdir()
-    for source in images.MNIST:
-        (places / "mirror" / source.name).write_bytes(idx(np.zeros((1, 28, 28), np.uint8)))
-    with pytest.raises(CorruptDataError, match="train-images"):
-        load_mnist()
-
-
-def test_without_mnist_the_stand_in_says_so(monkeypatch):
-    no_network(monkeypatch)
-    with pytest.warns(UserWarning, match="stand in"):
-        images = load_mnist()
-    assert images.stand_in and "stand-in" in images.dataset
-    check_images(images, 8, 1297, 500)
-
-
-def check_images(images, side, train, test):
-    for (pictures, labels), count in ((images.train, train), (images.test, test)):
-        assert pictures.shape == (count, side, side) and pictures.dtype == np.float32
-        assert pictures.min() == 0 and pictures.max() == 1
-        assert labels.dtype == np.int64 and set(labels) == set(range(10))
-
-
-def test_digits_share_no_picture_between_splits():
-    images = load_digits()
-    train, test = ({picture.tobytes() for picture in part[0]} for part in (images.train, images.test))
-    assert not train & test
-
-
-@pytest.mark.skipif(REAL_MIRROR is None or not (REAL_MIRROR / "mnist").is_dir(), reason="MNIST needs the mirror folder")
-def test_mnist_is_the_published_one(monkeypatch):
-    monkeypatch.setenv("RESONANCE_DATA", str(REAL_MIRROR))
-    no_network(monkeypatch)
-    images = load_mnist()
-    assert images.dataset == "MNIST" and not images.stand_in
-    check_images(images, 28, 60_000, 10_000)
-    assert images.train[1][:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert np.bincount(images.test[1]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
