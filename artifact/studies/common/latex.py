@@ -1,8 +1,8 @@
 """Tables of the report in LaTeX: cells from the measures of a run, rows, and the tabular around them.
 
-A study's `tables.py` has one function, `tables(measures) -> {name: LaTeX}`.  It names every table of its study, whatever
-the run has measured: a cell without a measure is a dash, a row without one is left out, a table without rows is empty,
-and the report then says which notebook would fill it.
+A study's `tables.py` has one function, `tables(measures) -> {name: LaTeX}`, measures indexed by key.  It names every
+table of its study, whatever the run has measured: a cell without a measure is a dash, a row without one is left out, a
+table without rows is empty, and the report then says which notebook would fill it.
 """
 
 from __future__ import annotations

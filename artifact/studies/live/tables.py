@@ -1,4 +1,4 @@
-"""Tables of the report on `14_live`: targets, words recognised frame by frame, seconds a frame, forecasts hour by hour."""
+"""Tables of the report on `14_live`: targets, words recognised frame by frame, costs, forecasts hour by hour."""
 
 from __future__ import annotations
 
