@@ -1,4 +1,4 @@
-"""The layer and the models: the equation, padding, batches, counts, and the printed API."""
+"""The layer: its equation, engines, padding, batches, counts, errors; and the pointwise block."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch.nn import functional as F
 
-from artifact.peers.transformer import TransformerEncoder
 from resonance import BandMixing, ResonanceLayer, ResonanceNet, ResonanceTimeSeriesNet
 from resonance.band import next_power_of_two
-from resonance.polar import PolarWeight, arc_gradients_, count_parameters, mixed, parameter_roles
+from resonance.layers import FeedForward
+from resonance.polar import count_parameters
 
 
 def by_numpy_like_complex(mixing: BandMixing, x: torch.Tensor, grid: int) -> torch.Tensor:
@@ -53,12 +53,6 @@ def test_mixing_is_linear_and_gradcheck_holds():
 
     leaves = [x.clone().requires_grad_(True), *(p.detach().clone().requires_grad_(True) for p in parameters)]
     assert torch.autograd.gradcheck(call, leaves)
-
-
-def test_interference_starts_near_the_identity():
-    torch.manual_seed(0)
-    m = BandMixing(4, 32).interference
-    assert torch.linalg.matrix_norm(torch.complex(m.re, m.im) - torch.eye(32), 2) < 0.1
 
 
 def test_an_index_set_is_the_wide_band_with_the_rest_at_zero():
@@ -181,44 +175,19 @@ def test_nan_in_the_padding_reaches_no_gradient():
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
+def test_feed_forward_is_its_formula():
+    torch.manual_seed(0)
+    block, x = FeedForward(4, 6, dropout=0.5).eval(), torch.randn(2, 3, 4)
+    inner = F.gelu(F.layer_norm(x, (4,)) @ block.widen.weight.T + block.widen.bias)
+    torch.testing.assert_close(block(x), x + inner @ block.narrow.weight.T + block.narrow.bias)
+    assert FeedForward(4).widen.out_features == 16 and not torch.equal(block.train()(x), block(x))
+
+
 def test_nan_in_one_sample_does_not_leak():
     x = torch.randn(3, 32, 4)
     x[1, 5] = float("nan")
     out = ResonanceLayer(4, 6)(x)
     assert torch.isfinite(out[[0, 2]]).all()
-
-
-def test_count_of_the_net_is_its_formula():
-    k, hidden, layers, inputs = 3, 8, 2, 4
-    projections = (inputs + 1) * hidden + (hidden + 1) * inputs
-    expected = layers * (2 * k * hidden + 2 * k * k + 2 * hidden) + 2 * hidden + projections
-    assert count_parameters(ResonanceNet(inputs, k, hidden, layers, holographic_capacity=0)) == expected
-    assert count_parameters(ResonanceNet(inputs, k, hidden, layers)) == expected + hidden + 2  # reading the memory
-
-
-def test_models_with_fixed_window_ignore_padding():
-    torch.manual_seed(0)
-    net = ResonanceNet(3, 8, 16, 2, window=64).double().eval()
-    x = torch.randn(2, 40, 3, dtype=torch.float64)
-    longer = torch.cat([x, torch.randn(2, 17, 3, dtype=torch.float64)], dim=1)
-    lengths = torch.tensor([40, 25])
-    a, b = net(x, lengths), net(longer, lengths)
-    torch.testing.assert_close(a[0], b[0, :40], rtol=1e-11, atol=1e-11)
-    torch.testing.assert_close(a[1, :25], b[1, :25], rtol=1e-11, atol=1e-11)
-
-
-def test_printed_api_runs():
-    model = ResonanceNet(
-        input_dim=512, num_frequencies=64, hidden_dim=256, num_layers=4, holographic_capacity=1000, dropout=0.1
-    )
-    assert model(torch.randn(2, 128, 512)).shape == (2, 128, 512)
-    assert ResonanceTimeSeriesNet(pred_horizon=96)(torch.randn(2, 720, 7)).shape == (2, 96, 7)
-    assert ResonanceTimeSeriesNet(pred_horizon=1)(torch.randn(2, 720, 7)).shape == (2, 1, 7)
-
-
-def test_output_dim_defaults_to_input_dim():
-    assert ResonanceNet(5, 2, 8, 1)(torch.randn(1, 8, 5)).shape[-1] == 5
-    assert ResonanceNet(5, 2, 8, 1, output_dim=3)(torch.randn(1, 8, 5)).shape[-1] == 3
 
 
 @pytest.mark.parametrize(
@@ -245,64 +214,3 @@ def test_bad_input_is_refused_with_what_was_expected(call, says):
     with pytest.raises(ValueError) as error:
         call()
     assert says in str(error.value)
-
-
-def test_roles_cover_every_parameter_once():
-    model = ResonanceNet(4, 3, 8, 2)
-    roles = list(parameter_roles(model))
-    assert len(roles) == len(list(model.parameters()))
-    assert {role for role, _, _ in roles} == {"magnitude", "phase", "interference", "rest"}
-    assert {name for _, name, _ in roles} == {name for name, _ in model.named_parameters()}
-
-
-def test_natural_step_is_the_cartesian_step_to_first_order():
-    torch.manual_seed(0)
-    weight = PolarWeight(50).double()
-    target = torch.randn(2, 50, dtype=torch.float64)
-    re, im = weight.pair()
-    cartesian = [(part - goal).detach() for part, goal in zip((re, im), target, strict=True)]
-    (0.5 * ((re - target[0]) ** 2 + (im - target[1]) ** 2)).sum().backward()
-    for _ in range(2):  # phase gradients over r^2
-        arc_gradients_(weight)
-    rate = 1e-6
-    with torch.no_grad():
-        for p in weight.parameters():
-            p -= rate * p.grad
-        moved = [(a - b) / rate for a, b in zip(weight.pair(), (re, im), strict=True)]
-    for step, gradient in zip(moved, cartesian, strict=True):
-        torch.testing.assert_close(step, -gradient, rtol=1e-4, atol=1e-4)
-
-
-def test_set_round_trips_and_checks_shapes():
-    weight = PolarWeight(3, 2)
-    re, im = torch.randn(2, 3, 2)
-    for a, b in zip(weight.set_(re, im).pair(), (re, im), strict=True):
-        torch.testing.assert_close(a, b)
-    with pytest.raises(ValueError, match="expected weights of shape"):
-        weight.set_(re[:2], im[:2])
-
-
-def test_transformer_baseline_uses_fused_attention():
-    from torch.profiler import ProfilerActivity, profile
-
-    model = TransformerEncoder(4, 32, 1)
-    assert isinstance(model.layers[0], nn.TransformerEncoderLayer)
-    with profile(activities=[ProfilerActivity.CPU]) as trace:
-        assert model(torch.randn(2, 16, 4)).shape == (2, 16, 4)
-    assert any("flash_attention" in event.key for event in trace.key_averages())
-
-
-def test_the_mixing_of_a_band_has_every_derivative():
-    torch.manual_seed(0)
-    spectrum = torch.randn(2, 6, 2, dtype=torch.float64)
-    weights = [torch.randn(shape, dtype=torch.float64) for shape in ((3, 2), (3, 2), (3, 3), (3, 3))]
-    inputs = [t.requires_grad_(True) for t in (spectrum, *weights)]
-
-    def mix(y, a, b, re, im):
-        return mixed(y, (a, b), (re, im))
-
-    y = torch.complex(*spectrum.chunk(2, dim=1))
-    exact = torch.complex(*weights[2:]) @ (torch.complex(*weights[:2]) * y)
-    torch.testing.assert_close(mix(*inputs), torch.cat([exact.real, exact.imag], dim=1))
-    assert torch.autograd.gradcheck(mix, inputs, check_forward_ad=True)
-    assert torch.autograd.gradgradcheck(mix, inputs)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from unittest import mock
-
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from resonance.band import index_set, make_band, next_power_of_two
-from resonance.engines import dense, linear_time
-from resonance.engines import tables as constants
-from resonance.engines.linear_time import make_plan, misses, turn_bound, turn_rank
+from resonance.band import make_band, next_power_of_two
 from resonance.spectral import ENGINES, analysis, choose_engine, synthesis
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -122,125 +116,6 @@ def test_half_precision_stays_near_float32(engine):
     assert relative(half.float(), whole) < 0.02
 
 
-def test_dense_is_exact_at_long_lengths():
-    """Angles are reduced in integers: a table at a million samples is as good as one at a thousand."""
-    n, k = 2**20, 3
-    x = torch.randn(1, n, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    a, b = (torch.cat(analysis(x, k, engine=engine)) for engine in ("dense", "fft"))
-    assert relative(a, b) < 1e-12
-
-
-def test_tables_made_in_inference_mode_serve_training():
-    with torch.inference_mode():
-        analysis(torch.randn(1, 23, 1), 4, engine="dense")
-    x = torch.randn(1, 23, 1, requires_grad=True)
-    analysis(x, 4, engine="dense")[0].sum().backward()
-    assert x.grad is not None
-
-
-def forget_plans():
-    for cache in (linear_time._chosen_plan, linear_time.block_functions):
-        cache.cache_clear()
-    constants._CACHE.clear()
-
-
-@settings(deadline=None, max_examples=60)
-@given(bands(), st.sampled_from([1e-2, 1e-4, 1e-6, 1e-10, 1e-14]))
-@example(make_band(2039, 64), 1e-6)  # folded, the last block cut short
-@example(make_band(1100, 64), 1e-6)  # folded, blocks missing at the end
-@example(make_band(1000, 64), 1e-6)
-@example(make_band(300, 100, 4096), 1e-6)  # not folded
-@example(make_band(2039, 9, 2039), 1e-6)  # a grid that no block divides
-@example(make_band(4096, range(0, 128, 2)), 1e-6)  # even frequencies alone
-@example(make_band(4096, range(1, 128, 2)), 1e-6)  # odd ones alone
-@example(make_band(3000, range(1, 100, 2)), 1e-6)
-def test_the_fast_engine_stays_within_its_bound(band, tolerance):
-    """Against the dense transform, in float64, for the worst input and the worst spectrum."""
-    forget_plans()
-    with mock.patch.dict(linear_time.TOLERANCE, {torch.float64: tolerance}):
-        plan = make_plan(band, torch.float64)
-        ours = ENGINES["fast"].transform(torch.eye(band.n, dtype=torch.float64)[None], band)[0]
-        back = ENGINES["fast"].adjoint(torch.eye(2 * band.k, dtype=torch.float64)[None], band)[0]
-    forget_plans()
-    exact = dense.transform(torch.eye(band.n, dtype=torch.float64)[None], band)[0]
-    assert plan.bound <= tolerance and plan.blocks == -(-band.n // plan.size)
-    missed = (ours - exact).square().sum(1)
-    assert (missed[: band.k] + missed[band.k :]).sqrt().max() <= plan.bound + 1e-13
-    torch.testing.assert_close(back, ours.T, rtol=0, atol=1e-13)
-
-
-def test_short_plans_are_exercised():
-    """The examples above are what they are meant to be."""
-    plans = [make_plan(make_band(*args), torch.float32) for args in ((2039, 64), (1100, 64), (300, 100, 4096))]
-    assert [plan.folded for plan in plans] == [True, True, False] and all(plan.size > 1 for plan in plans)
-    assert 2039 % plans[0].size and plans[1].blocks < 2048 // plans[1].size
-    halves = [make_plan(make_band(n, range(first, 100, 2)), torch.float32) for n in (4096, 3000) for first in (0, 1)]
-    assert [plan.folded for plan in halves] == [True, False] * 2 and all(plan.size > 1 for plan in halves)
-
-
-@given(st.floats(0.01, 60.0), st.integers(1, 120))
-def test_the_bound_covers_the_tail_of_bessel_functions(theta, rank):
-    from scipy.special import jv
-
-    tail = 4 * np.abs(jv(np.arange(rank, rank + 400), theta)).sum()
-    assert tail <= turn_bound(theta, rank) * (1 + 1e-9) + 1e-15
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(4, 200), st.integers(1, 40), st.floats(0.0, 30.0))
-def test_what_the_functions_miss(size, k, theta):
-    place = (2 * np.arange(size) + 1 - size) / size
-    angle = np.multiply.outer(place, np.linspace(0, theta, k))
-    u, rho = misses(np.cos(angle), np.sin(angle))
-    np.testing.assert_allclose(u.T @ u, np.eye(u.shape[1]), atol=1e-13)
-    waves = np.exp(-1j * angle)
-    for p in range(0, len(rho), 3):
-        left = waves - u[:, :p] @ (u[:, :p].T @ waves)
-        assert rho[p] == pytest.approx(np.linalg.norm(left, axis=0).max() / math.sqrt(size), abs=1e-13)
-        assert rho[p] <= math.sqrt(k) * turn_bound(theta, p) * (1 + 1e-9) + 1e-13
-
-
-def test_few_functions_are_enough_and_their_number_grows_with_the_turn():
-    ranks = [turn_rank(theta, 1e-6) for theta in (0.0, 0.3, math.pi, 10.0, 30.0)]
-    assert ranks[0] == 1 and ranks == sorted(ranks) and ranks[-1] < 2 * 30 / math.pi + 14
-    assert turn_rank(math.pi, 1e-2) < turn_rank(math.pi, 1e-6) < turn_rank(math.pi, 1e-12)
-
-
-def test_operations_of_the_fast_engine_are_linear_in_n():
-    per_sample = [
-        make_plan(make_band(2**e, 64), torch.float32).operations(make_band(2**e, 64)) / 2**e for e in (12, 16, 20)
-    ]
-    assert per_sample[0] > per_sample[1] > per_sample[2] > 1
-    plan = make_plan(make_band(2**20, 64), torch.float32)
-    assert plan.rank <= 8 and plan.operations(make_band(2**20, 64)) < 8 * 2**20
-
-
-@given(bands())
-def test_operations_are_those_of_the_theorem(band):
-    plan = make_plan(band, torch.float32)
-    m = band.grid // plan.size
-    if plan.size > 1 and band.grid % plan.size == 0 and m % 2 == 0:
-        bound = 2 * band.n * plan.rank + plan.rank * m * (m + 2) + 8 * band.k * plan.rank
-        assert 2 * plan.operations(band) <= bound
-
-
-def test_tables_beyond_the_limit_are_made_in_slices(monkeypatch):
-    torch.manual_seed(0)
-    x, pair = torch.randn(2, 500, 3), torch.randn(2, 2, 40, 3)
-    whole = [*analysis(x, 40, engine="dense"), synthesis(*pair, 500, engine="dense")]
-    monkeypatch.setattr(dense, "TABLE_LIMIT", 3000)
-    sliced = [*analysis(x, 40, engine="dense"), synthesis(*pair, 500, engine="dense")]
-    for a, b in zip(whole, sliced, strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_the_cache_of_tables_is_bounded():
-    for n in range(3000, 3040):
-        analysis(torch.randn(1, n, 1), 300, engine="dense")
-    kept = sum(t.numel() * t.element_size() for tables in constants._CACHE.values() for t in tables)
-    assert 0 < kept <= constants.CACHE_BYTES
-
-
 def saved_for_backward(call) -> list[torch.Tensor]:
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
@@ -311,27 +186,6 @@ def test_auto_follows_its_rule(n, k, engine):
     assert choose_engine(make_band(n, k)) == engine
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("engine", ["dense", "fast"])
-def test_tracing_leaves_nothing_behind(engine):
-    """A table made while exporting or compiling must not serve a real call."""
-    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-
-    class Low(torch.nn.Module):
-        def forward(self, x):
-            return synthesis(*analysis(x, 5, engine=engine), x.shape[1], engine=engine)
-
-    x = torch.randn(1, 290, 2)
-    exported = torch.export.export(Low(), (x,)).module()(x)
-    with FakeTensorMode() as mode:
-        Low()(mode.from_tensor(x))
-    compiled = torch.compile(Low(), backend="eager", fullgraph=True)(x)
-    plain = Low()(x)
-    assert not isinstance(plain, FakeTensor)
-    torch.testing.assert_close(exported, plain)
-    torch.testing.assert_close(compiled, plain)
-
-
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -357,14 +211,3 @@ def test_bad_input_is_refused_with_what_was_expected(call, says):
 def test_integers_are_refused():
     with pytest.raises(TypeError, match="floating"):
         analysis(torch.ones(1, 8, 2, dtype=torch.long), 3)
-
-
-def test_an_index_set_without_gaps_is_the_lowest_band():
-    assert index_set([0, 1, 2]) == index_set(3) == index_set(torch.arange(3)) == range(3)
-    assert index_set([0, 2]) == (0, 2) and make_band(8, [0, 4]).real == [0, 1]
-
-
-@given(st.integers(1, 10**6))
-def test_next_power_of_two(n):
-    power = next_power_of_two(n)
-    assert power >= n and power < 2 * n and math.log2(power).is_integer()

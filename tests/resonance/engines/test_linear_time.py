@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from resonance import BandMixing, ResonanceLayer
-from resonance.band import make_band
-from resonance.engines.linear_time import adjoint, make_plan, transform
-from resonance.spectral import analysis, synthesis
+from resonance.band import make_band, next_power_of_two
+from resonance.engines import dense, linear_time
+from resonance.engines import tables as constants
+from resonance.engines.linear_time import adjoint, make_plan, misses, transform, turn_bound, turn_rank
+from resonance.spectral import ENGINES, analysis, synthesis
 
 N, K = 1000, 64
 
@@ -116,3 +122,102 @@ def test_one_sample_of_the_batch_does_not_reach_another():
 
 def test_numbers_of_other_libraries_count():
     assert BandMixing(4, np.int64(5)).num_frequencies == 5
+
+
+@st.composite
+def bands(draw):
+    """Lengths, odd and prime ones too; grids; k at both ends; and index sets with gaps, near DC and over the band."""
+    n = draw(st.one_of(st.integers(1, 300), st.sampled_from([509, 512, 513, 1000, 2039])))
+    grid = draw(st.sampled_from([next_power_of_two(n), n, n + 1, 2 * next_power_of_two(n)]))
+    top = grid // 2 + 1
+    k = draw(st.sampled_from([1, top, min(top, 9), draw(st.integers(1, top))]))
+    if draw(st.booleans()):
+        return make_band(n, k, grid)
+    highest = draw(st.sampled_from([top, k]))
+    return make_band(n, draw(st.sets(st.integers(0, highest - 1), min_size=1, max_size=20).map(sorted)), grid)
+
+
+def forget_plans():
+    for cache in (linear_time._chosen_plan, linear_time.block_functions):
+        cache.cache_clear()
+    constants._CACHE.clear()
+
+
+@settings(deadline=None, max_examples=60)
+@given(bands(), st.sampled_from([1e-2, 1e-4, 1e-6, 1e-10, 1e-14]))
+@example(make_band(2039, 64), 1e-6)  # folded, the last block cut short
+@example(make_band(1100, 64), 1e-6)  # folded, blocks missing at the end
+@example(make_band(1000, 64), 1e-6)
+@example(make_band(300, 100, 4096), 1e-6)  # not folded
+@example(make_band(2039, 9, 2039), 1e-6)  # a grid that no block divides
+@example(make_band(4096, range(0, 128, 2)), 1e-6)  # even frequencies alone
+@example(make_band(4096, range(1, 128, 2)), 1e-6)  # odd ones alone
+@example(make_band(3000, range(1, 100, 2)), 1e-6)
+def test_the_fast_engine_stays_within_its_bound(band, tolerance):
+    """Against the dense transform, in float64, for the worst input and the worst spectrum."""
+    forget_plans()
+    with mock.patch.dict(linear_time.TOLERANCE, {torch.float64: tolerance}):
+        plan = make_plan(band, torch.float64)
+        ours = ENGINES["fast"].transform(torch.eye(band.n, dtype=torch.float64)[None], band)[0]
+        back = ENGINES["fast"].adjoint(torch.eye(2 * band.k, dtype=torch.float64)[None], band)[0]
+    forget_plans()
+    exact = dense.transform(torch.eye(band.n, dtype=torch.float64)[None], band)[0]
+    assert plan.bound <= tolerance and plan.blocks == -(-band.n // plan.size)
+    missed = (ours - exact).square().sum(1)
+    assert (missed[: band.k] + missed[band.k :]).sqrt().max() <= plan.bound + 1e-13
+    torch.testing.assert_close(back, ours.T, rtol=0, atol=1e-13)
+
+
+def test_short_plans_are_exercised():
+    """The examples above are what they are meant to be."""
+    plans = [make_plan(make_band(*args), torch.float32) for args in ((2039, 64), (1100, 64), (300, 100, 4096))]
+    assert [plan.folded for plan in plans] == [True, True, False] and all(plan.size > 1 for plan in plans)
+    assert 2039 % plans[0].size and plans[1].blocks < 2048 // plans[1].size
+    halves = [make_plan(make_band(n, range(first, 100, 2)), torch.float32) for n in (4096, 3000) for first in (0, 1)]
+    assert [plan.folded for plan in halves] == [True, False] * 2 and all(plan.size > 1 for plan in halves)
+
+
+@given(st.floats(0.01, 60.0), st.integers(1, 120))
+def test_the_bound_covers_the_tail_of_bessel_functions(theta, rank):
+    from scipy.special import jv
+
+    tail = 4 * np.abs(jv(np.arange(rank, rank + 400), theta)).sum()
+    assert tail <= turn_bound(theta, rank) * (1 + 1e-9) + 1e-15
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(4, 200), st.integers(1, 40), st.floats(0.0, 30.0))
+def test_what_the_functions_miss(size, k, theta):
+    place = (2 * np.arange(size) + 1 - size) / size
+    angle = np.multiply.outer(place, np.linspace(0, theta, k))
+    u, rho = misses(np.cos(angle), np.sin(angle))
+    np.testing.assert_allclose(u.T @ u, np.eye(u.shape[1]), atol=1e-13)
+    waves = np.exp(-1j * angle)
+    for p in range(0, len(rho), 3):
+        left = waves - u[:, :p] @ (u[:, :p].T @ waves)
+        assert rho[p] == pytest.approx(np.linalg.norm(left, axis=0).max() / math.sqrt(size), abs=1e-13)
+        assert rho[p] <= math.sqrt(k) * turn_bound(theta, p) * (1 + 1e-9) + 1e-13
+
+
+def test_few_functions_are_enough_and_their_number_grows_with_the_turn():
+    ranks = [turn_rank(theta, 1e-6) for theta in (0.0, 0.3, math.pi, 10.0, 30.0)]
+    assert ranks[0] == 1 and ranks == sorted(ranks) and ranks[-1] < 2 * 30 / math.pi + 14
+    assert turn_rank(math.pi, 1e-2) < turn_rank(math.pi, 1e-6) < turn_rank(math.pi, 1e-12)
+
+
+def test_operations_of_the_fast_engine_are_linear_in_n():
+    per_sample = [
+        make_plan(make_band(2**e, 64), torch.float32).operations(make_band(2**e, 64)) / 2**e for e in (12, 16, 20)
+    ]
+    assert per_sample[0] > per_sample[1] > per_sample[2] > 1
+    plan = make_plan(make_band(2**20, 64), torch.float32)
+    assert plan.rank <= 8 and plan.operations(make_band(2**20, 64)) < 8 * 2**20
+
+
+@given(bands())
+def test_operations_are_those_of_the_theorem(band):
+    plan = make_plan(band, torch.float32)
+    m = band.grid // plan.size
+    if plan.size > 1 and band.grid % plan.size == 0 and m % 2 == 0:
+        bound = 2 * band.n * plan.rank + plan.rank * m * (m + 2) + 8 * band.k * plan.rank
+        assert 2 * plan.operations(band) <= bound

@@ -1,17 +1,12 @@
-"""A model with a memory: what is stored, what is recalled, and the task that cannot be done without."""
+"""Facts written in one call and queried in later ones: the task that no model without a memory can do."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from artifact.studies.holographic_capacity import facts
-from resonance import HolographicMemory, Recollection, ResonanceNet
-from resonance.polar import count_parameters
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -21,24 +16,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def net(capacity: int = 5, **options) -> ResonanceNet:
-    torch.manual_seed(0)
-    return ResonanceNet(6, 4, 8, 1, capacity, dropout=0.0, **options).double()
-
-
-def sequences(batch: int, n: int = 16, seed: int = 0) -> torch.Tensor:
-    return torch.randn(batch, n, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def opened(model: ResonanceNet) -> ResonanceNet:
-    with torch.no_grad():
-        model.memory_gate.fill_(1.0)
-    return model
-
-
-# --------------------------------------------------------------------------- the task
 
 
 @pytest.fixture(scope="module")
@@ -79,166 +56,3 @@ def test_questions_hold_no_value():
     torch.testing.assert_close(told.sum(dim=1)[:, : facts.KEY_DIM], asked.sum(dim=1)[:, : facts.KEY_DIM])
     with pytest.raises(ValueError, match="at least one"):
         facts.draw_facts(0, torch.Generator())
-
-
-# --------------------------------------------------------------------------- the model
-
-
-def test_the_printed_calls():
-    model = ResonanceNet(
-        input_dim=512, num_frequencies=64, hidden_dim=256, num_layers=4, holographic_capacity=1000, dropout=0.1
-    )
-    x = torch.randn(32, 128, 512)
-    assert model(x, use_memory=True, store_to_memory=True).shape == x.shape and len(model.holographic_memory) == 32
-    pattern = torch.randn(512)
-    model.holographic_memory.encode(pattern)
-    torch.testing.assert_close(model.holographic_memory.reconstruct(), pattern, rtol=1e-5, atol=1e-5)
-
-
-def test_storing_writes_the_mean_of_each_sequence_within_its_length():
-    model, x = net(), sequences(3)
-    lengths = torch.tensor([16, 5, 9])
-    x[1, 5:] = float("nan")  # padding
-    model(x, lengths, store_to_memory=True)
-    means = torch.stack([row[:n].mean(dim=0) for row, n in zip(x, lengths.tolist(), strict=True)])
-    torch.testing.assert_close(model.holographic_memory.reconstruct([0, 1, 2]), means, rtol=1e-11, atol=1e-11)
-    model(x[:, :5], store_to_memory=True)
-    assert model.holographic_memory.keys() == [1, 2, 3, 4, 5]  # of five: the oldest gave way
-
-
-def test_reading_comes_before_writing():
-    a, b, x = opened(net()), opened(net()), sequences(2)
-    for model in (a, b):
-        model(sequences(3, seed=1), store_to_memory=True)
-    both = a(x, use_memory=True, store_to_memory=True)
-    torch.testing.assert_close(both, b(x, use_memory=True), rtol=0, atol=0)
-    assert len(a.holographic_memory) == 5 and len(b.holographic_memory) == 3
-    assert not torch.allclose(a(x, use_memory=True), both)  # now each recalls itself
-
-
-def test_an_empty_memory_and_a_closed_gate_change_nothing():
-    x = sequences(2)
-    model = opened(net())
-    assert torch.equal(model(x, use_memory=True), model(x))
-    model = net()  # the gate as it starts
-    model(x, store_to_memory=True)
-    assert torch.equal(model(x, use_memory=True), model(x))
-    assert not torch.equal(opened(model)(x, use_memory=True), model(x))
-
-
-def test_without_the_arguments_the_memory_is_neither_read_nor_changed():
-    model, x = opened(net()), sequences(2)
-    plain = model(x)
-    model(sequences(3, seed=1), store_to_memory=True)
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert torch.equal(model(x), plain)
-    assert torch.equal(model(x, use_memory=True), model(x, use_memory=True))
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-
-
-def test_memory_is_saved_with_the_weights(tmp_path):
-    model, x = opened(net()), sequences(2)
-    model(sequences(3, seed=1), store_to_memory=True)
-    save_file(model.state_dict(), tmp_path / "model.safetensors")
-    torch.manual_seed(9)
-    fresh = ResonanceNet(6, 4, 8, 1, 5, dropout=0.0).double()
-    fresh.load_state_dict(load_file(tmp_path / "model.safetensors"))
-    assert torch.equal(fresh(x, use_memory=True), model(x, use_memory=True))
-    assert fresh.holographic_memory.keys() == [0, 1, 2]
-
-
-def test_a_model_without_memory_says_so_and_has_no_state():
-    model, x = net(0), sequences(1)
-    assert model.holographic_memory is None and not list(model.buffers())
-    for argument in ("use_memory", "store_to_memory"):
-        with pytest.raises(ValueError, match="holographic_capacity=0"):
-            model(x, **{argument: True})
-    assert count_parameters(net()) - count_parameters(model) == 8 + 2
-    with pytest.raises(ValueError, match="holographic_capacity >= 0"):
-        net(-1)
-
-
-def test_gradients_reach_input_gate_sharpness_and_threshold():
-    model, x = opened(net()), sequences(2).requires_grad_(True)
-    model(sequences(4, seed=1), store_to_memory=True)
-    read = model(x, use_memory=True)
-    model(sequences(5, seed=2), store_to_memory=True)  # all overwritten before the backward pass
-    (read - model(x)).square().sum().backward()
-    for tensor in (x, model.memory_gate, model.recollection.log_sharpness, model.recollection.threshold):
-        assert torch.isfinite(tensor.grad).all() and tensor.grad.abs().max() > 0
-
-
-def test_a_sequence_with_nan_is_not_written():
-    model, x = net(), sequences(2)
-    x[0, 0, 0] = float("nan")
-    with pytest.raises(ValueError, match="finite"):
-        model(x, store_to_memory=True)
-    assert len(model.holographic_memory) == 0
-
-
-@pytest.mark.parametrize("call", [{}, {"use_memory": True}])
-def test_compiled_in_one_graph(call):
-    model, x = opened(net()).float().eval(), sequences(2).float()
-    model(x, store_to_memory=True)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(compiled(x, **call), model(x, **call), rtol=1e-5, atol=1e-5)
-
-
-def test_storing_in_a_compiled_model():
-    model, x = net().float().eval(), sequences(2).float()
-    torch.compile(model, backend="eager")(x, use_memory=True, store_to_memory=True)
-    assert model.holographic_memory.keys() == [0, 1]
-
-
-def test_export_without_memory():
-    model, x = net().eval(), sequences(2)
-    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
-
-
-# --------------------------------------------------------------------------- recollection
-
-
-@settings(deadline=None, max_examples=30)
-@given(st.integers(1, 12), st.integers(1, 9), st.integers(0, 10**6))
-def test_recollection_is_its_formula(dim, count, seed):
-    generator = torch.Generator().manual_seed(seed)
-    patterns, cue = (torch.randn(m, dim, dtype=torch.float64, generator=generator) for m in (count, 3))
-    memory, read = HolographicMemory(dim, count + 2).double(), Recollection().double()
-    memory.encode(patterns)
-    cosine = F.cosine_similarity(cue[:, None], patterns, dim=-1)
-    silent = torch.full((3, 1), 0.5, dtype=torch.float64)
-    logits = read.log_sharpness.exp() * torch.cat([silent, cosine], dim=1)
-    share = logits.softmax(dim=1)[:, 1:]
-    wanted = share @ (patterns / patterns.square().mean(dim=1, keepdim=True).sqrt())
-    torch.testing.assert_close(read(memory, cue), wanted, rtol=1e-8, atol=1e-9)
-    assert read.weights(memory, cue)[:, count:].abs().max() == 0
-
-
-def test_recollection_is_sharp_for_what_is_known_and_silent_for_what_is_not():
-    memory, read = HolographicMemory(256, 50), Recollection()
-    patterns = torch.randn(50, 256, generator=torch.Generator().manual_seed(0))
-    memory.encode(patterns)
-    known = read(memory, patterns + 0.3 * patterns.roll(1, 0))
-    assert (F.cosine_similarity(known, patterns) > 0.99).all()
-    assert read(memory, patterns.roll(7, dims=1)).square().mean().sqrt() < 0.1
-
-
-def test_recollection_of_zeros_is_finite():
-    memory, read = HolographicMemory(4, 3).double(), Recollection().double()
-    memory.encode(torch.stack([torch.zeros(4), torch.ones(4)]))
-    cue = torch.zeros(2, 4, dtype=torch.float64).requires_grad_(True)
-    read(memory, cue).sum().backward()
-    assert torch.isfinite(cue.grad).all() and torch.isfinite(read.log_sharpness.grad)
-
-
-def test_recollection_gradcheck():
-    memory, read = HolographicMemory(5, 4).double(), Recollection().double()
-    memory.encode(torch.randn(3, 5, generator=torch.Generator().manual_seed(0)))
-    cue = torch.randn(2, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_(True)
-
-    def recalled(cue, log_sharpness, threshold):
-        parameters = {"log_sharpness": log_sharpness, "threshold": threshold}
-        return torch.func.functional_call(read, parameters, (memory, cue))
-
-    parameters = [p.detach().clone().requires_grad_(True) for p in read.parameters()]
-    assert torch.autograd.gradcheck(recalled, (cue, *parameters))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from artifact.datasets.images import Images
-from artifact.peers.cartesian import CartesianWeight, to_cartesian
+from artifact.peers.cartesian import to_cartesian
 from artifact.studies.common.statistics import paired_difference
 from artifact.studies.stable_gradients.ablation import (
     ARMS,
@@ -32,10 +32,8 @@ from artifact.studies.stable_gradients.ablation import (
 )
 from artifact.studies.stable_gradients.ablation import test_scores as scores_of
 from artifact.studies.stable_gradients.tasks import Classification, Forecasting, Identification
-from resonance import ResonanceNet, ResonanceTimeSeriesNet
 from resonance.forecasting import Series, evaluate, forecast_task
-from resonance.layers import BandMixing
-from resonance.polar import PolarWeight, arc_gradients_, count_parameters, natural_polar_step, parameter_roles
+from resonance.polar import natural_polar_step, parameter_roles
 from resonance.spectral import analysis, synthesis
 
 
@@ -68,63 +66,12 @@ def one_thread():
 # --------------------------------------------------------------------------- coordinates
 
 
-@pytest.mark.parametrize(
-    "make, x",
-    [
-        (lambda: BandMixing(3, 5), torch.randn(2, 16, 3)),
-        (lambda: ResonanceNet(4, 5, 6, 2, dropout=0.0), torch.randn(2, 12, 4)),
-        (lambda: ResonanceTimeSeriesNet(8, 24, 2), torch.randn(2, 24, 2)),
-    ],
-)
-def test_cartesian_twin_is_the_same_map(make, x):
-    model = make()
-    before, parameters = model(x), count_parameters(model)
-    others = {name for role, name, _ in parameter_roles(model) if role not in ("magnitude", "phase")}
-    twin = to_cartesian(model)
-    assert not any(isinstance(m, PolarWeight) for m in twin.modules())
-    assert any(isinstance(m, CartesianWeight) for m in twin.modules())
-    torch.testing.assert_close(twin(x), before, rtol=1e-5, atol=1e-6)
-    assert count_parameters(twin) == parameters and others <= {name for name, _ in twin.named_parameters()}
-
-
 @pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.key)
 @pytest.mark.parametrize("name", TASKS)
 def test_every_arm_starts_from_the_same_map(name, arm):
     task = TASKS[name]
     scores = [Replicas(task, a, [0.1], [3, 4]).score("test") for a in (CARTESIAN, arm)]
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5, atol=1e-7)
-
-
-def test_natural_step_of_plain_descent_is_the_natural_gradient():
-    torch.manual_seed(0)
-    a = PolarWeight(20).double()
-    with torch.no_grad():
-        a.magnitude.uniform_(-2, 2)  # a negative magnitude is a weight turned by pi
-        a.magnitude[:3] = torch.tensor([0.0, 1e-5, -1e-5])
-    b = PolarWeight(20).double()
-    b.load_state_dict(a.state_dict())
-    for weight in (a, b):
-        weight.magnitude.grad, weight.phase.grad = torch.ones(20).double(), torch.arange(20.0).double()
-    for _ in range(2):  # phase gradients over r^2
-        arc_gradients_(a)
-    torch.optim.SGD(a.parameters(), lr=0.1).step()
-    with natural_polar_step(b):
-        torch.optim.SGD(b.parameters(), lr=0.1).step()
-    torch.testing.assert_close(a.phase, b.phase)
-    torch.testing.assert_close(a.magnitude, b.magnitude)
-
-
-def test_natural_step_of_adam_moves_arcs_not_angles():
-    torch.manual_seed(0)
-    weight = PolarWeight(50).double()
-    with torch.no_grad():
-        weight.magnitude.uniform_(0.05, 2)
-    (re, im), r = weight.pair(), weight.magnitude.detach().clone()
-    ((re - 1) ** 2 + (im + 2) ** 2).sum().backward()
-    old, sign = weight.phase.detach().clone(), weight.phase.grad.sign()
-    with natural_polar_step(weight):
-        torch.optim.Adam(weight.parameters(), lr=1e-3).step()
-    torch.testing.assert_close(r * (weight.phase - old), -1e-3 * sign, rtol=1e-4, atol=1e-9)
 
 
 # --------------------------------------------------------------------------- replicas

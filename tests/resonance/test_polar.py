@@ -1,0 +1,98 @@
+"""Polar weights, interference, and the natural polar step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from resonance import BandMixing, ResonanceNet
+from resonance.polar import PolarWeight, arc_gradients_, mixed, natural_polar_step, parameter_roles
+
+
+def test_interference_starts_near_the_identity():
+    torch.manual_seed(0)
+    m = BandMixing(4, 32).interference
+    assert torch.linalg.matrix_norm(torch.complex(m.re, m.im) - torch.eye(32), 2) < 0.1
+
+
+def test_roles_cover_every_parameter_once():
+    model = ResonanceNet(4, 3, 8, 2)
+    roles = list(parameter_roles(model))
+    assert len(roles) == len(list(model.parameters()))
+    assert {role for role, _, _ in roles} == {"magnitude", "phase", "interference", "rest"}
+    assert {name for _, name, _ in roles} == {name for name, _ in model.named_parameters()}
+
+
+def test_set_round_trips_and_checks_shapes():
+    weight = PolarWeight(3, 2)
+    re, im = torch.randn(2, 3, 2)
+    for a, b in zip(weight.set_(re, im).pair(), (re, im), strict=True):
+        torch.testing.assert_close(a, b)
+    with pytest.raises(ValueError, match="expected weights of shape"):
+        weight.set_(re[:2], im[:2])
+
+
+def test_the_mixing_of_a_band_has_every_derivative():
+    torch.manual_seed(0)
+    spectrum = torch.randn(2, 6, 2, dtype=torch.float64)
+    weights = [torch.randn(shape, dtype=torch.float64) for shape in ((3, 2), (3, 2), (3, 3), (3, 3))]
+    inputs = [t.requires_grad_(True) for t in (spectrum, *weights)]
+
+    def mix(y, a, b, re, im):
+        return mixed(y, (a, b), (re, im))
+
+    y = torch.complex(*spectrum.chunk(2, dim=1))
+    exact = torch.complex(*weights[2:]) @ (torch.complex(*weights[:2]) * y)
+    torch.testing.assert_close(mix(*inputs), torch.cat([exact.real, exact.imag], dim=1))
+    assert torch.autograd.gradcheck(mix, inputs, check_forward_ad=True)
+    assert torch.autograd.gradgradcheck(mix, inputs)
+
+
+def test_natural_step_is_the_cartesian_step_to_first_order():
+    torch.manual_seed(0)
+    weight = PolarWeight(50).double()
+    target = torch.randn(2, 50, dtype=torch.float64)
+    re, im = weight.pair()
+    cartesian = [(part - goal).detach() for part, goal in zip((re, im), target, strict=True)]
+    (0.5 * ((re - target[0]) ** 2 + (im - target[1]) ** 2)).sum().backward()
+    for _ in range(2):  # phase gradients over r^2
+        arc_gradients_(weight)
+    rate = 1e-6
+    with torch.no_grad():
+        for p in weight.parameters():
+            p -= rate * p.grad
+        moved = [(a - b) / rate for a, b in zip(weight.pair(), (re, im), strict=True)]
+    for step, gradient in zip(moved, cartesian, strict=True):
+        torch.testing.assert_close(step, -gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_natural_step_of_plain_descent_is_the_natural_gradient():
+    torch.manual_seed(0)
+    a = PolarWeight(20).double()
+    with torch.no_grad():
+        a.magnitude.uniform_(-2, 2)  # a negative magnitude is a weight turned by pi
+        a.magnitude[:3] = torch.tensor([0.0, 1e-5, -1e-5])
+    b = PolarWeight(20).double()
+    b.load_state_dict(a.state_dict())
+    for weight in (a, b):
+        weight.magnitude.grad, weight.phase.grad = torch.ones(20).double(), torch.arange(20.0).double()
+    for _ in range(2):  # phase gradients over r^2
+        arc_gradients_(a)
+    torch.optim.SGD(a.parameters(), lr=0.1).step()
+    with natural_polar_step(b):
+        torch.optim.SGD(b.parameters(), lr=0.1).step()
+    torch.testing.assert_close(a.phase, b.phase)
+    torch.testing.assert_close(a.magnitude, b.magnitude)
+
+
+def test_natural_step_of_adam_moves_arcs_not_angles():
+    torch.manual_seed(0)
+    weight = PolarWeight(50).double()
+    with torch.no_grad():
+        weight.magnitude.uniform_(0.05, 2)
+    (re, im), r = weight.pair(), weight.magnitude.detach().clone()
+    ((re - 1) ** 2 + (im + 2) ** 2).sum().backward()
+    old, sign = weight.phase.detach().clone(), weight.phase.grad.sign()
+    with natural_polar_step(weight):
+        torch.optim.Adam(weight.parameters(), lr=1e-3).step()
+    torch.testing.assert_close(r * (weight.phase - old), -1e-3 * sign, rtol=1e-4, atol=1e-9)
