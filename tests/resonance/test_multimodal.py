@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from resonance.band import next_power_of_two
 from resonance.layers import BandMixing
 from resonance.multimodal import MODALITIES, CrossModalMixing, CrossModalResonance, Line, MultimodalResonanceNet, Plane
+from resonance.plane import plane_frequencies
 from resonance.polar import count_parameters
 
 SMALL = {"num_classes": 10, "in_channels": 1, "patch_size": 4, "dropout": 0.0}
@@ -36,39 +37,52 @@ def example(seed=0):
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 6), st.integers(1, 6))
-def test_a_plane_is_the_two_dimensional_fft(rows, columns, k_rows, k_columns):
+def test_a_plane_is_the_two_dimensional_fft_in_amplitudes(rows, columns, k_rows, k_columns):
     x = torch.randn(2, rows, columns, 3, dtype=torch.float64)
     plane = Plane(k_rows, k_columns)
-    grid = [next_power_of_two(n) for n in (rows, columns)]
-    down, along = (min(k, n // 2 + 1) for k, n in zip((k_rows, k_columns), grid, strict=True))
-    full = torch.fft.fft2(x, s=grid, dim=(1, 2), norm="ortho")
-    expected = full[:, [*range(down), *range(-1, -down, -1)], :along].flatten(1, 2)
+    full = torch.fft.fft2(x, dim=(1, 2)) / (rows * columns)
+    wanted = plane_frequencies(k_rows, k_columns).tolist()
+    held = [2 * abs(fy) < rows and 2 * fx < columns for fy, fx in wanted]
+    expected = torch.stack(
+        [full[:, fy % rows, fx % columns] * inside for (fy, fx), inside in zip(wanted, held, strict=True)], dim=1
+    )
     found = torch.complex(*plane.analysis(x).chunk(2, dim=1))
     torch.testing.assert_close(found, expected)
-    assert len(plane.kept((rows, columns))) == found.shape[1] <= plane.size
+    assert found.shape[1] == plane.size and plane.holds_all((rows, columns)) == all(held)
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(1, 9), st.integers(1, 9))
-def test_the_whole_band_of_a_plane_gives_it_back(rows, columns):
-    x = torch.randn(2, rows, columns, 3, dtype=torch.float64)
+@given(st.integers(1, 12), st.integers(1, 9))
+def test_a_line_is_the_fft_in_amplitudes(n, k):
+    x = torch.randn(2, n, 3, dtype=torch.float64)
+    line, grid = Line(k), next_power_of_two(n)
+    full = torch.fft.rfft(x, n=grid, dim=1)[:, :k] / n
+    found = torch.complex(*line.analysis(x).chunk(2, dim=1))
+    torch.testing.assert_close(found[:, : full.shape[1]], full)
+    assert found.shape[1] == k and not found[:, full.shape[1] :].any()
+    if k > grid // 2:
+        torch.testing.assert_close(line.synthesis(line.analysis(x), (n,)), x)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 4), st.integers(0, 4))
+def test_the_whole_band_of_an_odd_plane_gives_it_back(rows, columns):
+    shape = 2 * rows + 1, 2 * columns + 1
+    x = torch.randn(2, *shape, 3, dtype=torch.float64)
     plane = Plane(9, 9)
-    torch.testing.assert_close(plane.synthesis(plane.analysis(x), (rows, columns)), x)
+    torch.testing.assert_close(plane.synthesis(plane.analysis(x), shape), x)
 
 
 def test_synthesis_is_the_real_part_of_the_sum_of_waves():
-    """One coefficient at (f, g): a wave over the plane, twice its real part except where g is its own mirror."""
-    plane, shape = Plane(3, 4), (8, 8)
-    r, c = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
-    for (i, f), g in itertools.product(enumerate([0, 1, 2, -1, -2]), range(4)):
-        spectrum = torch.zeros(1, 2 * plane.size, 1, dtype=torch.float64)
-        place = i * 4 + g
-        spectrum[0, place], spectrum[0, plane.size + place] = 0.3, -0.7
-        angle = 2 * math.pi * (f * r + g * c) / 8
-        wave = (0.3 * angle.cos() + 0.7 * angle.sin()) / 8 * (2 if g else 1)
-        if f == 0 and g == 0:
-            wave = torch.full_like(wave, 0.3 / 8)
-        torch.testing.assert_close(plane.synthesis(spectrum, shape)[0, :, :, 0], wave.double(), atol=1e-6, rtol=1e-5)
+    """One amplitude at (f, g) is a wave over the plane: twice its real part, once at DC."""
+    plane, shape = Plane(3, 4), (8, 9)
+    r, c = torch.meshgrid(torch.arange(8).double(), torch.arange(9).double(), indexing="ij")
+    for place, (f, g) in enumerate(plane_frequencies(3, 4).tolist()):
+        amplitudes = torch.zeros(1, 2 * plane.size, 1, dtype=torch.float64)
+        amplitudes[0, place], amplitudes[0, plane.size + place] = 0.3, -0.7
+        angle = 2 * math.pi * (f * r / 8 + g * c / 9)
+        wave = 2 * (0.3 * angle.cos() + 0.7 * angle.sin()) if f or g else torch.full_like(angle, 0.3)
+        torch.testing.assert_close(plane.synthesis(amplitudes, shape)[0, :, :, 0], wave)
 
 
 def test_bands_refuse_no_frequency():
@@ -104,13 +118,14 @@ def test_the_sum_over_blocks_is_the_printed_formula():
     for name, band in bands.items():
         spectrum = torch.fft.rfft(x[name], n=grids[name], dim=1, norm="ortho")[:, : band.size]
         weighted[name] = torch.complex(*mixing.weights[name].pair()) * spectrum / scale[name]
+    starts = {"a": 0, "b": 5, "c": 9}
     for present in (("a",), ("a", "c"), ("a", "b", "c")):
         found = mixing({name: x[name] for name in present})
         for to in present:
-            rows = slice(mixing.starts[to], mixing.starts[to] + bands[to].size)
+            rows = slice(starts[to], starts[to] + bands[to].size)
             total = 0
             for source in present:
-                columns = slice(mixing.starts[source], mixing.starts[source] + bands[source].size)
+                columns = slice(starts[source], starts[source] + bands[source].size)
                 share = 1 if source == to else 1 / (len(present) - 1)
                 total = total + share * (m[rows, columns] @ weighted[source])
             total = total * scale[to]

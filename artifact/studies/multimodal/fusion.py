@@ -119,7 +119,7 @@ def network(name: str, side: int, settings: Settings, seed: int) -> MultimodalNe
         return MultimodalTransformer(words, settings.dim, settings.layers, **shared)
     kind = {"resonance": MultimodalResonanceNet, "late": LateFusion}[name]
     bands = {"audio_frequencies": 16, "text_frequencies": 5}  # half of 32 frames' band; all of 8 words'
-    bands["vision_frequencies"] = (4, 4) if side >= 28 else (3, 3)
+    bands["vision_frequencies"] = (4, 4) if side >= 28 else (2, 2)
     return kind(words, (side, side), settings.dim, settings.layers, **shared, **bands)
 
 
@@ -267,7 +267,7 @@ class _Call(nn.Module):
 
 def inputs_of(net: MultimodalNet, side: int) -> dict[str, Tensor]:
     """Return one random example of side^2 tokens a modality: side x side patches, as many frames, as many words."""
-    patches, frames = net.fronts["vision"], net.fronts["audio"].spectrum
+    patches, frames = net.fronts["vision"], net.fronts["audio"].front_end
     pixels = side * patches.patch_size
     return {
         "vision": torch.randn(1, patches.in_channels, pixels, pixels),
@@ -282,9 +282,9 @@ def cost_growth(nets: dict[str, MultimodalNet], sides: Iterable[int], *, min_sec
     for side in sides:
         for name, net in nets.items():
             inputs = inputs_of(net, side)
-            operations = count_operations(_Call(net), inputs)
             net.eval()
-            with torch.inference_mode():
+            with torch.inference_mode():  # before the count: the first call of a size builds its tables
                 seconds = seconds_of(lambda net=net, inputs=inputs: net(**inputs), min_seconds=min_seconds)
+            operations = count_operations(_Call(net), inputs)
             rows.append({"model": name, "tokens": 3 * side**2, "operations": operations, "seconds": seconds})
     return pd.DataFrame(rows)

@@ -58,7 +58,7 @@ def test_the_peers_share_fronts_and_heads():
     for name in ("fronts", "heads", "norms", "projections"):
         assert len({count_parameters(getattr(net, name)) for net in nets}) == 1
     ours, late = parameters_in_use(nets[0]), parameters_in_use(nets[1])
-    assert ours == count_parameters(nets[0]) and ours - late == 2 * 2 * 2 * (28 * 16 + 28 * 5 + 16 * 5)
+    assert ours == count_parameters(nets[0]) and ours - late == 2 * 2 * 2 * (25 * 16 + 25 * 5 + 16 * 5)
 
 
 def test_operations_are_linear_in_tokens_and_those_of_attention_are_not():
