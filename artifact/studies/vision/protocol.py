@@ -20,6 +20,7 @@ from artifact.datasets.images import Images
 from artifact.peers.vision import PatchFNet, VisionTransformer
 from artifact.studies.common.classification import accuracy, predict, train_classifier
 from artifact.studies.common.graph import token_products
+from artifact.studies.common.precision import has_fast_products
 from artifact.studies.vision.augmentation import affine, augmented_batches, noisy, occluded, resized
 from resonance.plane import plane_frequencies, plane_synthesis
 from resonance.polar import count_parameters
@@ -72,7 +73,12 @@ class Contender:
     key: str
     make: Callable[..., nn.Module]
     patches: int  # a side
-    bfloat16: bool = True  # what trains faster on this CPU
+    bfloat16: bool = True  # trains faster than in float32, where the hardware has such products
+
+    @property
+    def precision(self) -> torch.dtype:
+        """The precision in which it is trained and tested on this machine."""
+        return torch.bfloat16 if self.bfloat16 and has_fast_products(torch.bfloat16) else torch.float32
 
     def model(self, task: ImageTask, seed: int) -> nn.Module:
         """Return an untrained model for a task."""
@@ -106,14 +112,15 @@ def trained(
     generator = torch.Generator().manual_seed(seed)
     stretch = task.side / SIDE
     batches = augmented_batches(*data, batch, generator, shift=2 * stretch, degrees=10.0, scale=0.1)
-    seconds = train_classifier(model, batches, steps, rate=rate, smoothing=0.05, bfloat16=contender.bfloat16)
+    half = contender.precision == torch.bfloat16
+    seconds = train_classifier(model, batches, steps, rate=rate, smoothing=0.05, bfloat16=half)
     return model.eval(), seconds
 
 
 def validation_accuracy(rate: float, contender: Contender, task: ImageTask, **options) -> float:
     """Return the accuracy on the validation images after training at a rate (`trained`); the test is not touched."""
     model, _ = trained(contender, task, task.train, rate=rate, **options)
-    return accuracy(asked(model, contender.bfloat16)(task.validation[0]), task.validation[1])
+    return accuracy(asked(model, contender.precision)(task.validation[0]), task.validation[1])
 
 
 # --------------------------------------------------------------------------- what they are asked
@@ -131,11 +138,11 @@ def score_rows(entries: Iterable[tuple[str, int, Asked]], images: Tensor, labels
     return [{"method": n, "seed": s, **columns, "accuracy": accuracy(ask(images), labels)} for n, s, ask in entries]
 
 
-def asked(model: nn.Module, bfloat16: bool = False) -> Asked:
+def asked(model: nn.Module, precision: torch.dtype = torch.float32) -> Asked:
     """Return a trained classifier as a function of images, in the precision in which it was trained."""
 
     def ask(images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
             return predict(model, images).float()
 
     return ask
