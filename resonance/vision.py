@@ -1,18 +1,19 @@
-"""Images as grids of tokens: patches that do not overlap, each through one linear map.
+"""Images classified through the two-dimensional spectra of their patches, without convolution or attention.
 
-ResonanceVisionNet: images classified through their two-dimensional spectra, without convolution or attention.
-
-patches -> blocks -> LayerNorm = tokens(images) -> lowest frequencies of the tokens -> linear map = class scores
-
-PlaneBlock      h = x + dropout(PlaneMixing(LayerNorm(x)));    y = h + dropout(W_2 gelu(W_1 LayerNorm(h)))
+PatchEmbedding       square patches that do not overlap, each through one linear map
+PlaneBlock           h = x + dropout(PlaneMixing(LayerNorm(x))), then a feed-forward; mixing by eq:plane
+ResonanceVisionNet   patches, blocks, LayerNorm, the lowest frequencies of the tokens, linear map
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layers import FeedForward
 from .plane import PlaneMixing, plane_analysis
 
 
@@ -41,14 +42,15 @@ class PatchEmbedding(nn.Module):
             )
         batch, _, height, width = images.shape
         cut = images.reshape(batch, channels, height // size, size, width // size, size)
-        return self.projection(cut.permute(0, 2, 4, 1, 3, 5).flatten(3))
+        patches = cut.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (batch, rows, columns, channels size^2)
+        return self.projection(patches)
 
 
 class PlaneBlock(nn.Module):
-    """A residual block on a plane of tokens: mixing by its lowest frequencies, then each token by itself.
+    """A residual block on a plane of tokens: mixing by its lowest frequencies, then a pointwise feed-forward.
 
-    (batch, rows, columns, dim) -> the same shape.  `expansion` is the width of the feed-forward part in units of dim;
-    0: there is none, and tokens meet a nonlinearity in LayerNorm alone.
+    (batch, rows, columns, dim) -> the same shape.  `expansion` is the width of the feed-forward in units of dim; with
+    0 there is none, and LayerNorm is the only nonlinearity.
     Parameters: those of `PlaneMixing`, (2 expansion) dim^2 + (expansion + 1) dim, and 2 dim for each LayerNorm.
     """
 
@@ -64,16 +66,11 @@ class PlaneBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.mixing = PlaneMixing(dim, num_frequencies, engine=engine)
-        self.feed_forward = None
-        if expansion:
-            self.feed_forward = nn.Sequential(
-                nn.LayerNorm(dim), nn.Linear(dim, expansion * dim), nn.GELU(), nn.Linear(expansion * dim, dim)
-            )
+        self.feed_forward = FeedForward(dim, expansion * dim, dropout) if expansion else nn.Identity()
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.dropout(self.mixing(self.norm(x)))
-        return x if self.feed_forward is None else x + self.dropout(self.feed_forward(x))
+        return self.feed_forward(x + self.dropout(self.mixing(self.norm(x))))
 
 
 class ResonanceVisionNet(nn.Module):
@@ -81,11 +78,11 @@ class ResonanceVisionNet(nn.Module):
 
     images (batch, in_channels, height, width) -> class scores (batch, num_classes).
 
-    Frequencies count cycles per image: the same weights act on a 224 x 224 image and on any other.  An image whose
-    sides are no multiples of patch_size is set in the middle of one that is, with zeros around it; one too small for
-    the band leaves out the frequencies that it does not hold.  The read-out sees the lowest frequencies of the last
-    tokens, |f_y| and f_x below `pooled_frequencies`, divided by the root of their number: their mean is the coefficient
-    at DC, the others say where in the image a feature stands.
+    Frequencies count cycles per image: the same weights apply to a 224 x 224 image and to any other.  An image whose
+    sides are not multiples of patch_size is zero-padded on all sides to one that is; one too small for the band leaves
+    out the frequencies that it does not hold.  The read-out is the lowest frequencies of the last tokens, |f_y| and
+    f_x below `pooled_frequencies`, divided by the root of their number: the coefficient at DC is the mean token, the
+    others carry where in the image a feature is.
 
     Arguments: num_classes; in_channels; patch_size in pixels; hidden_dim; num_layers; num_frequencies, (k_y, k_x) or
     one number for both; pooled_frequencies; expansion of the feed-forward part (0: none); dropout; engine.
@@ -114,8 +111,7 @@ class ResonanceVisionNet(nn.Module):
                 "expected at least 1 class, layer and pooled frequency and expansion >= 0, "
                 f"got {num_classes=}, {num_layers=}, {pooled_frequencies=}, {expansion=}"
             )
-        self.num_classes, self.patch_size, self.hidden_dim = num_classes, patch_size, hidden_dim
-        self.pooled_frequencies = pooled_frequencies
+        self.patch_size, self.hidden_dim, self.pooled_frequencies = patch_size, hidden_dim, pooled_frequencies
         self.embedding = PatchEmbedding(in_channels, patch_size, hidden_dim)
         self.blocks = nn.ModuleList(
             PlaneBlock(hidden_dim, num_frequencies, expansion=expansion, dropout=dropout, engine=engine)
@@ -126,26 +122,25 @@ class ResonanceVisionNet(nn.Module):
         self.classifier = nn.Linear(pooled * hidden_dim, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return class scores (batch, num_classes) of images (batch, in_channels, height, width)."""
+        """Class scores (batch, num_classes) of images (batch, in_channels, height, width)."""
         return self.classifier(self.pooled(self.tokens(images)))
 
     def tokens(self, images: Tensor) -> Tensor:
-        """Return the features of each patch, (batch, rows, columns, hidden_dim), before pooling."""
+        """Features of each patch, (batch, rows, columns, hidden_dim), before pooling."""
         h = self.embedding(whole_patches(images, self.patch_size))
         for block in self.blocks:
             h = block(h)
         return self.norm(h)
 
     def pooled(self, tokens: Tensor) -> Tensor:
-        """Return the lowest frequencies of tokens as one vector an image, (batch, (2 P - 1) hidden_dim)."""
-        band = plane_analysis(tokens, self.pooled_frequencies)
-        band = band / (tokens.shape[1] * tokens.shape[2]) ** 0.5
-        middle = band.shape[1] // 2  # the imaginary part at DC is none
+        """The lowest frequencies of tokens as one vector an image, (batch, (2 P - 1) hidden_dim)."""
+        band = plane_analysis(tokens, self.pooled_frequencies) / math.sqrt(tokens.shape[1] * tokens.shape[2])
+        middle = band.shape[1] // 2  # the imaginary part at DC, always zero
         return torch.cat([band[:, :middle], band[:, middle + 1 :]], dim=1).flatten(1)
 
 
 def whole_patches(images: Tensor, patch_size: int) -> Tensor:
-    """Return images (..., height, width) with zeros around them, up to whole patches; the same where they are whole."""
+    """Zero-pad images (..., height, width) on all sides up to whole patches."""
     if not isinstance(images, Tensor) or images.ndim < 2:
         raise ValueError("expected images as a tensor (batch, channels, height, width)")
     missing = [-n % patch_size for n in images.shape[-2:]]
