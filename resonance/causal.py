@@ -1,9 +1,4 @@
-"""CausalResonance: a gated causal sublayer on damped resonators, parallel in training and recurrent in use.
-
-u = TokenShift(x)                x_t mixed with x_(t-1)
-v, g = W_in u                    value and gate
-y = W_out (silu(g) * CausalMixing(v))
-"""
+"""CausalResonance: a gated causal sublayer on damped resonators, parallel in training and recurrent in use."""
 
 from __future__ import annotations
 
@@ -21,8 +16,8 @@ State = dict[str, Tensor]
 class TokenShift(nn.Module):
     """Mix each token with the one before it: y_t = x_t + mu (x_(t-1) - x_t), one learned share mu a channel.
 
-    x: (batch, n, dim) -> (batch, n, dim); before the first token stands zero, or the `previous` one, (batch, dim).
-    At the start the shares are even from 0 to 1/2.  Parameters: dim.
+    x: (batch, n, dim) -> (batch, n, dim); x_(-1) is zero, or `previous`, (batch, dim).  The shares are initialised
+    evenly from 0 to 1/2.  Parameters: dim.
     """
 
     def __init__(self, dim: int):
@@ -30,14 +25,13 @@ class TokenShift(nn.Module):
         self.share = nn.Parameter(torch.linspace(0.0, 0.5, dim))
 
     def forward(self, x: Tensor, previous: Tensor | None = None) -> Tensor:
-        """Return the mixed tokens, (batch, n, dim)."""
         first = torch.zeros_like(x[:, :1]) if previous is None else previous[:, None].to(x.dtype)
         before = torch.cat([first, x[:, :-1]], dim=1)
         return torch.lerp(x, before, self.share.to(x.dtype))
 
 
 class ToChannels(nn.Linear):
-    """Project tokens to value and gate, both lying channels first in memory, as `CausalMixing` works: one product.
+    """Project tokens to value and gate by one product, channels first in memory, the layout of `CausalMixing`.
 
     (batch, n, dim) -> two of (batch, n, dim), views of (dim, batch, n); one token (batch, dim) -> two of (batch, dim).
     """
@@ -46,19 +40,17 @@ class ToChannels(nn.Linear):
         super().__init__(dim, 2 * dim)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the value and the gate."""
         if x.dim() == 2:
             return super().forward(x).chunk(2, dim=-1)
-        both = torch.addmm(self.bias[:, None], self.weight, x.reshape(-1, self.in_features).T)
+        both = torch.addmm(self.bias[:, None], self.weight, x.reshape(-1, self.in_features).T)  # (2 dim, batch n)
         value, gate = both.view(2, self.in_features, *x.shape[:-1]).unbind(0)
         return value.movedim(0, -1), gate.movedim(0, -1)
 
 
 class FromChannels(nn.Linear):
-    """`nn.Linear` on (batch, n, in_features) that may lie channels first in memory, without a copy."""
+    """`nn.Linear` that takes (batch, n, in_features) laid out channels first in memory without a copy."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, n, out_features); of one token (batch, in_features), (batch, out_features)."""
         y = torch.addmm(self.bias, x.reshape(-1, self.in_features), self.weight.T)
         return y.view(*x.shape[:-1], self.out_features)
 
@@ -69,7 +61,7 @@ class CausalResonance(nn.Module):
         y = W_out (silu(g) * CausalMixing(v)),    (v, g) = W_in TokenShift(x)
 
     A sublayer like attention with its projections: no norm, no residual.  `forward`, `extend` and `step` are one map:
-    in parallel from silence, in parallel from a state, and one token at a time with a state of constant size.
+    in parallel from the zero state, in parallel from a given state, one token at a time with a state of constant size.
     Arguments: dim, channels; num_resonators, k; longest, the longest time scale at the start, in steps; engine, how
     the parallel form is computed (never what it is): "auto", "fft" or "chunked".
     Raises ValueError for a wrong shape, length, state or engine.
@@ -88,23 +80,23 @@ class CausalResonance(nn.Module):
     def initial_state(
         self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> State:
-        """Return the state of silence: real tensors, their first axis the batch."""
+        """The zero state: real tensors, batch first."""
         device = self.shift.share.device if device is None else device
         resonators = self.mixing.initial_state(batch, device=device, dtype=dtype)
         previous = torch.zeros(batch, self.dim, device=device, dtype=dtype or self.shift.share.dtype)
         return {"resonators": resonators, "previous": previous}
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return y from silence; x and y are (batch, n, dim), y is zero behind a sequence's length."""
+        """Map x (batch, n, dim) from the zero state: (batch, n, dim), zero after each sequence's length."""
         return self._run(check_sequences(x, self.dim), None, lengths)[0]
 
     def extend(self, x: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        """Return y (batch, n, dim) that goes on from `state`, and the state behind it (behind each own length)."""
+        """Map x, the continuation of `state`: y, and the state after it (after each sequence's own length)."""
         return self._run(check_sequences(x, self.dim), state, lengths)
 
     def _run(self, x: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State | None]:
         inside = None if lengths is None else length_mask(x, lengths)
-        if inside is not None:  # what stands in the padding, NaN say, must reach nothing
+        if inside is not None:  # padding, even NaN, must have no effect
             x = x.masked_fill(~inside, 0.0)
         value, gate = self.input_projection(self.shift(x, None if state is None else state["previous"]))
         if state is None:
@@ -117,7 +109,7 @@ class CausalResonance(nn.Module):
         return (y if inside is None else y.masked_fill(~inside, 0.0)), state
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return y and the next state for one token; x and y are (batch, dim)."""
+        """One token: x (batch, dim) and a state give y (batch, dim) and the next state."""
         value, gate = self.input_projection(torch.lerp(x, state["previous"].to(x.dtype), self.shift.share.to(x.dtype)))
         mixed, resonators = self.mixing.step(value, state["resonators"])
         return self.output_projection(F.silu(gate) * mixed), {"resonators": resonators, "previous": x}

@@ -1,10 +1,14 @@
 """CausalMixing: k damped resonators along a sequence, trained in parallel and run as a recurrence.
 
-    s_t = lambda s_(t-1) + x_t,   y_t = b x_t + Re sum_j c_j sqrt(1 - |lambda_j|^2) s_tj
+    glossary   code               report (eq:causal)
+               poles()            lambda_j, complex, |lambda_j| < 1
+               time_scales()      tau_j, steps
+               frequencies()      f_j, cycles per step
+               readout            c_j, a channel
+               direct             b, a channel
+               unit_readout       c_j e_j, e_j = sqrt(1 - |lambda_j|^2)
 
-The poles lambda are polar and stable for any parameter value (`causal_poles`).  All channels share them; each channel
-has its own complex readout c_j and direct gain b.  A resonator has unit energy, whatever its time scale:
-sum_l (1 - |lambda|^2) |lambda|^2l = 1.
+All channels share the poles; each has its own complex readout and direct gain.  Computed by `engines/chunked.py`.
 
 Relatives: the poles of the LRU (Orvieto et al. 2023) are polar too, under dense input and output maps; S4D (Gu et al.
 2022) gives each channel poles of its own, which the parallel form here could not share in one product.
@@ -17,50 +21,62 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .engines.chunked import (
-    OCTAVES,
-    by_chunks,
-    by_fft,
-    conjugate,
-    constants,
-    end_by_chunks,
-    end_by_powers,
-    make_energy,
-    make_poles,
-    make_readout,
-    octave_of,
-    turned,
-)
-from .engines.chunked import kernel as impulse_response
+from .engines import chunked
 from .layers import length_mask
 from .spectral import check_sequences
 
+OCTAVES = (-4.0, 20.0)  # bounds on log2 of a time scale: in float32 exp(-2^-20) is still below 1, by 16 of its steps
+MIDDLE, REACH = sum(OCTAVES) / 2, (OCTAVES[1] - OCTAVES[0]) / 2
 ENGINES = ("auto", "fft", "chunked")
-
-
 # Measured on 2 cores, float32, k = 16, batches of 1 and 16 (`python -m artifact.studies.causal.benchmark engines`).
 LONGEST_FFT, LONGEST_SHORT_CHUNKS = 128, 4096
 
 
 def choose_engine(n: int) -> str:
-    """Return the engine that is fastest at length n, by measurement: FFT up to 128 samples."""
+    """The engine that is fastest at length n, by measurement: FFT up to 128 samples."""
     return "fft" if n <= LONGEST_FFT else "chunked"
 
 
 def chunk_size(n: int) -> int:
-    """Return B, the chunk that is fastest at length n, by measurement: 32, and 64 beyond 4096 samples."""
+    """The chunk B that is fastest at length n, by measurement: 32, and 64 beyond 4096 samples."""
     return min(n, 32 if n <= LONGEST_SHORT_CHUNKS else 64)
 
 
-class CausalMixing(nn.Module):
-    """Mix a sequence causally by damped resonators: y = h * x, one kernel h a channel, poles shared by the channels.
+# --------------------------------------------------------------------------- poles, stable for any parameter value
 
-        h_l = b [l = 0] + Re sum_j c_j sqrt(1 - |lambda_j|^2) lambda_j^l
+
+def octave_of(time_scale: Tensor) -> Tensor:
+    """The parameter theta of a time scale in steps: the inverse of `decay_rate`."""
+    return MIDDLE + REACH * torch.atanh((time_scale.log2() - MIDDLE) / REACH)
+
+
+def decay_rate(octave: Tensor) -> Tensor:
+    """1 / tau in float64, tau = 2^(8 + 12 tanh((theta - 8) / 12)) steps for a parameter theta, (k,)."""
+    return torch.exp2(-(MIDDLE + REACH * torch.tanh((octave.double() - MIDDLE) / REACH)))
+
+
+def make_poles(rate: Tensor, angle: Tensor, dtype: torch.dtype) -> Tensor:
+    """Poles exp(-rate + i angle) rounded to dtype, (k, 2), from float64 rates and angles, (k,)."""
+    return (torch.stack([angle.cos(), angle.sin()], dim=1) * torch.exp(-rate)[:, None]).to(dtype)
+
+
+def unit_readout(readout: Tensor, pole: Tensor) -> Tensor:
+    """c_j sqrt(1 - |lambda_j|^2), (d, k, 2), of the parameter (2k, d) and poles (k, 2): unit energy for c_j = 1."""
+    energy = (1 - pole.double().square().sum(1)).sqrt()  # (k,)
+    scaled = readout.unflatten(0, (2, -1)) * energy.to(readout.dtype)[:, None]  # (2, k, d)
+    return scaled.permute(2, 1, 0).contiguous()
+
+
+class CausalMixing(nn.Module):
+    """Mix a sequence causally by damped resonators, eq:causal.
+
+        s_t = lambda s_(t-1) + x_t,   y_t = b x_t + Re sum_j c_j sqrt(1 - |lambda_j|^2) s_tj
+        h_l = b [l = 0] + Re sum_j c_j sqrt(1 - |lambda_j|^2) lambda_j^l                       (y = h * x)
 
     x: (batch, n, dim) -> (batch, n, dim), linear in x; a state is (batch, dim, k, 2), the resonators' real and
-    imaginary parts.  At the start time scales are even in octaves from 2 steps to `longest`, and resonators turn by 0,
+    imaginary parts.  At the start time scales are even in octaves from 2 steps to `longest`, and frequencies are 0,
     1/4, 1/2 and 1 cycle in one time scale; `turns` counts cycles in the time scale at the start, so that a slow
-    resonator's frequency moves as finely as it can hear, and a change of one of the two leaves the other alone.
+    resonator's frequency has a step as fine as its bandwidth, and time scale and frequency can change independently.
     Raises ValueError for a wrong shape, length or engine.  Parameters: 2 k for the poles, (2k + 1) dim.
     Cost: n (B + 4k) dim multiply-adds in chunks of B; 6 k dim a step.  Computed in float32 at least.
     """
@@ -85,40 +101,42 @@ class CausalMixing(nn.Module):
 
     # ----------------------------------------------------------------------- the layer read as a filter
 
-    def _frequency(self) -> Tensor:
-        return self.turns * self.spacing
+    def _angle(self) -> Tensor:
+        return torch.remainder((self.turns * self.spacing).double(), 1.0) * (2 * math.pi)
 
-    def poles(self) -> Tensor:
-        """Return the poles as used, (k, 2): real and imaginary parts, |lambda| < 1."""
-        return make_poles(self.octave, self._frequency(), self._dtype(self.octave))[0]
+    def poles(self, dtype: torch.dtype | None = None) -> Tensor:
+        """The poles as used, (k, 2): real and imaginary parts, |lambda| < 1 for any parameter value."""
+        return make_poles(decay_rate(self.octave), self._angle(), dtype or self._dtype(self.octave))
 
     def time_scales(self) -> Tensor:
-        """Return tau, (k,), in steps: a resonator's amplitude falls by the factor e in so many."""
-        return make_poles(self.octave, self._frequency(), torch.float64)[1].reciprocal()
+        """Time scales tau, (k,), in steps: a resonator's amplitude falls by the factor e in each."""
+        return decay_rate(self.octave).reciprocal()
 
     def frequencies(self) -> Tensor:
-        """Return the resonators' frequencies, (k,), in cycles per step, in -1/2 .. 1/2."""
-        re, im = make_poles(self.octave, self._frequency(), torch.float64)[0].unbind(1)
+        """Frequencies of the resonators, (k,), in cycles per step, in -1/2 .. 1/2."""
+        re, im = self.poles(torch.float64).unbind(1)
         return torch.atan2(im, re) / (2 * math.pi)
 
     def response(self, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the frequency response (re, im), each (frequencies, dim), at frequencies in cycles per step.
-
-        The z-transform of the kernel on the unit circle; computed in float64.
-        """
+        """The z-transform of the kernel on the unit circle at frequencies in cycles per step: (re, im), (., dim)."""
         pole = self.poles().double()
-        factor = torch.view_as_complex(make_readout(self.readout.double(), make_energy(pole))).T
-        pole = torch.view_as_complex(pole)
-        back = torch.exp(-2j * math.pi * frequencies.double())[:, None]
-        # Re(c lambda^l) is half of c lambda^l and half of its conjugate, whose pole is the conjugate one.
-        pair = (1 / (1 - back * pole)) @ factor + (1 / (1 - back * pole.conj())) @ factor.conj()
-        answer = self.direct.double() + pair / 2
-        return answer.real, answer.imag
+        factor = torch.view_as_complex(unit_readout(self.readout.double(), pole)).T  # (k, dim)
+        pole, delay = torch.view_as_complex(pole), torch.exp(-2j * math.pi * frequencies.double())[:, None]
+        pair = (1 / (1 - delay * pole)) @ factor + (1 / (1 - delay * pole.conj())) @ factor.conj()
+        h = self.direct.double() + pair / 2  # (frequencies, dim)
+        return h.real, h.imag
 
     def kernel(self, n: int) -> Tensor:
-        """Return the first n samples of the impulse response, (n, dim)."""
-        powers, readout = constants(self.octave, self._frequency(), self.readout, n)
-        return impulse_response(powers, readout, self.direct).T
+        """The first n samples of the impulse response, (n, dim)."""
+        return chunked.kernel(*self.constants(n), self.direct).T
+
+    def constants(self, count: int, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
+        """Powers lambda^0 .. lambda^(count-1), (count, k, 2), and unit readout (dim, k, 2): what the engines take."""
+        rate, angle, readout = decay_rate(self.octave), self._angle(), self.readout.to(dtype or self.readout.dtype)
+        if torch.compiler.is_compiling():  # a compiler derives the gradients from the operations themselves
+            pole = make_poles(rate, angle, readout.dtype)
+            return chunked.make_powers(pole, count), unit_readout(readout, pole)
+        return chunked.PowersAndReadout.apply(rate, angle, readout, count)
 
     # ----------------------------------------------------------------------- state
 
@@ -128,7 +146,7 @@ class CausalMixing(nn.Module):
     def initial_state(
         self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Return the state of silence, zeros (batch, dim, k, 2), in float32 at least."""
+        """The zero state (batch, dim, k, 2), in float32 at least."""
         dtype = torch.promote_types(dtype or self.octave.dtype, torch.float32)
         shape = (batch, self.dim, self.num_resonators, 2)
         return torch.zeros(shape, device=self.octave.device if device is None else device, dtype=dtype)
@@ -141,11 +159,11 @@ class CausalMixing(nn.Module):
     # ----------------------------------------------------------------------- the map
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the mixed sequence from silence; x and the result are (batch, n, dim), zero behind a length."""
+        """Mix x (batch, n, dim) from the zero state: (batch, n, dim), zero after each sequence's length."""
         return self._run(x, None, lengths)[0]
 
     def extend(self, x: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return the mixed sequence that goes on from `state`, and the state behind it (behind each own length)."""
+        """Mix x, the continuation of `state`: y, and the state after it (after each sequence's own length)."""
         return self._run(x, state, lengths)
 
     def _run(self, x: Tensor, state: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -153,7 +171,7 @@ class CausalMixing(nn.Module):
         if state is not None:
             self._check_state(state, len(x))
         inside = None if lengths is None else length_mask(x, lengths)
-        with torch.autocast(x.device.type, enabled=False):  # in half precision a state would lose what it gathers
+        with torch.autocast(x.device.type, enabled=False):  # a state in half precision would lose small summands
             work = self._dtype(x)
             u = (x if inside is None else x.masked_fill(~inside, 0.0)).to(work).permute(2, 0, 1)
             start = None if state is None else state.to(work).transpose(0, 1)
@@ -162,58 +180,52 @@ class CausalMixing(nn.Module):
         return (y if inside is None else y.masked_fill(~inside, 0.0)), end
 
     def _channels_first(self, u: Tensor, start: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Return y (dim, batch, n) of u (dim, batch, n), and with a start also the state behind, batch first."""
+        """y (dim, batch, n) of u (dim, batch, n) and, given a start, the state after it, batch first."""
         n = u.shape[-1]
         engine = choose_engine(n) if self.engine == "auto" else self.engine
         size = chunk_size(n) if engine == "chunked" else n
-        powers, readout = constants(self.octave, self._frequency(), self.readout.to(u.dtype), size + 1)
+        powers, readout = self.constants(size + 1, u.dtype)
         direct = self.direct.to(u.dtype)
-        if engine == "chunked":
-            y, states = by_chunks(u, powers, readout, direct, start)
+        lengths = torch.as_tensor(n if lengths is None else lengths, device=u.device).expand(u.shape[1])
+        if engine == "fft":
+            y = chunked.by_fft(u, powers, readout, direct, start)
+            end = None if start is None else chunked.end_by_powers(u, powers, lengths, start)
         else:
-            y = by_fft(u, powers, readout, direct, start)
-        if start is None:
-            return y, None
-        if engine == "chunked" and lengths is None and n % size == 0:
-            return y, states[:, :, -1].transpose(0, 1)
-        many = torch.as_tensor(n if lengths is None else lengths, device=u.device).expand(u.shape[1])
-        end = end_by_chunks(u, powers, many, states) if engine == "chunked" else end_by_powers(u, powers, many, start)
-        return y, end.transpose(0, 1)
+            y, states = chunked.by_chunks(u, powers, readout, direct, start)
+            end = None if start is None else chunked.end_by_chunks(u, powers, lengths, states)
+        return y, (None if end is None else end.transpose(0, 1))
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y and the next state for one sample; x and y are (batch, dim), the state (batch, dim, k, 2)."""
+        """One sample of the recurrence: x (batch, dim) and a state (batch, dim, k, 2) give y and the next state."""
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(f"expected one sample of shape (batch, {self.dim}), got {tuple(x.shape)}")
         self._check_state(state, len(x))
         work = self._dtype(x)
         pole, readout = self._step_constants(work)
         u = x.to(work)
-        state = turned(state.to(work), pole)
+        state = chunked.complex_product(state.to(work), pole)
         state[..., 0] += u[..., None]
         y = torch.addcmul((state * readout).sum((-1, -2)), u, self.direct.to(work))
         return y.to(x.dtype), state
 
     def _step_constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Return the poles (k, 2) and the conjugate readout (dim, k, 2); without gradients they are kept.
+        """Poles (k, 2) and conjugate readout (dim, k, 2); kept for the next step where no gradient is recorded.
 
-        What is kept is used while the parameters equal those it was made of, value by value: no change is overlooked,
-        whoever made it, and comparing costs a tenth of computing.
+        They are reused while the parameters equal those they were computed from, value by value, so that no change is
+        overlooked, however it was made; comparing costs a tenth of computing.
         """
         keep = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
         parameters = (self.octave, self.turns, self.spacing, self.readout)
         if keep and self._kept is not None:
-            made_of, made = self._kept
-            if (
-                made[0].dtype == dtype
-                and made[0].device == self.octave.device
-                and all(map(torch.equal, made_of, parameters))
-            ):
-                return made
-        pole = make_poles(self.octave, self._frequency(), dtype)[0]
-        made = pole, conjugate(make_readout(self.readout.to(dtype), make_energy(pole)))
+            source, (pole, readout) = self._kept
+            same = pole.dtype == dtype and pole.device == self.octave.device
+            if same and all(map(torch.equal, source, parameters)):
+                return pole, readout
+        pole = self.poles(dtype)
+        readout = chunked.conjugate(unit_readout(self.readout.to(dtype), pole))
         if keep:
-            self._kept = [p.detach().clone() for p in parameters], made
-        return made
+            self._kept = [p.detach().clone() for p in parameters], (pole, readout)
+        return pole, readout
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, num_resonators={self.num_resonators}, engine={self.engine!r}"

@@ -1,12 +1,9 @@
-"""A language model that is trained in parallel and writes as a recurrence of constant state.
+"""A language model that is trained in parallel and generates as a recurrence with a state of constant size.
 
     ids -> embedding -> blocks -> norm -> logits, by the rows of the embedding (tied)
     block    h + mixer(norm h) for each of its mixers, then h + feed-forward(norm h)
 
-A mixer is a causal sublayer with `forward`, `extend`, `step` and `initial_state` (see `causal`).  The model asks
-nothing else of it: `baselines_language.RotaryGPT` is the same model with attention for a mixer and a cache for a state.
-
-A state is a flat dict of tensors, each with the batch as its first axis, named <place of the mixer>.<its own name>.
+`LanguageModel` takes any causal mixers; `ResonanceLM` has `CausalResonance` and, as an option, `HolographicRecall`.
 """
 
 from __future__ import annotations
@@ -20,50 +17,79 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .causal import CausalResonance
+from .layers import FeedForward
 from .recall import HolographicRecall, PlainRecall
 from .training.checkpoint import read_weights, save_weights
 from .vocabulary import check_ids
 
 State = dict[str, Tensor]
-ENDS = ("out", "output_projection")  # names of matrices that end a branch
-
-
-class FeedForward(nn.Module):
-    """W_2 gelu(W_1 x), `ratio` times as wide inside; (..., dim) -> (..., dim)."""
-
-    def __init__(self, dim: int, ratio: int = 4):
-        super().__init__()
-        self.widen, self.out = nn.Linear(dim, ratio * dim), nn.Linear(ratio * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(F.gelu(self.widen(x)))
+ENDS = ("narrow", "output_projection")  # names of the matrices that end a residual branch
 
 
 class Block(nn.Module):
-    """h + mixer(norm h) for each mixer in turn, then h + feed-forward(norm h); h is (batch, n, dim) or (batch, dim)."""
+    """h + mixer(norm h) for each mixer in turn, then a feed-forward `width` wide; h is (batch, n, dim) or (batch, dim).
 
-    def __init__(self, dim: int, mixers: Sequence[nn.Module], ratio: int = 4):
+    A mixer is a causal sublayer with `forward`, `extend`, `step` and `initial_state`, as `CausalResonance`.
+    """
+
+    def __init__(self, dim: int, mixers: Sequence[nn.Module], width: int | None = None):
         super().__init__()
         self.mixers = nn.ModuleList(mixers)
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in mixers)
-        self.feed_norm, self.feed_forward = nn.LayerNorm(dim), FeedForward(dim, ratio)
+        self.feed_forward = FeedForward(dim, width)
 
     def forward(self, h: Tensor, mix: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """Return h after the block; mix(mixer, u) says how a mixer is run."""
+        """The block's output, mix(mixer, u) being the output of a mixer for u."""
         for norm, mixer in zip(self.norms, self.mixers, strict=True):
             h = h + mix(mixer, norm(h))
-        return h + self.feed_forward(self.feed_norm(h))
+        return self.feed_forward(h)
+
+
+class CausalBlocks(nn.ModuleList):
+    """A stack of `Block`s with the states of all mixers in one flat dict, keys <index of the mixer>.<its own key>."""
+
+    @property
+    def mixers(self) -> list[nn.Module]:
+        """The mixers of all blocks, in order."""
+        return [mixer for block in self for mixer in block.mixers]
+
+    def forward(self, h: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """The parallel form from the zero state; h is (batch, n, dim)."""
+        for block in self:
+            h = block(h, lambda mixer, u: mixer(u) if lengths is None else mixer(u, lengths))
+        return h
+
+    def carried(self, method: str, h: Tensor, state: State) -> tuple[Tensor, State]:
+        """The output and the next state by each mixer's `extend` (h is (batch, n, dim)) or `step` (batch, dim)."""
+        after: State = {}
+        indices = iter(range(len(self.mixers)))
+
+        def mix(mixer: nn.Module, u: Tensor) -> Tensor:
+            prefix = f"{next(indices)}."
+            own = {key.removeprefix(prefix): part for key, part in state.items() if key.startswith(prefix)}
+            y, new = getattr(mixer, method)(u, own)
+            after.update({prefix + key: part for key, part in new.items()})
+            return y
+
+        for block in self:
+            h = block(h, mix)
+        return h, after
+
+    def initial_state(self, batch: int, **place) -> State:
+        """The zero states of all mixers; place: device and dtype."""
+        states = [mixer.initial_state(batch, **place) for mixer in self.mixers]
+        return {f"{at}.{key}": part for at, own in enumerate(states) for key, part in own.items()}
 
 
 class LanguageModel(nn.Module):
-    """Logits of the next id after each id, from causal blocks; the output layer is the embedding.
+    """Logits of the next id after each id, from causal blocks; the output weights are the embedding.
 
-    Matrices start as N(0, std^2), those that end a branch at 1/sqrt(branches) of that, biases at zero, whatever
-    the mixer: `start_`.  Poles, readouts and holograms start as they say themselves.
-    Raises TypeError and ValueError for ids that are no integers, out of range, or of the wrong shape.
+    Matrices are drawn from N(0, std^2), those that end a residual branch with std / sqrt(branches), biases are zero,
+    whatever the mixer (`start_`).  Poles, readouts and recall layers keep their own initialisation.
+    Raises TypeError and ValueError for ids that are not integers, out of range, or of the wrong shape.
     """
 
-    std = 0.08  # near 1/sqrt(128): both families learn faster in few steps than from GPT-2's 0.02
+    std = 0.08  # near 1/sqrt(128): both families learn faster in few steps than with GPT-2's 0.02
 
     def __init__(self, vocab_size: int, dim: int, blocks: Sequence[Block]):
         super().__init__()
@@ -73,20 +99,15 @@ class LanguageModel(nn.Module):
             )
         self.vocab_size, self.dim = vocab_size, dim
         self.embedding = nn.Embedding(vocab_size, dim)
-        self.blocks = nn.ModuleList(blocks)
+        self.blocks = CausalBlocks(blocks)
         self.norm = nn.LayerNorm(dim)
         self.start_()
 
-    @property
-    def mixers(self) -> list[nn.Module]:
-        """The mixers of all blocks, in order: their places in the state."""
-        return [mixer for block in self.blocks for mixer in block.mixers]
-
     @torch.no_grad()
     def start_(self) -> None:
-        """Draw every matrix anew, by the same rule for every mixer."""
+        """Draw every matrix anew by the rule of the class, the same for every mixer."""
         branches = sum(len(block.mixers) + 1 for block in self.blocks)
-        own = {part for mixer in self.mixers if isinstance(mixer, PlainRecall) for part in mixer.modules()}
+        own = {part for mixer in self.blocks.mixers if isinstance(mixer, PlainRecall) for part in mixer.modules()}
         for name, module in self.named_modules():
             if module in own:
                 continue
@@ -101,40 +122,23 @@ class LanguageModel(nn.Module):
     # ----------------------------------------------------------------------- three ways to run it
 
     def embed(self, ids: Tensor, state: State | None) -> Tensor:
-        """Return the vectors of ids that follow what `state` has seen (None: nothing)."""
+        """Vectors of ids that follow `state` (None: the zero state)."""
         return self.embedding(ids)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return logits (batch, n, vocab_size) for ids (batch, n), from silence: logits[:, t] are of id t + 1."""
-        h = self.embed(self._checked(ids, 2), None)
-        for block in self.blocks:
-            h = block(h, lambda mixer, u: mixer(u))
-        return self._logits(h)
+        """Logits (batch, n, vocab_size) of ids (batch, n) from the zero state: logits[:, t] predict id t + 1."""
+        return self._logits(self.blocks(self.embed(self._checked(ids, 2), None)))
 
     def extend(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the logits of ids (batch, n) that follow what `state` has seen, and the state after them."""
+        """Logits of ids (batch, n) that continue `state`, and the state after them."""
         return self._carried("extend", self._checked(ids, 2), state)
 
     def step(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return logits (batch, vocab_size) after one id each, ids (batch,), and the state after it."""
+        """Logits (batch, vocab_size) after one id a sequence, ids (batch,), and the state after it."""
         return self._carried("step", self._checked(ids, 1), state)
 
-    def _carried(self, way: str, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        parts: list[State] = [{} for _ in self.mixers]
-        for key, tensor in state.items():
-            place, _, name = key.partition(".")
-            parts[int(place)][name] = tensor
-        after, places = {}, iter(enumerate(parts))
-
-        def mix(mixer: nn.Module, u: Tensor) -> Tensor:
-            place, part = next(places)
-            y, new = getattr(mixer, way)(u, part)
-            after.update({f"{place}.{name}": tensor for name, tensor in new.items()})
-            return y
-
-        h = self.embed(ids, state)
-        for block in self.blocks:
-            h = block(h, mix)
+    def _carried(self, method: str, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        h, after = self.blocks.carried(method, self.embed(ids, state), state)
         return self._logits(h), after
 
     def _logits(self, h: Tensor) -> Tensor:
@@ -150,20 +154,16 @@ class LanguageModel(nn.Module):
     # ----------------------------------------------------------------------- the state
 
     def initial_state(self, batch: int, *, device: torch.device | str | None = None, dtype=None) -> State:
-        """Return the state before any id, for a batch; by default where the weights are, in their dtype."""
-        place = {"device": device or self.embedding.weight.device, "dtype": dtype or self.embedding.weight.dtype}
-        return {
-            f"{at}.{name}": tensor
-            for at, mixer in enumerate(self.mixers)
-            for name, tensor in mixer.initial_state(batch, **place).items()
-        }
+        """The state before any id, for a batch; by default on the device and in the dtype of the weights."""
+        weight = self.embedding.weight
+        return self.blocks.initial_state(batch, device=device or weight.device, dtype=dtype or weight.dtype)
 
     def save_state(self, state: State, path: str | Path) -> None:
-        """Write a state to a safetensors file, aside and renamed."""
+        """Write a state to a safetensors file, atomically."""
         save_weights(state, path)
 
     def load_state(self, path: str | Path) -> State:
-        """Return the state in a file, where this model has its weights; raises ValueError for another model's state."""
+        """The state in a file, on the device of the weights; raises ValueError for another model's state."""
         state = read_weights(path)
         batch = len(next(iter(state.values()))) if state else 1
         own = {name: tensor.shape for name, tensor in self.initial_state(batch).items()}
@@ -173,7 +173,7 @@ class LanguageModel(nn.Module):
             raise ValueError(f"{path} is the state of another model: expected {own}, found other {wrong[:5]}")
         return {name: tensor.to(self.embedding.weight.device) for name, tensor in state.items()}
 
-    # ----------------------------------------------------------------------- writing
+    # ----------------------------------------------------------------------- generation
 
     @torch.no_grad()
     def generate(
@@ -184,12 +184,12 @@ class LanguageModel(nn.Module):
         top_k: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return a prompt (batch, n) and max_new_tokens ids drawn after it, (batch, n + max_new_tokens).
+        """Continue a prompt (batch, n) by max_new_tokens sampled ids: (batch, n + max_new_tokens).
 
-        The prompt is read by the parallel form, and each id then costs one step of the recurrence.  Draws follow
+        The prompt takes one call of the parallel form, and each new id one step of the recurrence.  Ids are drawn from
         softmax(logits / temperature) among the top_k likeliest; top_k = 1 takes the likeliest.
         Raises ValueError for an empty prompt, ids out of range, temperature <= 0, top_k < 1; TypeError for ids that
-        are no integers.
+        are not integers.
         """
         ids = self._checked(prompt, 2)
         if max_new_tokens < 0 or int(max_new_tokens) != max_new_tokens:
@@ -204,21 +204,20 @@ class LanguageModel(nn.Module):
         return torch.cat(written, dim=1)
 
     def readable(self, ids: Tensor) -> Tensor:
-        """Return what of a prompt the model can read: all of it, unless its context is bounded."""
+        """The part of a prompt that fits the context: all of it, unless a subclass bounds its context."""
         return ids
 
     def follow(self, written: list[Tensor], state: State) -> tuple[Tensor, State]:
-        """Return the logits after the last id written, and the state; a model without bounds takes one step."""
+        """Logits after the last id written, and the state: one step, unless a subclass bounds its context."""
         return self.step(written[-1][:, 0], state)
 
 
 class ResonanceLM(LanguageModel):
     """A language model of damped resonators: O(n) in the context, constant state, no key-value cache.
 
-    Each block mixes by `CausalResonance(hidden_dim, num_resonators)`, followed by
-    `HolographicRecall(hidden_dim, recall_heads)` when recall_heads > 0, and a feed-forward `ratio` times as wide.
-    Time scales start spread over the octaves up to `longest` steps; texts may be longer.
-    Parameters a block: about (3 + 2 ratio) d^2 + 2 k d, d channels and k resonators.
+    Each block has `CausalResonance(hidden_dim, num_resonators)`, then `HolographicRecall(hidden_dim, recall_heads)` if
+    recall_heads > 0, then a feed-forward 4 hidden_dim wide.  Time scales start even in octaves up to `longest` steps;
+    texts may be longer.  Parameters a block: about 11 d^2 + 2 k d, d channels and k resonators.
     """
 
     def __init__(
@@ -229,7 +228,6 @@ class ResonanceLM(LanguageModel):
         num_resonators: int,
         recall_heads: int = 0,
         *,
-        ratio: int = 4,
         longest: int = 2048,
     ):
         if recall_heads < 0:
@@ -239,7 +237,7 @@ class ResonanceLM(LanguageModel):
             resonance = CausalResonance(hidden_dim, num_resonators, longest=longest)
             return [resonance, HolographicRecall(hidden_dim, recall_heads)] if recall_heads else [resonance]
 
-        super().__init__(vocab_size, hidden_dim, [Block(hidden_dim, mixers(), ratio) for _ in range(num_layers)])
+        super().__init__(vocab_size, hidden_dim, [Block(hidden_dim, mixers()) for _ in range(num_layers)])
 
 
 def check_sampling(temperature: float, top_k: int | None) -> None:
@@ -251,7 +249,7 @@ def check_sampling(temperature: float, top_k: int | None) -> None:
 
 
 def sample(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
-    """Return one id a row, (batch,), drawn by softmax(logits / temperature) among the top_k likeliest."""
+    """One id a row, (batch,), drawn from softmax(logits / temperature) among the top_k likeliest."""
     if top_k is not None and top_k < logits.shape[-1]:
         logits, kept = logits.topk(top_k)
     else:

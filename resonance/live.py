@@ -1,12 +1,11 @@
-"""Sound as it comes in: 20 ms at a time through a causal classifier that answers after every frame.
+"""Causal models of signals as they arrive: a sound classifier 20 ms at a time, a forecaster one step at a time.
 
-    frame       the newest `hop` samples, with the `frame - hop` before them kept as state
-    spectrum    log power of every linear bin, relative to the loudness heard so far (`LiveFrames`)
-    mixing      pre-norm residual blocks: a causal sublayer, then a feed-forward (`CausalBlock`)
-    read-out    mean over the frames heard so far, one linear map
+    LiveFrames        the log power spectrum of the newest frame, relative to the loudness so far
+    LiveAudioNet      frames, causal blocks, mean over the frames so far, linear map: logits after every frame
+    LiveForecaster    resonators driven by every channel, a linear readout: forecasts after every step
 
-`forward` is the parallel form, for training: logits after every frame of whole recordings.  `step` takes one frame, and
-a state of constant size.  Both are one map.  Nothing looks ahead, so loudness is measured by what was heard so far.
+`forward` is the parallel form, for training: the outputs after every frame or step of whole recordings or series.
+`step` takes one frame or step and a state of constant size.  Both are one map, and no output depends on later input.
 """
 
 from __future__ import annotations
@@ -18,123 +17,83 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .audio import FeedForward, FrameTokens
+from .audio import FrameTokens, SpectrumFrames, check_waves
 from .causal import CausalResonance
-from .causal_mixing import CausalMixing
-from .engines.chunked import octave_of, turned
+from .causal_mixing import CausalMixing, octave_of
+from .engines.chunked import complex_product
+from .language import Block, CausalBlocks, State
 from .layers import length_mask
 from .spectral import check_sequences
 
-State = dict[str, Tensor]
 
-
-class LiveFrames(nn.Module):
-    """Return the log power spectrum of the latest `frame` samples, once every `hop` samples.
+class LiveFrames(SpectrumFrames):
+    """Log power spectrum of the latest `frame` samples, once every `hop` samples, eq:live-frames.
 
         S[t, f] = log(floor + |sum_s hann[s] x[(t + 1) hop - frame + s] e^{-2 pi i f s / frame}|^2 / (P_t frame / 2))
         P_t = sum_(i <= t) p_i^2 / sum_(i <= t) p_i,    p_i the mean of x^2 over the new samples of frame i
 
-    Before the first sample x is 0.  P is the mean power that a bit of energy heard so far came with: a soft onset
-    hardly counts once the word is there, where a plain mean would go on rising.
+    Before the first sample x is 0.  P_t is the energy-weighted mean power so far, which a quiet onset hardly affects.
 
     (batch, samples) -> (batch, frames, frame // 2 + 1), samples // hop frames, at least one: a wave shorter than one
-    hop is padded by zeros to one, and what is left after the last whole hop is dropped.  Loudness has no effect, above
+    hop is zero-padded to one, and samples after the last whole hop are dropped.  Loudness has no effect, above
     100 dB below full scale.  Computed in float32 at least.
     State: "past" (batch, frame - hop), "power" and "square" (batch,), sums of p and p^2.
     Raises ValueError for a wrong shape, hop or length.  Cost: frame log(frame) a frame.
     """
 
-    quiet = FrameTokens.quiet
-
-    def __init__(self, frame: int = 256, hop: int = 160, floor: float = 1e-6):
-        super().__init__()
-        if not 1 <= hop <= frame:
-            raise ValueError(f"expected 1 <= hop <= frame, got hop={hop}, frame={frame}")
-        self.frame, self.hop, self.floor = frame, hop, floor
-        self.register_buffer("window", torch.hann_window(frame), persistent=False)
-
-    @property
-    def bins(self) -> int:
-        """The number of frequency bins."""
-        return self.frame // 2 + 1
-
     def frame_count(self, samples: int | Tensor) -> int | Tensor:
-        """Return how many whole hops so many samples hold, at least one."""
+        """Number of whole hops in so many samples, at least one."""
         count = samples // self.hop
         return count.clamp_min(1) if isinstance(count, Tensor) else max(1, count)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the frames (batch, frames, bins) of waves (batch, samples), silence behind each one's length."""
-        if waves.ndim != 2 or waves.shape[1] < 1:
-            raise ValueError(f"expected waves of (batch, samples), samples >= 1, got {tuple(waves.shape)}")
+        """Frames (batch, frames, bins) of waves (batch, samples), taken as zero after each one's length."""
+        waves = check_waves(waves, lengths)
         waves = waves.to(torch.promote_types(waves.dtype, torch.float32))
-        if lengths is not None:
-            waves = waves.masked_fill(~length_mask(waves[..., None], lengths)[..., 0], 0.0)
         count = self.frame_count(waves.shape[1])
-        # Negative padding drops what is left after the last whole hop.
+        # Negative padding drops the samples after the last whole hop.
         waves = F.pad(waves, (self.frame - self.hop, count * self.hop - waves.shape[1]))
-        power = waves[:, self.frame - self.hop :].unflatten(1, (count, self.hop)).square().mean(-1)
+        new = waves[:, self.frame - self.hop :].unflatten(1, (count, self.hop))  # (batch, frames, hop)
+        power = new.square().mean(-1)
         return self._spectrum(waves.unfold(1, self.frame, self.hop), power.cumsum(1), power.square().cumsum(1))
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """Return the state before the first sample."""
+        """The state before the first sample."""
         dtype = torch.promote_types(dtype or self.window.dtype, torch.float32)
         options = {"device": device or self.window.device, "dtype": dtype}
         past = torch.zeros(batch, self.frame - self.hop, **options)
         return {"past": past, "power": torch.zeros(batch, **options), "square": torch.zeros(batch, **options)}
 
     def step(self, samples: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the newest frame (batch, bins) and the next state, for the next samples (batch, hop)."""
+        """The newest frame (batch, bins) and the next state, of the next samples (batch, hop)."""
         if samples.ndim != 2 or samples.shape[1] != self.hop:
             raise ValueError(f"expected the next samples, (batch, {self.hop}), got {tuple(samples.shape)}")
         samples = samples.to(state["past"].dtype)
-        latest = torch.cat([state["past"], samples], dim=1)
+        latest = torch.cat([state["past"], samples], dim=1)  # (batch, frame)
         new = samples.square().mean(1)
         power, square = state["power"] + new, state["square"] + new.square()
         return self._spectrum(latest, power, square), {"past": latest[:, self.hop :], "power": power, "square": square}
 
     def _spectrum(self, windows: Tensor, power: Tensor, square: Tensor) -> Tensor:
-        """Return the frames of windows (..., frame), given the sums of p and p^2 so far."""
-        spectrum = torch.view_as_real(torch.fft.rfft(windows * self.window.to(windows.dtype)))
-        loudness = square / power.clamp_min(self.quiet**2) + self.quiet
-        scale = 1.0 / (loudness * (self.frame / 2))
+        """Log spectra of windows (..., frame), relative to the loudness of the sums of p and p^2 so far."""
+        spectrum = torch.view_as_real(torch.fft.rfft(windows * self.window.to(windows.dtype)))  # (..., bins, 2)
+        quiet = FrameTokens.quiet
+        scale = 1.0 / ((square / power.clamp_min(quiet**2) + quiet) * (self.frame / 2))
         return torch.log(self.floor + spectrum.square().sum(-1) * scale[..., None])
 
 
-class CausalBlock(nn.Module):
-    """x + mixing(LayerNorm(x)), then a feed-forward; `mixing` is any causal sublayer of `CausalResonance`'s kind."""
-
-    def __init__(self, mixing: nn.Module, dim: int, width: int, dropout: float = 0.0):
-        super().__init__()
-        self.norm, self.mixing, self.dropout = nn.LayerNorm(dim), mixing, nn.Dropout(dropout)
-        self.feed_forward = FeedForward(dim, width, dropout)
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the block's output; x and the result are (batch, n, dim)."""
-        return self.feed_forward(x + self.dropout(self.mixing(self.norm(x), lengths)))
-
-    def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """Return the state of silence."""
-        return self.mixing.initial_state(batch, device=device, dtype=dtype)
-
-    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the output and the next state for one token; x and the output are (batch, dim)."""
-        y, state = self.mixing.step(self.norm(x), state)
-        return self.feed_forward(x + self.dropout(y)), state
-
-
 class LiveAudioNet(nn.Module):
-    """Classify sound while it is heard: frames, causal blocks, mean so far, linear map; an answer after every frame.
+    """Classify sound as it arrives: frames, causal blocks, mean so far, linear map; logits after every frame.
 
         logits_t = V (1 / t sum_(s <= t) LayerNorm(h_s)) + c,    h = blocks(W (S - level) / spread + b)
 
     forward: (batch, samples) -> (batch, frames, num_classes).  With `lengths`, in samples, padding behind a recording
-    has no effect, and beyond its own frames its last answer stands.
+    has no effect, and its last logits are repeated after its own frames.
     step: the next `hop` samples (batch, hop) -> logits (batch, num_classes), with a state of constant size.
-    A word begins with a fresh state: where words begin in an endless stream is not this model's question.
+    Each word begins with a fresh state; finding the beginnings of words in a stream is not part of this model.
     Arguments: num_classes; hop and frame in samples (20 ms and 32 ms at 8 kHz); dim, num_layers; num_resonators of each
-    layer, their longest time scale `longest` in frames; width of the feed-forward (2 dim); dropout; mixing, a function
-    that returns a causal sublayer, in the place of `CausalResonance`.
+    layer, their longest time scale `longest` in frames; mixing, a function that returns a causal sublayer in place of
+    `CausalResonance`.  Feed-forwards are 2 dim wide.
     Raises ValueError for a wrong shape or length.  Cost: constant a frame.
     """
 
@@ -150,8 +109,6 @@ class LiveAudioNet(nn.Module):
         num_layers: int = 3,
         num_resonators: int = 12,
         longest: float = 16,
-        width: int | None = None,
-        dropout: float = 0.0,
         mixing: Callable[[], nn.Module] | None = None,
     ):
         super().__init__()
@@ -164,54 +121,46 @@ class LiveAudioNet(nn.Module):
 
         self.front_end = LiveFrames(frame, hop)
         self.projection = nn.Linear(self.front_end.bins, dim)
-        self.blocks = nn.ModuleList(CausalBlock(mixing(), dim, width or 2 * dim, dropout) for _ in range(num_layers))
+        self.blocks = CausalBlocks(Block(dim, [mixing()], 2 * dim) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
         self.output_projection = nn.Linear(dim, num_classes)
 
     def frame_count(self, samples: int | Tensor) -> int | Tensor:
-        """Return how many answers so many samples get."""
+        """Number of frames, and so of outputs, of so many samples."""
         return self.front_end.frame_count(samples)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the logits after every frame, (batch, frames, num_classes), of waves (batch, samples)."""
-        h = self._tokens(self.front_end(waves, lengths))
-        count = None if lengths is None else self.frame_count(torch.as_tensor(lengths, device=h.device))
-        for block in self.blocks:
-            h = block(h, count)
-        h = self.norm(h)
-        heard = torch.arange(1, h.shape[1] + 1, device=h.device)[None]
-        if count is not None:
-            h, heard = h.masked_fill(~length_mask(h, count), 0.0), heard.minimum(count[:, None])
-        return self.output_projection(h.cumsum(1) / heard[..., None].to(h.dtype))
+        """Logits after every frame, (batch, frames, num_classes), of waves (batch, samples)."""
+        h = self._tokens(self.front_end(waves, lengths))  # (batch, frames, dim)
+        own = None if lengths is None else self.frame_count(torch.as_tensor(lengths, device=h.device))
+        h = self.norm(self.blocks(h, own))
+        count = torch.arange(1, h.shape[1] + 1, device=h.device)[None]  # frames so far
+        if own is not None:
+            h, count = h.masked_fill(~length_mask(h, own), 0.0), count.minimum(own[:, None])
+        return self.output_projection(h.cumsum(1) / count[..., None].to(h.dtype))
 
     def _tokens(self, spectrum: Tensor) -> Tensor:
         return self.projection(((spectrum - self.level) / self.spread).to(self.projection.weight.dtype))
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """Return the state before the first sample: real tensors, their first axis the batch."""
+        """The state before the first sample: real tensors, batch first."""
         weight = self.projection.weight
         options = {"device": device or weight.device, "dtype": dtype or weight.dtype}
-        state = self.front_end.initial_state(batch, **options)
-        for i, block in enumerate(self.blocks):
-            state |= {f"{i}.{name}": part for name, part in block.initial_state(batch, **options).items()}
-        return state | {"sum": torch.zeros(batch, len(weight), **options), "heard": torch.zeros(batch, **options)}
+        state = self.front_end.initial_state(batch, **options) | self.blocks.initial_state(batch, **options)
+        return state | {"sum": torch.zeros(batch, len(weight), **options), "count": torch.zeros(batch, **options)}
 
     def step(self, samples: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the logits (batch, num_classes) after the next samples (batch, hop), and the next state."""
-        spectrum, following = self.front_end.step(samples, state)
-        h = self._tokens(spectrum)
-        for i, block in enumerate(self.blocks):
-            own = {name.split(".", 1)[1]: part for name, part in state.items() if name.startswith(f"{i}.")}
-            h, own = block.step(h, own)
-            following |= {f"{i}.{name}": part for name, part in own.items()}
-        following |= {"sum": state["sum"] + self.norm(h), "heard": state["heard"] + 1}
-        return self.output_projection(following["sum"] / following["heard"][:, None]), following
+        """Logits (batch, num_classes) after the next samples (batch, hop), and the next state."""
+        spectrum, after = self.front_end.step(samples, state)
+        h, mixed = self.blocks.carried("step", self._tokens(spectrum), state)
+        after |= mixed | {"sum": state["sum"] + self.norm(h), "count": state["count"] + 1}
+        return self.output_projection(after["sum"] / after["count"][:, None]), after
 
 
 class OneSignalMixing(CausalMixing):
-    """`CausalMixing` whose channels all hear the same signal, so that one state of k resonators serves them all.
+    """`CausalMixing` whose channels are all driven by the same signal: one state of k resonators serves them all.
 
-    The parallel form is that of `CausalMixing` on the signal repeated; `hear` and `read` are its recurrence, in parts.
+    The parallel form is that of `CausalMixing` on the signal repeated; `drive` and `read` are its recurrence, in parts.
     """
 
     @torch.no_grad()
@@ -222,20 +171,19 @@ class OneSignalMixing(CausalMixing):
         self.turns.copy_(time_scales * frequencies)
         return self
 
-    def hear(self, signals: Tensor, states: Tensor) -> Tensor:
-        """Return the states (..., k, 2) after one more sample of each signal, (...)."""
-        states = turned(states, self._step_constants(states.dtype)[0])
+    def drive(self, signals: Tensor, states: Tensor) -> Tensor:
+        """The states (..., k, 2) after one more sample of each signal, (...)."""
+        states = complex_product(states, self._step_constants(states.dtype)[0])
         states[..., 0] += signals[..., None]
         return states
 
     def read(self, states: Tensor) -> Tensor:
-        """Return what the channels read from states (..., k, 2), (..., dim); the direct gain stands apart."""
-        readout = self._step_constants(states.dtype)[1]
-        return states.flatten(-2) @ readout.flatten(1).T
+        """The channels' readings (..., dim) of states (..., k, 2), without the direct gain."""
+        return states.flatten(-2) @ self._step_constants(states.dtype)[1].flatten(1).T
 
 
 class LiveForecaster(nn.Module):
-    """Forecast `pred_horizon` steps of every channel after every step, with a state of constant size.
+    """Forecast `pred_horizon` steps of every channel after every step, with a state of constant size, eq:live-forecast.
 
         yhat_(t, h) = level_t + b_h (x_t - level_t) + Re sum_j c_jh e_j (s_tj - level_t g_tj)
 
@@ -244,9 +192,9 @@ class LiveForecaster(nn.Module):
     fewer at the beginning.  The channels share all weights.
     forward: (batch, n, channels) -> (batch, n, pred_horizon, channels).  step: (batch, channels) -> (batch,
     pred_horizon, channels).
-    Arguments: period in steps; scales time scales a harmonic, even in octaves from an eighth of a period to `longest`
-    periods; harmonics 0 .. harmonics - 1 of the period at each of them: k = scales x harmonics.
-    State: "resonators" (batch, channels + 1, k, 2), "recent" (batch, period, channels), "heard" (batch,).
+    Arguments: period in steps; scales, the number of time scales of each harmonic, even in octaves from an eighth of a
+    period to `longest` periods; harmonics 0 .. harmonics - 1 of the period at each of them: k = scales x harmonics.
+    State: "resonators" (batch, channels + 1, k, 2), "recent" (batch, period, channels), "count" (batch,).
     Raises ValueError for a wrong shape, or sizes below 1.  Parameters: 2 k, and (2 k + 1) pred_horizon.
     Cost a step: (4 k + 2 k pred_horizon) (channels + 1) multiply-adds.
     """
@@ -274,41 +222,41 @@ class LiveForecaster(nn.Module):
         self.mixing = OneSignalMixing(pred_horizon, scales * harmonics).set_poles_(time_scales, frequencies)
 
     def level(self, x: Tensor) -> Tensor:
-        """Return the mean of the last `period` steps of x (batch, n, channels), at every step; of fewer at first."""
+        """Mean of the last `period` steps of x (batch, n, channels) at every step, of fewer at the beginning."""
         total = torch.cat([torch.zeros_like(x[:, :1]), x], dim=1).double().cumsum(1)
         last = torch.arange(1, x.shape[1] + 1, device=x.device)
         first = (last - self.period).clamp_min(0)
         return ((total[:, last] - total[:, first]) / (last - first)[:, None]).to(x.dtype)
 
     def deviations(self, x: Tensor, mixing: CausalMixing) -> Tensor:
-        """Return a mixing of x less that of its level, (batch, n, mixing.dim, channels), for x (batch, n, channels)."""
+        """A mixing of x (batch, n, channels) less that of its level, (batch, n, mixing.dim, channels)."""
         level, (batch, n, channels) = self.level(x), x.shape
-        signals = torch.cat([x, torch.ones_like(x[..., :1])], dim=2).movedim(2, 1).reshape(-1, n, 1)
+        signals = torch.cat([x, torch.ones_like(x[..., :1])], dim=2).movedim(2, 1).reshape(-1, n, 1)  # a row a channel
         mixed = mixing(signals.expand(-1, -1, mixing.dim)).unflatten(0, (batch, channels + 1)).movedim(1, 3)
         return mixed[..., :channels] - level[:, :, None] * mixed[..., channels:]
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the forecasts (batch, n, pred_horizon, channels) after every step of x (batch, n, channels)."""
+        """Forecasts (batch, n, pred_horizon, channels) after every step of x (batch, n, channels)."""
         check_sequences(x, self.channels)
         return self.level(x)[:, :, None] + self.deviations(x, self.mixing)
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """Return the state before the first step."""
+        """The state before the first step."""
         options = {"device": device or self.mixing.readout.device, "dtype": dtype or self.mixing.readout.dtype}
         return {
             "resonators": torch.zeros(batch, self.channels + 1, self.mixing.num_resonators, 2, **options),
             "recent": torch.zeros(batch, self.period, self.channels, **options),
-            "heard": torch.zeros(batch, **options),
+            "count": torch.zeros(batch, **options),
         }
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the forecast (batch, pred_horizon, channels) after a step x (batch, channels), and the next state."""
+        """The forecast (batch, pred_horizon, channels) after a step x (batch, channels), and the next state."""
         if x.dim() != 2 or x.shape[1] != self.channels:
             raise ValueError(f"expected one step of shape (batch, {self.channels}), got {tuple(x.shape)}")
-        heard = state["heard"] + 1
+        count = state["count"] + 1
         recent = torch.cat([state["recent"][:, 1:], x[:, None]], dim=1)
-        level = recent.sum(1) / heard.clamp_max(self.period)[:, None]
-        resonators = self.mixing.hear(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), state["resonators"])
+        level = recent.sum(1) / count.clamp_max(self.period)[:, None]
+        resonators = self.mixing.drive(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), state["resonators"])
         y = self.mixing.read(resonators[:, :-1] - level[..., None, None] * resonators[:, -1:])
         y = y + level[..., None] + (x - level)[..., None] * self.mixing.direct
-        return y.transpose(1, 2), {"resonators": resonators, "recent": recent, "heard": heard}
+        return y.transpose(1, 2), {"resonators": resonators, "recent": recent, "count": count}

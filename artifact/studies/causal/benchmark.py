@@ -1,7 +1,7 @@
 """How fast causal resonance is, against causal attention, both sides of every comparison in one run.
 
     python -m artifact.studies.causal.benchmark layers      the whole sublayer, forward and backward, against its peer
-    python -m artifact.studies.causal.benchmark engines     FFT and chunks of every size over a grid, and what "auto" picks
+    python -m artifact.studies.causal.benchmark engines     FFT and chunks of every size, and what "auto" picks
     python -m artifact.studies.causal.benchmark steps       one token at a context, against a key-value cache
 
 Float32, 128 channels, batch 1 unless the table says otherwise; medians of alternated runs (see `timing`).
@@ -18,12 +18,12 @@ from functools import partial
 import pandas as pd
 import torch
 
-from artifact.peers.causal import CausalAttention
+from artifact.peers.causal import CausalAttention, state_after, state_bytes
 from artifact.studies.common.growth import slope
 from artifact.studies.common.timing import Step, alternated, copy_step, pass_of, product_step, seconds_of
 from resonance.causal import CausalResonance
 from resonance.causal_mixing import CausalMixing, choose_engine, chunk_size
-from resonance.engines.chunked import by_chunks, by_fft, constants
+from resonance.engines.chunked import by_chunks, by_fft
 
 DIM, HEADS, RESONATORS = 128, 4, (16, 32)
 CHUNKS = (16, 32, 64, 128)
@@ -85,7 +85,7 @@ def mixing_pass(n: int, batch: int, k: int, size: int) -> Step:
     def step() -> None:
         x.grad = None
         mixing.zero_grad(set_to_none=True)
-        powers, readout = constants(mixing.octave, mixing.turns * mixing.spacing, mixing.readout, (size or n) + 1)
+        powers, readout = mixing.constants((size or n) + 1)
         if size:
             y = by_chunks(x, powers, readout, mixing.direct, None)[0]
         else:
@@ -110,28 +110,20 @@ def engines(lengths: Iterable[int], batches: Iterable[int] = (1, 16), k: int = 1
     return pd.DataFrame(rows)
 
 
-def _bytes(state: dict[str, torch.Tensor]) -> int:
-    return sum(part.nbytes for part in state.values())
-
-
 @torch.inference_mode()
 def steps(contexts: Iterable[int], k: int = 16, rounds: int = 5) -> pd.DataFrame:
     """Seconds of one token after so many, and bytes of what is kept: a resonance state, a key-value cache."""
     rows = []
     for n in contexts:
         ours, peer = CausalResonance(DIM, k).eval(), CausalAttention(DIM, HEADS).eval()
-        token, history = torch.randn(1, DIM), torch.randn(1, n, DIM)
-        state = ours.extend(history, ours.initial_state(1))[1]
-        cache = peer.initial_state(1, n + 1)
-        for name, part in zip(cache, peer._heads(history)[1:], strict=True):
-            cache[name][:, :, :n] = part
-        both = {"ours": partial(ours.step, token, state), "peer": partial(peer.step, token, cache, n)}
+        state, cache, token = ours.initial_state(1), state_after(peer, n), torch.randn(1, DIM)
+        both = {"ours": partial(ours.step, token, state), "peer": partial(peer.step, token, cache)}
         seconds = alternated(both, rounds=rounds)
         ratio, mark = seconds["peer"] / seconds["ours"], STEP_MARKS.get(n)
         rows.append(
             {"context": n, "seconds": seconds["ours"], "peer_seconds": seconds["peer"], "ratio": ratio, "mark": mark}
             | {"reached": None if mark is None else ratio >= mark}
-            | {"state_bytes": _bytes(state), "cache_bytes": _bytes(cache)}
+            | {"state_bytes": state_bytes(state), "cache_bytes": state_bytes(cache)}
         )
     return pd.DataFrame(rows)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from resonance.causal import CausalResonance
-from resonance.engines.chunked import octave_of
+from resonance.causal_mixing import octave_of
 from resonance.language import LanguageModel, ResonanceLM
 
 OPEN = 1.2784645427610738  # silu(OPEN) = 1
@@ -66,7 +66,7 @@ def changed(
 ) -> LanguageModel:
     """Return a model whose every causal layer was changed before its matrices were drawn."""
     model = ResonanceLM(vocab_size, dim, layers, resonators)
-    for mixer in model.mixers:
+    for mixer in model.blocks.mixers:
         change_(mixer)
     model.start_()
     return model

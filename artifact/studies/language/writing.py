@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from artifact.datasets.characters import Corpus
+from artifact.peers.causal import state_after, state_bytes
 from artifact.peers.language import RotaryGPT
 from artifact.studies.common.timing import alternated
 from artifact.studies.language.study import DIM, FAMILIES, HEADS, LAYERS, RESONANCE, RESONATORS, TRANSFORMER
@@ -21,27 +22,6 @@ def sample_text(
     ids = corpus.parts["report"][None, :prompt]
     written = model.eval().generate(ids, length, temperature, generator=torch.Generator().manual_seed(seed))
     return corpus.decode(ids[0]), corpus.decode(written[0, prompt:])
-
-
-def state_bytes(state: State, seen: int) -> int:
-    """Return the bytes that a state holds after `seen` ids: of a cache, the part that is filled."""
-    total = 0
-    for name, tensor in state.items():
-        filled = seen / tensor.shape[2] if name.endswith(("keys", "values")) else 1.0
-        total += int(tensor.numel() * tensor.element_size() * filled)
-    return total
-
-
-@torch.no_grad()
-def states_after(model: LanguageModel, seen: int) -> State:
-    """Return a state as after `seen` ids, its numbers drawn: what a step costs does not depend on them."""
-    state = model.initial_state(1)
-    for name, tensor in state.items():
-        if tensor.is_floating_point():
-            tensor.normal_(generator=torch.Generator().manual_seed(0))
-        elif name.endswith("length"):
-            tensor.fill_(seen)
-    return state
 
 
 def generation_costs(
@@ -58,11 +38,11 @@ def generation_costs(
             RESONANCE: ResonanceLM(vocab_size, DIM, LAYERS, RESONATORS).eval(),
             TRANSFORMER: RotaryGPT(vocab_size, DIM, LAYERS, HEADS, context + 1).eval(),
         }
-        states = {name: states_after(model, context) for name, model in models.items()}
+        states = {name: state_after(model, context) for name, model in models.items()}
         steps = {name: _writer(model, states[name]) for name, model in models.items()}
         seconds = alternated(steps, rounds=rounds, min_seconds=min_seconds)
         for name in FAMILIES:
-            kept = state_bytes(states[name], context + 1)
+            kept = state_bytes(states[name])
             rows.append({"family": name, "context": context, "seconds": seconds[name], "bytes": kept})
     return pd.DataFrame(rows)
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from artifact.datasets.recordings import Recordings
+from artifact.peers.causal import state_after
 from artifact.peers.forecasting import ridge_path
 from artifact.studies.audio.tasks import digit_model
 from artifact.studies.forecasting.study import block_interval, block_means, parameters, window_errors
@@ -20,7 +21,7 @@ from artifact.studies.live.forecasting import heard_rows
 from artifact.studies.live.speech import FRAME_MS, HOP, LIVE, MODELS, OFFLINE, TRANSFORMER, share_for
 from resonance.forecasting import ForecastTask, evaluate
 from resonance.live import LiveAudioNet, LiveForecaster
-from resonance.time_series import choose_setting
+from resonance.time_series import choose_closed_form
 
 # --------------------------------------------------------------------------- sound
 
@@ -74,24 +75,13 @@ def context_seconds(heard: Iterable[float], *, repeats: int = 15, longest_offlin
         frames = round(1000 * duration / FRAME_MS)
         for name in (LIVE, TRANSFORMER):
             model = MODELS[name]().eval()
-            state = _aged(model, frames)
+            state = state_after(model, frames)
             kept = sum(part.numel() for part in state.values())
             rows.append((name, duration, _median(partial(model.step, samples, state), repeats), kept))
         if duration <= longest_offline:
             model, wave = digit_model(window=max(128, 2 * frames)).eval(), torch.randn(1, frames * HOP)
             rows.append((OFFLINE, duration, _median(partial(model, wave), 3), frames * HOP))
     return pd.DataFrame(rows, columns=["method", "heard", "seconds", "kept"])
-
-
-def _aged(model: LiveAudioNet, frames: int) -> dict[str, Tensor]:
-    """Return a state after so many frames: one step is taken, caches grow to their size with noise."""
-    _, state = model.step(torch.randn(1, HOP), model.initial_state(1))
-    for name, part in state.items():
-        if name.endswith(("keys", "values")):
-            state[name] = torch.randn(*part.shape[:2], frames + 1, part.shape[3])
-        elif name.endswith("seen"):
-            state[name] = torch.full_like(part, frames)
-    return state
 
 
 def _median(call: Callable[[], object], repeats: int) -> float:
@@ -129,9 +119,9 @@ def window_peers(
         for _, model in ridge_path(task.windows("train", lookback), ridges):
             candidates.append(Windowed(model, lookback, evaluate(model, validation)[0]))
     ridge = min(candidates, key=lambda one: one.validation_mse)
-    table, setting = choose_setting(task, grid)
+    errors, setting = choose_closed_form(task, grid)
     model = setting.fitted(task, setting.moments(task))
-    return {RIDGE: ridge, WINDOWED: Windowed(model, setting.lookback, float(table["validation_mse"].min()))}
+    return {RIDGE: ridge, WINDOWED: Windowed(model, setting.lookback, errors[setting])}
 
 
 @torch.inference_mode()

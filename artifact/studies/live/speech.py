@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from artifact.datasets.recordings import Recordings
-from artifact.peers.live import RotaryAttention
+from artifact.peers.causal import RotaryAttention
 from artifact.studies.audio.augmentation import AudioAugmentation
 from artifact.studies.audio.tasks import LONGEST, VALIDATION, DigitTask, digit_model
 from artifact.studies.common.classification import train_classifier

@@ -36,7 +36,7 @@ from artifact.studies.recall.study import (
     train,
     with_seeds,
 )
-from artifact.studies.recall.tables import recall_study_tables
+from artifact.studies.recall.tables import tables
 from artifact.studies.recall.task import IGNORED, Task, associative_recall
 from resonance.causal import CausalResonance
 
@@ -208,6 +208,6 @@ def test_table_has_a_row_an_arm():
     names = ("accuracy", "start", "steps", "memory")
     values = {f"recall16.{name}.512.128.16.d64.{key}": 75.25 for key in KEYS.values() for name in names}
     by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
-    table = recall_study_tables(by_key)["recall_study"]
+    table = tables(by_key)["recall_study"]
     assert table.count("$(512,128,16)$") == 4 and "delta rule" in table
-    assert recall_study_tables(by_key.iloc[:0]) == {}
+    assert not any(tables(by_key.iloc[:0]).values())

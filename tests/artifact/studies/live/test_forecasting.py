@@ -1,0 +1,104 @@
+"""A forecaster fed step by step: its readout by ridge regression, its protocol, and the choice by validation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from artifact.studies.live.forecasting import (
+    choose_live,
+    deviation,
+    error_after,
+    features,
+    fit_readout_,
+    heard_rows,
+    live_moments,
+    origins,
+    readout,
+    serve,
+)
+from resonance import LiveForecaster
+from resonance.forecasting import ForecastTask, Series, forecast_task
+
+
+def toy_task(steps=900, channels=2, horizon=6, seed=0):
+    source = np.random.default_rng(seed)
+    t = np.arange(steps)[:, None]
+    values = (
+        np.sin(2 * np.pi * t / 12 + np.arange(channels)) + 0.002 * t + 0.1 * source.standard_normal((steps, channels))
+    )
+    names = tuple(f"c{i}" for i in range(channels))
+    return forecast_task(Series("toy", values, names, period=12, step="hour"), horizon)
+
+
+def test_the_readout_is_the_ridge_regression_of_its_features():
+    from sklearn.linear_model import Ridge
+
+    task = toy_task()
+    model = LiveForecaster(6, 2, period=12, scales=2, longest=4.0, harmonics=3)
+    rows = heard_rows(task)
+    inputs = features(model, rows[: task.borders[1]])
+    fit_readout_(model, live_moments(model, task, "train", inputs), 3.0)
+    at = torch.tensor(origins(task, "train"))
+    level = model.level(rows[None])[0]
+    x = inputs[at].movedim(1, 2).flatten(0, 1)
+    y = (rows[at[:, None] + torch.arange(1, 7)] - level[at][:, None]).movedim(1, 2).flatten(0, 1)
+    expected = Ridge(alpha=3.0, fit_intercept=False).fit(x.double().numpy(), y.double().numpy()).coef_
+    np.testing.assert_allclose(readout(model).numpy(), expected, rtol=1e-3, atol=1e-4)
+    with torch.no_grad():  # and the features are what the model weighs
+        forecast = torch.einsum("hf,nfc->nhc", readout(model), inputs)
+        torch.testing.assert_close(
+            model(rows[None])[0, : len(inputs)], level[: len(inputs), None] + forecast, rtol=1e-3, atol=1e-3
+        )
+
+
+def test_weights_follow_the_deviation():
+    rows = torch.randn(100, 3)
+    torch.testing.assert_close(deviation(rows, 10)[50], rows[41:51].double().std(0, correction=0))
+    torch.testing.assert_close(deviation(rows, 10)[4], rows[:5].double().std(0, correction=0))
+
+
+def test_windows_are_those_of_the_protocol():
+    task = toy_task()
+    for split in ("validation", "test"):
+        windows, at = task.windows(split, 24), origins(task, split)
+        assert len(windows) == len(at)
+        past, future = windows.batch(torch.tensor([0, len(at) - 1]))
+        rows = heard_rows(task)
+        for i, t in enumerate((at[0], at[-1])):
+            torch.testing.assert_close(past[i, -1], rows[t])
+            torch.testing.assert_close(future[i], rows[t + 1 : t + 7])
+    assert max(origins(task, "train")) + task.horizon == task.borders[0] - 1, "training must not see validation"
+
+
+def test_validation_chooses_and_the_served_error_is_the_parallel_one():
+    task = toy_task()
+    table, best, model = choose_live(task, [(2, 4.0, 3, power, ridge) for power in (0.0, 1.0) for ridge in (0.1, 1e4)])
+    assert len(table) == 4 and best.ridge == 0.1
+    at = torch.tensor(origins(task, "validation"))
+    rows = heard_rows(task)
+    with torch.no_grad():
+        parallel = model(rows[None])[0, at] - rows[at[:, None] + torch.arange(1, 7)]
+    errors, seconds = serve(model, task, "validation")
+    assert errors.shape == (2, len(at)) and len(seconds) == at[-1] + 1
+    assert errors[0].mean() == pytest.approx(parallel.square().mean().item(), rel=1e-4)
+    assert errors[0].mean() == pytest.approx(table["validation_mse"].min(), rel=1e-4)
+    after = error_after(model, task, [1, 24, 200], every=3)
+    errors, _ = serve(model, task, "test")
+    assert (
+        after["mse"].iloc[-1] == pytest.approx(errors[0][::3].mean(), rel=0.05)
+        and after["mse"].iloc[0] > after["mse"].iloc[1]
+    )
+
+
+def test_the_test_rows_reach_no_choice():
+    task = toy_task()
+    grid = [(2, 4.0, 3, 1.0, 1.0), (1, 4.0, 3, 0.0, 10.0)]
+    table, best, model = choose_live(task, grid)
+    values = task.series.values.copy()
+    values[task.borders[1] :] = 1e3
+    other = Series("toy", values, task.series.channels, 12, "hour")
+    changed, same, again = choose_live(ForecastTask(other, 6, task.borders, task.mean, task.std), grid)
+    assert same == best and changed.equals(table)
+    torch.testing.assert_close(readout(again), readout(model), rtol=0, atol=0)

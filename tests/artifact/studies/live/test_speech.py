@@ -1,0 +1,116 @@
+"""Spoken digits: outputs against how much of a recording was received, decisions, training."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from artifact.datasets.speech import Speech
+from artifact.studies.audio.tasks import OFFICIAL, DigitTask
+from artifact.studies.live.speech import (
+    AT_THE_END,
+    HOP,
+    KEYS,
+    LIVE,
+    MODELS,
+    NO_MIXING,
+    OFFLINE,
+    TRANSFORMER,
+    Heard,
+    accuracy_heard,
+    decisions,
+    frame_targets,
+    heard,
+    share_for,
+    threshold_for,
+    train_live,
+)
+from resonance.polar import count_parameters
+
+
+def toy_speech(takes=12, seed=0):
+    """Two words (a low and a high tone) of three speakers, of unequal length."""
+    source = np.random.default_rng(seed)
+    rows = [(word, speaker, take) for word in range(2) for speaker in range(3) for take in range(takes)]
+    waves = []
+    for word, speaker, _ in rows:
+        t = np.arange(source.integers(1000, 2500))
+        tone = np.sin(2 * np.pi * (0.05 + 0.1 * word) * t + source.uniform(0, 6))
+        waves.append((0.1 * (speaker + 1) * (tone + 0.1 * source.standard_normal(len(t)))).astype(np.float32))
+    labels, speakers, takes = (np.array(column) for column in zip(*rows, strict=True))
+    return Speech("toy", waves, labels, speakers, takes, ("a", "b", "c"), 8000)
+
+
+def toy_heard():
+    """Three recordings of 4, 2 and 1 frames, two classes, right from frame 3, 1 and never."""
+    says = torch.tensor([[0.6, 0.55, 0.2, 0.1], [0.3, 0.05, 0.05, 0.05], [0.9, 0.9, 0.9, 0.9]])
+    return Heard(torch.stack([says, 1 - says], dim=-1), torch.tensor([4, 2, 1]), torch.tensor([1, 1, 1]))
+
+
+def test_accuracy_by_share_and_seconds():
+    table = accuracy_heard(toy_heard(), [0.25, 0.5, 0.75, 1.0])
+    shares, seconds = (table[table["kind"] == kind] for kind in ("share", "seconds"))
+    assert shares["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    assert seconds["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    assert seconds["heard"].tolist() == pytest.approx([0.02, 0.04, 0.06, 0.08])
+
+
+def test_decisions_fall_at_the_threshold_or_at_the_end():
+    right, frames = toy_heard().decided(0.85)
+    assert right.tolist() == [True, True, False] and frames.tolist() == [4, 2, 1]
+    right, frames = toy_heard().decided(0.5)
+    assert right.tolist() == [False, True, False] and frames.tolist() == [1, 1, 1]
+    table = decisions(toy_heard(), [0.5, 0.85])
+    assert table["share"].tolist() == pytest.approx([(0.25 + 0.5 + 1) / 3, 1.0])
+    assert threshold_for(toy_heard(), [0.85, 0.5, 0.75]) == 0.75
+    assert threshold_for(toy_heard(), [0.5]) == 1.0
+
+
+def test_the_share_needed_is_where_the_level_is_kept():
+    shares = pd.Series([0.2, 0.96, 0.9, 0.95, 0.97], index=[0.2, 0.4, 0.6, 0.8, 1.0])
+    assert share_for(shares, 0.95) == 0.8 and share_for(shares, 0.1) == 0.2 and share_for(shares, 0.99) == math.inf
+
+
+def test_targets_weigh_what_was_heard():
+    labels, count = torch.tensor([1, 0]), torch.tensor([2, 3])
+    targets = frame_targets(labels, count, 4, classes=3, smoothing=0.3)
+    weight = torch.tensor([[1 / 2, 1, 0, 0], [1 / 3, 2 / 3, 1, 0]]) * 8 / 3.5
+    torch.testing.assert_close(targets.sum(1), weight)
+    torch.testing.assert_close(targets[0, :, 1], torch.tensor([0.1, 0.8, 0.1]) * weight[0, 1])
+    logits = torch.randn(2, 3, 4)
+    each = torch.nn.functional.cross_entropy(
+        logits, labels[:, None].expand(2, 4), label_smoothing=0.3, reduction="none"
+    )
+    expected = (each * weight).sum() / weight.sum()
+    torch.testing.assert_close(torch.nn.functional.cross_entropy(logits, targets), expected)
+    last = frame_targets(labels, count, 4, classes=3, end_only=True)
+    assert (last.sum(1) > 0).nonzero().tolist() == [[0, 1], [1, 2]]
+
+
+def test_networks_learn_two_tones_and_answer_as_they_were_asked():
+    train, test = DigitTask(toy_speech()).pair(OFFICIAL)
+    for name in (LIVE, TRANSFORMER, OFFLINE):
+        model = train_live(name, train, rate=4e-3, steps=25, seed=0)
+        answers = heard(model, test, size=7)
+        assert answers.at_share(1.0).double().mean() > 0.95, name
+        for i in (0, 17):  # each answer is that of what was heard by then
+            n, wave = int(test.lengths[i]), test.waves[i : i + 1]
+            for t in (1, int(answers.count[i]) - 1):
+                logits = model(wave[:, : t * HOP]) if name == OFFLINE else model(wave[:, :n])[:, t - 1]
+                said = answers.probability[i, t - 1].log()
+                assert (said[1] - said[0]).item() == pytest.approx((logits[0, 1] - logits[0, 0]).item(), abs=1e-3)
+
+
+def test_training_is_seeded_and_the_arms_differ():
+    train = DigitTask(toy_speech(takes=6)).pair(OFFICIAL)[0]
+    once, again = (train_live(LIVE, train, rate=1e-3, steps=2, seed=3) for _ in range(2))
+    for a, b in zip(once.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    for arm in (AT_THE_END, NO_MIXING):
+        other = train_live(arm, train, rate=1e-3, steps=2, seed=3)
+        assert not torch.equal(other.output_projection.weight, once.output_projection.weight), arm
+    assert set(KEYS) == set(MODELS) and all(count_parameters(build()) < 120_000 for build in MODELS.values())
