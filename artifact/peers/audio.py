@@ -22,7 +22,7 @@ class TransformerAudioNet(nn.Module):
     """Classify recordings by a Transformer over the frames of `ResonanceAudioNet`: the same tokens and read-out.
 
     (batch, samples), lengths in samples -> (batch, num_classes).  Sinusoidal positions, pre-norm layers with fused
-    attention that sees a recording's own frames alone.  Cost a layer: 2 n^2 d + 12 n d^2 multiply-adds for n frames.
+    attention, masked to a recording's own frames.  Cost a layer: 2 n^2 d + 12 n d^2 multiply-adds for n frames.
     """
 
     def __init__(
@@ -33,12 +33,10 @@ class TransformerAudioNet(nn.Module):
         hop: int = 128,
         dim: int = 48,
         num_layers: int = 3,
-        num_heads: int = 4,
-        dropout: float = 0.0,
     ):
         super().__init__()
         self.embedding = FrameTokens(SpectrumFrames(frame, hop), dim)
-        self.layers = nn.ModuleList(transformer_layer(dim, num_heads, dropout=dropout) for _ in range(num_layers))
+        self.layers = nn.ModuleList(transformer_layer(dim) for _ in range(num_layers))
         self.norm = nn.LayerNorm(dim)
         self.output_projection = nn.Linear(dim, num_classes)
 
@@ -53,11 +51,10 @@ class TransformerAudioNet(nn.Module):
 
 
 def mel_filters(bands: int, frame: int, rate: int) -> Tensor:
-    """Return triangular filters even on the mel scale, (frame // 2 + 1, bands), each of peak 1.
+    """Triangular filters, evenly spaced on the mel scale from zero to Nyquist: (frame // 2 + 1, bands), each of peak 1.
 
-    mel = 2595 log10(1 + Hz / 700) (O'Shaughnessy 1987); the edges run from zero to Nyquist, each filter from its left
-    neighbour's peak to its right one's.
-    Raises ValueError for more bands than the bins can tell apart (a filter without a bin).
+    mel = 2595 log10(1 + Hz / 700) (O'Shaughnessy 1987); each filter extends to its neighbours' peaks.
+    Raises ValueError for more bands than the bins resolve (a filter without a bin).
     """
     top = 2595 * math.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
@@ -72,9 +69,9 @@ def mel_filters(bands: int, frame: int, rate: int) -> Tensor:
 
 @torch.no_grad()
 def log_mel_features(recordings: Recordings, rate: int, *, bands: int = 32, steps: int = 16) -> np.ndarray:
-    """Return log-mel energies of each recording, stretched to `steps` frames: (count, bands steps), float32.
+    """Log-mel energies of each recording, resampled to `steps` frames: (count, bands steps), float32.
 
-    Frames of 256 samples every 64, unit power, less the recording's mean over frames and bands.
+    Frames of 256 samples every 64, unit power, minus the recording's mean over frames and bands.
     """
     front_end, filters = SpectrumFrames(256, 64), mel_filters(bands, 256, rate)
     rows = []
@@ -89,12 +86,12 @@ def log_mel_features(recordings: Recordings, rate: int, *, bands: int = 32, step
 
 
 def without_mean_spectrum(features: np.ndarray, bands: int = 32) -> np.ndarray:
-    """Return log-mel features less each band's mean over the recording: free of microphones, as is usual for speech."""
+    """Subtract each band's mean over the recording from log-mel features: the usual remedy against microphones."""
     by_band = features.reshape(len(features), bands, -1)
     return (by_band - by_band.mean(axis=2, keepdims=True)).reshape(features.shape)
 
 
 def logistic_regression(features: np.ndarray, labels: np.ndarray, strength: float) -> Pipeline:
-    """Return scikit-learn's multinomial logistic regression on standardised features; strength is its C."""
+    """Fit scikit-learn's multinomial logistic regression on standardised features; strength is its C."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
     return model.fit(features, labels)

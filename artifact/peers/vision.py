@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -18,27 +16,10 @@ from resonance.vision import PatchEmbedding, whole_patches
 class PatchClassifier(nn.Module):
     """Classify images: patches with positions, layers over their sequence, LayerNorm, mean, linear map.
 
-    images (batch, in_channels, height, width) -> class scores (batch, num_classes).  A position is sinusoidal in each
-    coordinate, half the channels for each, and relative to the image: images of any size have the same ones, which is
-    what a model trained at one size and asked at another needs.
+    images (batch, in_channels, height, width) -> class scores (batch, num_classes).  Positions are sinusoidal in each
+    coordinate, half the channels for each, and relative to the image: images of any size have the same ones, as a
+    model needs that is trained at one size and evaluated at another.  A subclass defines `layer`.
     """
-
-    def __init__(self, layers: Iterable[nn.Module], dim: int, num_classes: int, *, in_channels: int, patch_size: int):
-        super().__init__()
-        self.patch_size = patch_size
-        self.embedding = PatchEmbedding(in_channels, patch_size, dim)
-        self.layers = nn.Sequential(*layers)
-        self.norm = nn.LayerNorm(dim)
-        self.classifier = nn.Linear(dim, num_classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        h = self.embedding(whole_patches(images, self.patch_size))
-        h = h + plane_positions(*h.shape[1:], like=h)
-        return self.classifier(self.norm(self.layers(h.flatten(1, 2))).mean(dim=1))
-
-
-class VisionTransformer(PatchClassifier):
-    """A small vision Transformer (Dosovitskiy et al. 2021): pre-norm layers, fused attention, mean of the tokens."""
 
     def __init__(
         self,
@@ -50,30 +31,41 @@ class VisionTransformer(PatchClassifier):
         num_layers: int = 3,
         num_heads: int = 3,
     ):
-        layers = (transformer_layer(hidden_dim, num_heads) for _ in range(num_layers))
-        super().__init__(layers, hidden_dim, num_classes, in_channels=in_channels, patch_size=patch_size)
+        super().__init__()
+        self.patch_size, self.num_heads = patch_size, num_heads
+        self.embedding = PatchEmbedding(in_channels, patch_size, hidden_dim)
+        self.layers = nn.Sequential(*(self.layer(hidden_dim) for _ in range(num_layers)))
+        self.norm = nn.LayerNorm(hidden_dim)
+        self.classifier = nn.Linear(hidden_dim, num_classes)
+
+    def layer(self, dim: int) -> nn.Module:
+        """One untrained layer, (batch, n, dim) -> (batch, n, dim)."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        h = self.embedding(whole_patches(images, self.patch_size))  # (batch, rows, columns, dim)
+        h = h + plane_positions(*h.shape[1:], like=h)
+        return self.classifier(self.norm(self.layers(h.flatten(1, 2))).mean(dim=1))
+
+
+class VisionTransformer(PatchClassifier):
+    """A small vision Transformer (Dosovitskiy et al. 2021): pre-norm layers, fused attention, mean of the tokens."""
+
+    def layer(self, dim: int) -> nn.Module:
+        return transformer_layer(dim, self.num_heads)
 
 
 class PatchFNet(PatchClassifier):
-    """FNet layers (Lee-Thorp et al. 2022) over patches: Fourier mixing without weights."""
+    """FNet layers (Lee-Thorp et al. 2022) over patches: Fourier mixing without weights; it has no heads."""
 
-    def __init__(
-        self,
-        num_classes: int = 10,
-        *,
-        in_channels: int = 1,
-        patch_size: int = 4,
-        hidden_dim: int = 48,
-        num_layers: int = 5,
-    ):
-        layers = (FNetLayer(hidden_dim) for _ in range(num_layers))
-        super().__init__(layers, hidden_dim, num_classes, in_channels=in_channels, patch_size=patch_size)
+    def layer(self, dim: int) -> nn.Module:
+        return FNetLayer(dim)
 
 
 def plane_positions(rows: int, columns: int, dim: int, *, like: Tensor) -> Tensor:
-    """Return (rows, columns, dim): sines and cosines of the place of each patch's middle, its row's, then its column's.
+    """Sines and cosines of the row, then of the column, of each patch's centre: (rows, columns, dim).
 
-    A side counts as 32 places, whatever its patches; wavelengths run from 2 pi places up to a hundred times that.
+    A side has length 32 whatever the number of its patches; wavelengths run from 2 pi to a hundred times that.
     """
 
     def waves(n: int, channels: int) -> Tensor:
@@ -86,12 +78,12 @@ def plane_positions(rows: int, columns: int, dim: int, *, like: Tensor) -> Tenso
 
 
 def fit_logistic(images: Tensor, labels: Tensor, penalty: float, *, iterations: int = 100) -> Pipeline:
-    """Return scikit-learn's multinomial logistic regression of standardised pixels; a sample adds penalty |w|^2 / 2."""
+    """Fit scikit-learn's multinomial logistic regression on standardised pixels, with penalty |w|^2 / 2 a sample."""
     pixels = images.flatten(1).numpy().astype(np.float64)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (penalty * len(pixels)), max_iter=iterations))
     return model.fit(pixels, labels.numpy())
 
 
 def logistic_scores(model: Pipeline, images: Tensor) -> Tensor:
-    """Return class scores (batch, num_classes) of a fitted logistic regression."""
+    """Class scores (batch, num_classes) of a fitted logistic regression."""
     return torch.from_numpy(model.decision_function(images.flatten(1).numpy().astype(np.float64)))

@@ -1,4 +1,4 @@
-"""Peers of `HierarchicalEmbedding` at the same budget: hashing, low rank, and waves added instead of multiplied."""
+"""Peers of `HierarchicalEmbedding` with as many parameters: hashing, low rank, waves added instead of multiplied."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from resonance.vocabulary import DigitWaves, Hierarchy, check_ids
 
 
 def table(vocab_size: int, dim: int, *, std: float = 1.0) -> nn.Embedding:
-    """Return torch's table of rows, its entries of a standard deviation `std` at the start."""
+    """Torch's embedding table, with entries of standard deviation `std` at the start."""
     embedding = nn.Embedding(vocab_size, dim)
     nn.init.normal_(embedding.weight, std=std)
     return embedding
@@ -19,8 +19,8 @@ def table(vocab_size: int, dim: int, *, std: float = 1.0) -> nn.Embedding:
 class HashingEmbedding(nn.Module):
     """Sum two rows of a small table, chosen by two hash functions: ids to (*shape, dim).
 
-    Two ids share both rows with a probability of about 2 / rows^2, and one of them often.  With `direct`, the lowest
-    ids own a row each, as in `HierarchicalEmbedding`, and only the others are hashed.
+    Two ids share both rows with a probability of about 2 / rows^2; one shared row is common.  With `direct`, the
+    lowest ids own a row each, as in `HierarchicalEmbedding`, and only the others are hashed.
     Parameters: (rows + direct) dim.  Sources: Weinberger et al. (ICML 2009), Serra and Karatzoglou (RecSys 2017).
     """
 
@@ -35,9 +35,9 @@ class HashingEmbedding(nn.Module):
         self.own = table(direct, dim, std=std) if direct else None
 
     def places(self, ids: Tensor) -> Tensor:
-        """Return the rows of the table that make up each id, (*shape, 2)."""
+        """Indices of the two rows of each id, (*shape, 2)."""
         hashed = [(ids + 1) * multiplier % 2**32 for multiplier in self.MULTIPLIERS]
-        # The high bits of a multiplicative hash are the good ones.
+        # A multiplicative hash mixes its high bits best.
         return torch.stack([(value * len(self.table)) >> 32 for value in hashed], dim=-1)
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class LowRankEmbedding(nn.Module):
 class SumEmbedding(nn.Module):
     """The waves of an id's digits, added: ids to (*shape, dim); no id owns a row.
 
-    What `HierarchicalEmbedding` multiplies.  Ids that differ in one of L digits then have a cosine near 1 - 1/L.
+    `HierarchicalEmbedding` multiplies them.  Ids that differ in one of L digits have a cosine near 1 - 1/L here.
     """
 
     def __init__(self, vocab_size: int, dim: int, *, levels: int = 3):

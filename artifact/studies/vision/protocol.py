@@ -91,7 +91,7 @@ OURS = partial(ResonanceVisionNet, hidden_dim=48, num_layers=4, num_frequencies=
 RESONANCE = Contender("resonance", "resonance", OURS, 14)
 BARE = Contender("resonance, no feed-forward", "bare", partial(OURS, expansion=0), 14)
 TRANSFORMER = Contender("vision Transformer", "transformer", VisionTransformer, 7, bfloat16=False)
-FNET = Contender("FNet", "fnet", PatchFNet, 7)
+FNET = Contender("FNet", "fnet", partial(PatchFNet, num_layers=5), 7)
 CONTENDERS = (RESONANCE, BARE, TRANSFORMER, FNET)
 LOGISTIC = "logistic regression"
 KEYS = {contender.name: contender.key for contender in CONTENDERS} | {LOGISTIC: "logistic"}
