@@ -35,7 +35,7 @@ def index_set(frequencies: int | Iterable[int]) -> range | tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Band:
-    """Kept frequencies of a grid of N samples, for sequences of n <= N samples (zero-padded to N).
+    """Kept frequencies of a grid of N samples, for sequences of n <= N samples, zero-padded to N (eq:analysis).
 
     A frequency f counts cycles per grid: f / N cycles per sample.
     Raises ValueError when n < 1, when the grid is shorter than n, or when a frequency is not in 0 .. N // 2.

@@ -67,6 +67,7 @@ class CausalResonance(nn.Module):
     Raises ValueError for a wrong shape, length, state or engine.
     Parameters: 3 dim^2 + (2k + 5) dim + 2k.  Cost: n (3 dim^2 + (B + 4k) dim) multiply-adds in chunks of B.
     State: "resonators" (batch, dim, k, 2) and "previous" (batch, dim), whatever the context.
+    In the report: eq:sublayer.
     """
 
     def __init__(self, dim: int, num_resonators: int, *, longest: float = 2048, engine: str = "auto"):

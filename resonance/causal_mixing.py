@@ -56,7 +56,7 @@ def decay_rate(octave: Tensor) -> Tensor:
 
 
 def make_poles(rate: Tensor, angle: Tensor, dtype: torch.dtype) -> Tensor:
-    """Poles exp(-rate + i angle) rounded to dtype, (k, 2), from float64 rates and angles, (k,)."""
+    """Poles exp(-rate + i angle) rounded to dtype, (k, 2), from float64 rates and angles, (k,) (eq:causal)."""
     return (torch.stack([angle.cos(), angle.sin()], dim=1) * torch.exp(-rate)[:, None]).to(dtype)
 
 
@@ -118,7 +118,10 @@ class CausalMixing(nn.Module):
         return torch.atan2(im, re) / (2 * math.pi)
 
     def response(self, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-        """The z-transform of the kernel on the unit circle at frequencies in cycles per step: (re, im), (., dim)."""
+        """The z-transform of the kernel on the unit circle at frequencies in cycles per step: (re, im), (., dim).
+
+        In the report: eq:response.
+        """
         pole = self.poles().double()
         factor = torch.view_as_complex(unit_readout(self.readout.double(), pole)).T  # (k, dim)
         pole, delay = torch.view_as_complex(pole), torch.exp(-2j * math.pi * frequencies.double())[:, None]

@@ -48,7 +48,7 @@ def plus(a: Tensor | None, b: Tensor) -> Tensor:
 
 
 class BridgedLayer(nn.Module):
-    """h + local mixing of each chunk + bridge over the whole sequence, both of LayerNorm(h).
+    """h + local mixing of each chunk + bridge over the whole sequence, both of LayerNorm(h) (eq:bridge).
 
     h: (batch, n, dim) -> (batch, n, dim), n <= max_length.  gamma = sqrt(N / 2k): a band whose coefficients have a
     mean square of 1 becomes a wave of mean square 1.

@@ -30,6 +30,7 @@ class Recollection(nn.Module):
     2021); no token is compared with another.
     cue: (batch, dim) -> (batch, dim), differentiable in the cue, in beta (stored as its logarithm) and in tau.
     Parameters: 2.  Cost: as `HolographicMemory.correlate` and `superpose`.
+    In the report: eq:recollection.
     """
 
     def __init__(self):
@@ -74,6 +75,7 @@ class ResonanceNet(nn.Module):
     Raises ValueError for a wrong shape, a band too short, a memory used where there is none.
     Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections; hidden + 2 for reading
     a memory.  No attention between tokens, no product of two tokens, no key-value cache.
+    In the report: eq:recollection.
     """
 
     def __init__(

@@ -102,7 +102,7 @@ def mixed(spectrum: Tensor, weight: tuple[Tensor, Tensor], matrix: tuple[Tensor,
 
 
 class PolarWeight(nn.Module):
-    """Complex weights r e^{i phi} of any shape, as two real parameters `magnitude` and `phase`.
+    """Complex weights r e^{i phi} of any shape, as two real parameters `magnitude` and `phase` (eq:layer).
 
     Initialisation: r near `scale`, phi uniform on the circle, so that the branches of a pre-norm stack add up like a
     random walk and its gradient grows like the root of the depth, not in proportion to it.  r may become negative:
@@ -223,6 +223,7 @@ def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
     gradient by r^2, which is descent on the complex weight itself to first order; Adam, which is invariant to the
     scale of a gradient, becomes Adam in that frame.  Phases should have no weight decay.
     `NaturalPolarTrainer` does this within a whole training step.
+    In the report: eq:natural.
     """
     arc_gradients_(model, floor)
     with arc_step(model, floor):

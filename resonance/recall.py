@@ -47,6 +47,7 @@ class PlainRecall(nn.Module):
     Raises ValueError for heads that do not divide dim, or features that are not even.
     Parameters: 2 dim^2 + dim heads (F + 1) + heads + 4 dim.  State: F dim + dim reals, whatever the length.
     Cost a step: 2 F dim multiply-adds in the recurrence, C (F heads + dim) more in chunks of C; linear in n.
+    In the report: eq:recall.
     """
 
     def __init__(self, dim: int, heads: int = 2, *, features: int = 64):

@@ -117,51 +117,29 @@ def check_sequences(x: Tensor, dim: int | None = None, axes: tuple[str, ...] = (
 # --------------------------------------------------------------------------- gradients
 
 
-class _Transform(torch.autograd.Function):
-    """The analysis as an autograd function: its backward is the adjoint, and nothing is saved but the band.
+class _BandTransform(torch.autograd.Function):
+    """The analysis, or its transpose, as an autograd function: nothing is saved but the band.
 
-    Forward and backward are linear, each the other's derivative, so every higher derivative works as well.
+    Both are linear and each is the other's derivative, so every higher derivative works as well.
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, band, engine):
-        return ENGINES[engine].transform(x, band)
+    def forward(x, band, engine, adjoint):
+        return getattr(ENGINES[engine], "adjoint" if adjoint else "transform")(x, band)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        _, ctx.band, ctx.engine = inputs
+        ctx.band, ctx.engine, ctx.adjoint = inputs[1:]
 
     @staticmethod
     def backward(ctx, gradient):
-        return _Adjoint.apply(gradient, ctx.band, ctx.engine), None, None
+        return _BandTransform.apply(gradient, ctx.band, ctx.engine, not ctx.adjoint), None, None, None
 
     @staticmethod
     def jvp(ctx, tangent, *_):
-        return _Transform.apply(tangent, ctx.band, ctx.engine)
-
-
-class _Adjoint(torch.autograd.Function):
-    """The transpose of the analysis; its backward is the analysis."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(spectrum, band, engine):
-        return ENGINES[engine].adjoint(spectrum, band)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        _, ctx.band, ctx.engine = inputs
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return _Transform.apply(gradient, ctx.band, ctx.engine), None, None
-
-    @staticmethod
-    def jvp(ctx, tangent, *_):
-        return _Adjoint.apply(tangent, ctx.band, ctx.engine)
+        return _BandTransform.apply(tangent, ctx.band, ctx.engine, ctx.adjoint)
 
 
 def lowered(x: Tensor) -> Tensor:
@@ -182,9 +160,9 @@ def _apply(x: Tensor, band: Band, engine: str, *, adjoint: bool) -> Tensor:
 
 
 def _run(x: Tensor, band: Band, engine: str, adjoint: bool) -> Tensor:
-    if torch.compiler.is_compiling():  # a compiler derives the same gradients from the products themselves
-        return (ENGINES[engine].adjoint if adjoint else ENGINES[engine].transform)(x, band)
-    return (_Adjoint if adjoint else _Transform).apply(x, band, engine)
+    # A compiler derives the same gradients from the products themselves.
+    run = _BandTransform.forward if torch.compiler.is_compiling() else _BandTransform.apply
+    return run(x, band, engine, adjoint)
 
 
 # --------------------------------------------------------------------------- the two maps
@@ -212,7 +190,7 @@ def packed_synthesis(spectrum: Tensor, band: Band, engine: str) -> Tensor:
 def analysis(
     x: Tensor, frequencies: int | Iterable[int], *, grid: int | None = None, engine: str = "auto"
 ) -> tuple[Tensor, Tensor]:
-    """The kept frequencies of each channel, X_f = N^(-1/2) sum_t x_t exp(-2 pi i f t / N): A of eq:layer.
+    """The kept frequencies of each channel, X_f = N^(-1/2) sum_t x_t exp(-2 pi i f t / N) (eq:analysis): A of eq:layer.
 
     x: (batch, n, d), real.  Returns (re, im), each (batch, k, d), in the dtype of x (under autocast, of autocast).
     `frequencies`: k, for the k lowest, or a sorted set of frequencies in cycles per grid.
@@ -238,6 +216,7 @@ def synthesis(
     the grid.  The imaginary parts at DC and at Nyquist have no effect: a real signal has none.
     Raises ValueError when re and im differ in shape, when there are not k frequencies, and as `analysis` does.
     Cost: as `analysis`.
+    In the report: eq:synthesis.
     """
     if re.shape != im.shape:
         raise ValueError(f"re and im must have one shape, got {tuple(re.shape)} and {tuple(im.shape)}")

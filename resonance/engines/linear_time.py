@@ -90,7 +90,10 @@ def turn_rank(theta: float, tolerance: float) -> int:
 
 @lru_cache(maxsize=16)
 def block_functions(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(U, rho) of `misses` for the band's waves in a block of `size` samples, with time 0 at the block's centre."""
+    """(U, rho) of `misses` for the band's waves in a block of `size` samples, with time 0 at the block's centre.
+
+    In the report: eq:fast.
+    """
     double_place = 2 * np.arange(size) + 1 - size
     turns = np.multiply.outer(double_place, np.array(band.frequencies)) % (2 * band.grid)  # exact, in whole numbers
     angle = turns * (math.pi / band.grid)
@@ -101,7 +104,10 @@ def block_functions(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Plan(NamedTuple):
-    """The factorisation of a band transform: `blocks` blocks of `size` samples, `rank` functions each."""
+    """The factorisation of a band transform (thm:linear): `blocks` blocks of `size` samples, `rank` functions each.
+
+    In the report: prop:operations.
+    """
 
     size: int  # B, the last block may be shorter; 1: no factorisation pays, the transform is dense
     blocks: int  # ceil(n / B)

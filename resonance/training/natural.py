@@ -21,7 +21,7 @@ from .trainer import PolarTrainer
 
 
 class NaturalPolarTrainer(PolarTrainer):
-    """`PolarTrainer` whose optimiser works in the orthonormal coordinates (r, arc) of each polar weight.
+    """`PolarTrainer` whose optimiser works in the orthonormal coordinates (r, arc) of each polar weight (eq:natural).
 
     Gradient norms and clipping are then those of the complex weights.  Both coordinates are lengths, so
     learning_rate_phase is by default that of the magnitudes.  Below |r| = `floor` the arc counts as on the circle of

@@ -89,6 +89,7 @@ def undamped(mixing: BandMixing, n: int, r: float) -> tuple[Tensor, Tensor]:
     """Return poles (k, 2) and readout (dim, k, 2) of resonators at the band's frequencies, r a step, with its weights.
 
     pole_f = r e^(2 pi i f / N), readout c_f w_f / N, with c_f how often f stands in the full spectrum; n = N.
+    In the report: prop:causal-limit.
     """
     band = mixing.band_of(n)
     angle = 2 * math.pi * torch.tensor(list(band.frequencies), dtype=torch.float64) / n
@@ -104,6 +105,7 @@ def limit(time_scales: Iterable[float], n: int = 64, k: int = 12, dim: int = 4) 
 
     time_scales: in periods N.  error and bound: of the worst sample, as a share of the layer's largest output.
     The last row, of infinite time scale, is one window, heard in the period of silence behind it: there it is exact.
+    In the report: eq:limit.
     """
     mixing = BandMixing(dim, k, interference=False).double()
     x = torch.randn(1, n, dim, dtype=torch.float64)

@@ -94,7 +94,7 @@ FLOPS = {
 
 @torch.no_grad()
 def count_operations(model: nn.Module, x: Tensor) -> int:
-    """Return the floating-point operations of one forward pass: products, attention and FFTs.
+    """Return the floating-point operations of one forward pass (prop:operations): products, attention and FFTs.
 
     Elementwise work, linear in n for every model here, is not counted.  The model is counted in training mode: in
     evaluation torch may run a Transformer layer as one operation that the counter does not know.

@@ -27,7 +27,7 @@ PRINTED_POINTS = pd.DataFrame(
 
 
 def function_errors(thetas: Iterable[float], *, waves: int = 33, samples: int = 256) -> pd.DataFrame:
-    """Return what the best p functions of a block miss of its waves, and the bound on it.
+    """Return what the best p functions of a block miss of its waves, and the bound on it (eq:bound).
 
     For waves of a band that turn by up to 2 theta over the block.  Returns theta, functions (p), error (the largest
     root mean square missed of any wave) and bound; pairs outside 1e-14 .. 1, where rounding or nothing rules, are left
@@ -47,7 +47,7 @@ def function_errors(thetas: Iterable[float], *, waves: int = 33, samples: int = 
 def transform_errors(
     lengths: Iterable[int], k: int, dtypes: Iterable[torch.dtype], *, channels: int = 8
 ) -> pd.DataFrame:
-    """Return the largest error of the fast engine's coefficients as a share of the sequence's norm.
+    """Return the largest error of the fast engine's coefficients as a share of the sequence's norm (thm:linear).
 
     The reference is the FFT in float64 of the same rounded input.  Returns n, dtype, error, tolerance (of the plan).
     """

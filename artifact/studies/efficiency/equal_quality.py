@@ -57,6 +57,7 @@ def log_factor(theirs: tuple[np.ndarray, np.ndarray], ours: tuple[np.ndarray, np
     """Return the mean of log(cost of theirs / cost of ours) over the errors that both reach; NaN where there is none.
 
     Between two sizes log cost is linear in the error.
+    In the report: eq:factor.
     """
     common = overlap(theirs, ours)
     if common is None:
@@ -80,6 +81,7 @@ def factor(points: pd.DataFrame, cost: str, *, theirs: str = "Transformer", ours
     """Return the factor between two families at equal quality, or None where fewer than two seeds' curves overlap.
 
     points: columns family, seed, error, and the cost; one row a size and seed.
+    In the report: eq:factor.
     """
     logs = []
     for _, same in points.groupby("seed"):

@@ -104,12 +104,15 @@ def scheme_errors(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.flo
 
 
 def needed_bits(n: int, dim: int, error: float) -> float:
-    """Return N D log2(1/e): bits without which n random real vectors cannot be told to relative error e < 1."""
+    """Return N D log2(1/e): bits without which n random real vectors cannot be told to relative error e < 1.
+
+    In the report: prop:rate.
+    """
     return n * dim * math.log2(1 / error)
 
 
 def least_error(bits: float, n: int, dim: int) -> float:
-    """Return 2^(-bits / ND): the smallest relative error of n random real vectors kept in so many bits."""
+    """Return 2^(-bits / ND) (prop:rate): the smallest relative error of n random real vectors kept in so many bits."""
     return 2.0 ** (-bits / (n * dim))
 
 
@@ -141,6 +144,7 @@ def illuminated_error(pixels: int, reference: str, *, seed: int) -> float:
     """Return the relative error of H R as a reconstruction of one pattern, H = |P + R|^2, pixel by pixel.
 
     `reference` is "Gaussian" (expected sqrt(15)) or "unit modulus" (expected sqrt(6)); P is complex Gaussian.
+    In the report: prop:illumination.
     """
     generator = generator_of(seed)
     re, im = gaussian_patterns(1, pixels, generator, torch.float64)
@@ -170,6 +174,7 @@ def carrier_error(dim: int, n: int, *, snr: float = math.inf, seed: int, dtype=t
     Returns the error beside its theory, e^2 = (2n - D + 1)_+ / n + 2n / (D snr): past the limit carrier f and its twin
     D - f overlap, and 2n - D + 1 of the n readings carry another pattern's twin (at D/2 their own) of their own size.
     With noise, `shared` and `capacity` are the bits read and the bits that the pixels could tell.
+    In the report: eq:tradeoff.
     """
     generator = generator_of(seed)
     patterns = gaussian_patterns(n, dim, generator, dtype)
@@ -209,6 +214,7 @@ def lookalikes(references: Pair, *, seed: int) -> tuple[Tensor, Tensor]:
 
     They exist for every set of references with 2N >= A, so no readout, linear or not, can tell them apart (report,
     theorem "exact limit").  Raises ValueError for 2N < A.
+    In the report: thm:limit.
     """
     re, im = (part.double() for part in references)
     n, aperture = re.shape
@@ -240,12 +246,18 @@ def lookalikes_error(dim: int, n: int, *, seed: int) -> dict[str, float]:
 
 
 def shannon_bits(dim: int, snr: float) -> float:
-    """Return (D^2/2) log2(1 + SNR): the most that D x D real pixels tell, at that power and Gaussian noise."""
+    """Return (D^2/2) log2(1 + SNR): the most that D x D real pixels tell, at that power and Gaussian noise.
+
+    In the report: thm:noise.
+    """
     return dim**2 / 2 * math.log2(1 + snr)
 
 
 def information_bits(read: Pair, patterns: Pair) -> float:
-    """Return what Gaussian patterns and their readings share, -N D log2(1 - |rho|^2) bits, rho their correlation."""
+    """Return what Gaussian patterns and their readings share, -N D log2(1 - |rho|^2) bits, rho their correlation.
+
+    In the report: thm:noise.
+    """
     a, b = torch.complex(*read).flatten(), torch.complex(*patterns).flatten()
     rho2 = (torch.vdot(a, b).abs() / (a.norm() * b.norm())).item() ** 2
     return -a.numel() * math.log2(1 - rho2)

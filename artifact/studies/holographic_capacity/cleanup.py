@@ -53,7 +53,7 @@ def matched_filter(trace: Pair, keys: Pair, codebook: Pair) -> Tensor:
 
 
 def message_passing(trace: Pair, keys: Pair, codebook: Pair, iterations: int = 64, tolerance: float = 1e-4) -> Tensor:
-    """Return the symbols (N,) that approximate message passing settles on.
+    """Return the symbols (N,) that approximate message passing settles on (eq:message-passing).
 
     Stops when the beliefs of a key change by less than `tolerance` on average, at the latest after `iterations`.
     """

@@ -182,7 +182,7 @@ class RealHologram:
 
 
 class IntensityHologram(AmplitudeHologram):
-    """What a detector keeps: H[y, x] = sum_i |P_i[y] + R_i[x]|^2, read by (1/A) sum_x H[y, x] R_i[x].
+    """What a detector keeps (eq:hologram): H[y, x] = sum_i |P_i[y] + R_i[x]|^2, read by (1/A) sum_x H[y, x] R_i[x].
 
     H = zero order + twin + amplitude hologram: sum_i (|P_i|^2 + |R_i|^2) + 2 Re sum_i P_i conj(R_i).  On plane waves of
     carriers 1 .. floor((A-1)/2) the zero order and every twin fall on other carriers, and reading is exact; past that

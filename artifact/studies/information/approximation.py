@@ -60,7 +60,10 @@ def seminorm(x: Tensor, s: float) -> Tensor:
 
 
 def worst_error(matrix: Tensor, s: float) -> float:
-    """Return the largest |x - T x| / |x|_s over signals x of mean zero, for a real matrix T (n, n), by an SVD."""
+    """Return the largest |x - T x| / |x|_s over signals x of mean zero, for a real matrix T (n, n), by an SVD.
+
+    In the report: thm:approximation.
+    """
     n = len(matrix)
     spectrum = torch.fft.fft(torch.eye(n, dtype=torch.float64), norm="ortho")
     f = torch.arange(n, dtype=torch.float64)
@@ -161,7 +164,7 @@ def filter_matrix(transfer: Tensor) -> Tensor:
 
 @torch.no_grad()
 def filter_layer(transfer: Tensor, k: int) -> BandMixing:
-    """Return the k-band layer nearest to a circular filter: its weights are H_f for f < k."""
+    """Return the k-band layer nearest to a circular filter (thm:approximation): its weights are H_f for f < k."""
     layer = BandMixing(1, k, interference=False, engine="fft").double()
     h = transfer[:k, None].to(torch.complex128)
     layer.weight.set_(h.real, h.imag)

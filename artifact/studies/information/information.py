@@ -65,7 +65,7 @@ def row_space(matrix: Tensor, tolerance: float | None = None) -> Tensor:
 
 
 def transmitted_information(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
-    """Return I(X; T(X + noise)) in bits for a linear map T (m, n), by log-determinants on its row space.
+    """Return I(X; T(X + noise)) in bits for a linear map T (m, n), by log-determinants on its row space (eq:gaussian).
 
     T Y and Q Y are invertible functions of each other, so nothing but the row space of T matters.
     Raises ValueError when T does not act on n samples, and as `gaussian_information`.  Cost: n^3.
@@ -132,6 +132,7 @@ def retained_information(n: int, shares: Iterable[float], snrs_db: Iterable[floa
     """Return what a layer with random weights retains: signal, snr_db, share (k/n), k, rank, bits, retained, bound.
 
     `bound` is the most that the band can lose in bits, by the signal's power outside of it (`lost_bits_bound`).
+    In the report: thm:information.
     """
     torch.manual_seed(seed)
     maps = []
@@ -156,6 +157,7 @@ def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
     """Return E|X - Q'Q X|^2 / (2 s^2 ln 2), the most bits that T can lose of any X with covariance K in white noise.
 
     X need not be Gaussian (report, theorem "information").  Raises ValueError for noise that is not white, s^2 I.
+    In the report: eq:lost.
     """
     power = noise.double()[0, 0]
     if not torch.allclose(noise.double(), power * torch.eye(len(noise), dtype=torch.float64), atol=1e-8 * power.item()):
@@ -207,6 +209,7 @@ def traps(n: int, snr_db: float, *, seed: int, signal: str = "AR(1), 0.9") -> pd
 
     Rounding the output to bfloat16 (8 significant bits) is modelled as white noise of 2^-8 / sqrt(3) of the output's
     largest standard deviation: the root mean square error of a number just above a power of two, the least favourable.
+    In the report: eq:chain.
     """
     torch.manual_seed(seed)
     generic, half = layer_matrix(_layer(n), n), layer_matrix(_layer(n, n // 4), n)

@@ -107,6 +107,7 @@ def predicted_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[in
 
     The mean over blocks, weighted by `held.share`, is 1/2 log2 det Cov(F) / det Cov(F - B A_S past) exactly; a block's
     own figure is its mean Gaussian log score under those two pooled covariances.  Arguments as `residual_moments`.
+    In the report: eq:past.
     """
     marginal, residual = residual_moments(train, held, frequencies, ridge)
     return _score(residual, held.share) - _score(marginal, held.share)

@@ -54,7 +54,7 @@ def plain_noise(pairs: int, features: int) -> np.ndarray:
 
 
 def delta_noise(pairs: int, features: int, strength: float = 1.0) -> np.ndarray:
-    """Return rho of each of N pairs, oldest first, under the delta rule."""
+    """Return rho of each of N pairs, oldest first, under the delta rule (eq:forgetting)."""
     b, f, heard = strength, features, 0.0  # heard: g_t
     signal, power = np.empty(pairs), np.empty(pairs)
     for t in range(pairs):

@@ -6,8 +6,8 @@
     polar, phase rate x5       phi at five times the rate of r: the other way round
     polar, natural step        the optimiser acts on (dr, r dphi), the orthonormal frame: `polar.natural_polar_step`
 
-Arms start from the same complex weights and see the same batches; all parameters that are not polar weights take
-the same optimiser at the rate itself.  Each arm's rate is chosen on validation from one grid, by seeds of its own;
+Variants start from the same complex weights and see the same batches; all parameters that are not polar weights take
+the same optimiser at the rate itself.  Each variant's rate is chosen on validation from one grid, by seeds of its own;
 the test seeds run at that rate and are tested once.  Replicas, one for each rate and seed, train side by side.
 """
 
@@ -32,7 +32,7 @@ PRINTED_RATIO = 5e-5 / 1e-4
 
 
 @dataclass(frozen=True)
-class Arm:
+class Variant:
     """Coordinates of the complex weights, and how their rates follow the run's."""
 
     name: str
@@ -42,21 +42,21 @@ class Arm:
 
     @property
     def key(self) -> str:
-        """The arm's name in keys of the ledger."""
+        """The variant's name in keys of the ledger."""
         return self.name.replace(",", "").replace(" ", "_").lower()
 
 
-CARTESIAN = Arm("Cartesian", cartesian=True)
-ONE_RATE = Arm("polar, one rate")
-TWO_RATES = Arm("polar, printed ratio", phase_ratio=PRINTED_RATIO)
-FAST_PHASE = Arm("polar, phase rate x5", phase_ratio=5.0)
-NATURAL = Arm("polar, natural step", natural=True)
+CARTESIAN = Variant("Cartesian", cartesian=True)
+ONE_RATE = Variant("polar, one rate")
+TWO_RATES = Variant("polar, printed ratio", phase_ratio=PRINTED_RATIO)
+FAST_PHASE = Variant("polar, phase rate x5", phase_ratio=5.0)
+NATURAL = Variant("polar, natural step", natural=True)
 UNTRAINED = "untrained"
-ARMS = (CARTESIAN, ONE_RATE, TWO_RATES, FAST_PHASE, NATURAL)
+VARIANTS = (CARTESIAN, ONE_RATE, TWO_RATES, FAST_PHASE, NATURAL)
 
 
 class Task(Protocol):
-    """What `ablation_tasks` offer: all that a seed draws is the same for every arm."""
+    """What `ablation_tasks` offer: all that a seed draws is the same for every variant."""
 
     name: str
 
@@ -79,11 +79,11 @@ class Replicas:
     Their gradients come from one vectorised pass; a replica that diverges leaves the others alone.
     """
 
-    def __init__(self, task: Task, arm: Arm, rates: Sequence[float], seeds: Sequence[int]):
-        self.task, self.arm, self.seeds = task, arm, list(seeds)
+    def __init__(self, task: Task, variant: Variant, rates: Sequence[float], seeds: Sequence[int]):
+        self.task, self.variant, self.seeds = task, variant, list(seeds)
         models = [task.model(seed) for seed in seeds]
-        self.model = to_cartesian(models[0]) if arm.cartesian else models[0]
-        models = [self.model, *(to_cartesian(m) if arm.cartesian else m for m in models[1:])]
+        self.model = to_cartesian(models[0]) if variant.cartesian else models[0]
+        models = [self.model, *(to_cartesian(m) if variant.cartesian else m for m in models[1:])]
         self.rates = torch.tensor(rates, dtype=torch.float32)
         stacked = torch.func.stack_module_state(models)[0]
         self.parameters = {
@@ -115,7 +115,7 @@ class Replicas:
 
     def _frames(self) -> dict[str, Tensor]:
         """Return, for the phases of a natural step, the length r of dw/dphi."""
-        if not self.arm.natural:
+        if not self.variant.natural:
             return {}
         phases = [name for name, role in self.roles.items() if role == "phase"]
         return {name: frame_radius(self.parameters[name.removesuffix("phase") + "magnitude"]) for name in phases}
@@ -123,7 +123,7 @@ class Replicas:
     def _apply(self, name: str, move: Tensor, frame: Tensor | None) -> None:
         rate = self.rates.view(-1, *[1] * (move.dim() - 1))
         if self.roles[name] == "phase":
-            rate = rate * self.arm.phase_ratio
+            rate = rate * self.variant.phase_ratio
         self.parameters[name].addcmul_(move if frame is None else move / frame, rate)
         move.zero_()
 
@@ -147,11 +147,11 @@ class Replicas:
 def ablate(
     task: Task, rates: dict[str, Sequence[float]], *, steps: int, tuning_seeds: int, seeds: int, seed: int = 0
 ) -> pd.DataFrame:
-    """Tune every arm under every optimiser on `tuning_seeds`, then test it on `seeds` others.
+    """Tune every variant under every optimiser on `tuning_seeds`, then test it on `seeds` others.
 
-    `rates`: for each optimiser, by its name in `OPTIMIZERS`, the grid that every arm is tuned on.
-    Returns one row a replica: task, optimizer, arm, split ("validation" for tuning, or "test"), rate, seed, score,
-    diverged.  Rows of the arm "untrained" hold the scores before training.  A replica whose score is not finite has
+    `rates`: for each optimiser, by its name in `OPTIMIZERS`, the grid that every variant is tuned on.
+    Returns one row a replica: task, optimizer, variant, split ("validation" for tuning, or "test"), rate, seed, score,
+    diverged.  Rows of the variant "untrained" hold the scores before training.  A replica whose score is not finite has
     diverged; in the test it is given its untrained score.
     Raises ValueError for an optimiser without a name here, and for numbers of seeds outside 1 .. 50.
     """
@@ -167,14 +167,14 @@ def ablate(
     rows = []
 
     def record(
-        replicas: Replicas, optimizer: str, arm: str, split: str, instead: np.ndarray | None = None
+        replicas: Replicas, optimizer: str, variant: str, split: str, instead: np.ndarray | None = None
     ) -> np.ndarray:
         scores = replicas.score(split)
         diverged = ~np.isfinite(scores)
         scores = scores if instead is None else np.where(diverged, instead, scores)
         for rate, *of_rate in zip(replicas.rates.tolist(), scores, diverged, strict=True):
             for index, (score, lost) in enumerate(zip(*of_rate, strict=True)):
-                rows.append((task.name, optimizer, arm, split, float(f"{rate:.6g}"), index, score, lost))
+                rows.append((task.name, optimizer, variant, split, float(f"{rate:.6g}"), index, score, lost))
         return scores
 
     start = {
@@ -182,12 +182,12 @@ def ablate(
         for split, which in of_split.items()
     }
     for optimizer, grid in rates.items():
-        for arm in ARMS:
-            tuned = Replicas(task, arm, grid, of_split["validation"]).train(OPTIMIZERS[optimizer], steps)
-            best = grid[int(record(tuned, optimizer, arm.name, "validation").mean(axis=1).argmin())]
-            tested = Replicas(task, arm, [best], of_split["test"]).train(OPTIMIZERS[optimizer], steps)
-            record(tested, optimizer, arm.name, "test", start["test"])
-    columns = ["task", "optimizer", "arm", "split", "rate", "seed", "score", "diverged"]
+        for variant in VARIANTS:
+            tuned = Replicas(task, variant, grid, of_split["validation"]).train(OPTIMIZERS[optimizer], steps)
+            best = grid[int(record(tuned, optimizer, variant.name, "validation").mean(axis=1).argmin())]
+            tested = Replicas(task, variant, [best], of_split["test"]).train(OPTIMIZERS[optimizer], steps)
+            record(tested, optimizer, variant.name, "test", start["test"])
+    columns = ["task", "optimizer", "variant", "split", "rate", "seed", "score", "diverged"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -198,34 +198,34 @@ CELL = ["task", "optimizer"]
 
 
 def test_scores(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean test score of each arm with its Student interval: task, optimizer, arm, mean, low, high."""
+    """Return the mean test score of each variant with its Student interval: task, optimizer, variant, mean, low, high."""
     test = results[results["split"] == "test"]
-    rows = [(*names, *mean_interval(group["score"])) for names, group in test.groupby([*CELL, "arm"], sort=False)]
-    return pd.DataFrame(rows, columns=[*CELL, "arm", "mean", "low", "high"])
+    rows = [(*names, *mean_interval(group["score"])) for names, group in test.groupby([*CELL, "variant"], sort=False)]
+    return pd.DataFrame(rows, columns=[*CELL, "variant", "mean", "low", "high"])
 
 
 def chosen_rates(results: pd.DataFrame) -> pd.DataFrame:
-    """Return each arm's chosen rate: task, optimizer, arm, rate, interior, stable.
+    """Return each variant's chosen rate: task, optimizer, variant, rate, interior, stable.
 
     interior: whether the rate is neither end of the grid.  stable: the number of rates of the grid at which every
     tuning seed ended below its untrained score.
     """
-    start = results[(results["arm"] == UNTRAINED) & (results["split"] == "validation")].set_index(["task", "seed"])[
+    start = results[(results["variant"] == UNTRAINED) & (results["split"] == "validation")].set_index(["task", "seed"])[
         "score"
     ]
     rows = []
-    for (task, optimizer, arm), group in _trained(results).groupby([*CELL, "arm"], sort=False):
+    for (task, optimizer, variant), group in _trained(results).groupby([*CELL, "variant"], sort=False):
         tuning = group[group["split"] == "validation"].pivot(index="rate", columns="seed", values="score")
         rate = group.loc[group["split"] == "test", "rate"].iloc[0]
         stable = int((tuning < start[task]).all(axis=1).sum())
-        rows.append((task, optimizer, arm, rate, bool(tuning.index[0] < rate < tuning.index[-1]), stable))
-    return pd.DataFrame(rows, columns=[*CELL, "arm", "rate", "interior", "stable"])
+        rows.append((task, optimizer, variant, rate, bool(tuning.index[0] < rate < tuning.index[-1]), stable))
+    return pd.DataFrame(rows, columns=[*CELL, "variant", "rate", "interior", "stable"])
 
 
-def compare_arms(results: pd.DataFrame, baseline: Arm) -> pd.DataFrame:
-    """Compare every polar arm with a baseline, seed by seed, on the test: one row for task, optimizer and arm.
+def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
+    """Compare every polar variant with a baseline, seed by seed, on the test: one row for task, optimizer and variant.
 
-    difference = score(arm) - score(baseline), so that below zero the arm is better, with its 95% Student interval
+    difference = score(variant) - score(baseline), so that below zero the variant is better, with its 95% Student interval
     low .. high; p, two-sided, and p_holm, adjusted over all rows (Holm 1979).
     """
     from statsmodels.stats.multitest import multipletests
@@ -233,18 +233,20 @@ def compare_arms(results: pd.DataFrame, baseline: Arm) -> pd.DataFrame:
     rows = []
     test = _trained(results)[lambda t: t["split"] == "test"]
     for cell, group in test.groupby(CELL, sort=False):
-        scores = group.pivot(index="seed", columns="arm", values="score")
-        for arm in ARMS:
-            if arm not in (CARTESIAN, baseline):
-                rows.append((*cell, arm.name, *paired_difference(scores[arm.name], scores[baseline.name])))
-    table = pd.DataFrame(rows, columns=[*CELL, "arm", "difference", "low", "high", "p"])
+        scores = group.pivot(index="seed", columns="variant", values="score")
+        for variant in VARIANTS:
+            if variant not in (CARTESIAN, baseline):
+                rows.append((*cell, variant.name, *paired_difference(scores[variant.name], scores[baseline.name])))
+    table = pd.DataFrame(rows, columns=[*CELL, "variant", "difference", "low", "high", "p"])
     return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
 
 
-def cells_won(comparison: pd.DataFrame, arms: Iterable[Arm], *, better: bool = True, level: float = 0.05) -> list[str]:
-    """Return the cells, "task by optimizer", in which one of the arms is better (or worse), p_holm below a level."""
+def cells_won(
+    comparison: pd.DataFrame, variants: Iterable[Variant], *, better: bool = True, level: float = 0.05
+) -> list[str]:
+    """Return the cells, "task by optimizer", in which one of the variants is better (or worse), p_holm below a level."""
     sign = -1 if better else 1
-    table = comparison[comparison["arm"].isin([arm.name for arm in arms])]
+    table = comparison[comparison["variant"].isin([variant.name for variant in variants])]
     table = table[(table["p_holm"] < level) & (sign * table["difference"] > 0)]
     return list(
         dict.fromkeys(
@@ -253,10 +255,10 @@ def cells_won(comparison: pd.DataFrame, arms: Iterable[Arm], *, better: bool = T
     )
 
 
-def steadier_cells(chosen: pd.DataFrame, arm: Arm, than: Arm) -> tuple[list[str], list[str]]:
-    """Return the cells where an arm trains at more rates of the grid than another, and those where at fewer."""
-    stable = chosen.pivot(index=CELL, columns="arm", values="stable")
-    gain = stable[arm.name] - stable[than.name]
+def steadier_cells(chosen: pd.DataFrame, variant: Variant, than: Variant) -> tuple[list[str], list[str]]:
+    """Return the cells where an variant trains at more rates of the grid than another, and those where at fewer."""
+    stable = chosen.pivot(index=CELL, columns="variant", values="stable")
+    gain = stable[variant.name] - stable[than.name]
     return tuple([f"{task} by {optimizer}" for task, optimizer in gain.index[where]] for where in (gain > 0, gain < 0))
 
 
@@ -268,4 +270,4 @@ def judge(wins: Sequence[str], losses: Sequence[str], cells: int) -> str:
 
 
 def _trained(results: pd.DataFrame) -> pd.DataFrame:
-    return results[results["arm"] != UNTRAINED]
+    return results[results["variant"] != UNTRAINED]

@@ -8,10 +8,10 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, use_style
-from artifact.studies.stable_gradients.ablation import ARMS, OPTIMIZERS, UNTRAINED
+from artifact.studies.stable_gradients.ablation import OPTIMIZERS, UNTRAINED, VARIANTS
 from artifact.studies.stable_gradients.tasks import METRICS
 
-ARM_STYLES = (
+VARIANT_STYLES = (
     ("s", "-", PALETTE[7]),
     ("o", "-", PALETTE[0]),
     ("v", "--", PALETTE[1]),
@@ -123,7 +123,7 @@ def _grid(height: float) -> tuple[Figure, np.ndarray]:
 
 
 def tuning(results: pd.DataFrame) -> Figure:
-    """Validation score against the rate, a curve an arm; large markers: the rates chosen.
+    """Validation score against the rate, a curve an variant; large markers: the rates chosen.
 
     Rates at which a run diverged are left out.  Dotted, where the axis reaches it: before training.
     """
@@ -132,11 +132,13 @@ def tuning(results: pd.DataFrame) -> Figure:
     for row, optimizer in zip(axes, OPTIMIZERS, strict=True):
         for axis, (task, metric) in zip(row, METRICS.items(), strict=True):
             cell = validation[(validation["task"] == task) & (validation["optimizer"] == optimizer)]
-            untrained = validation.loc[(validation["arm"] == UNTRAINED) & (validation["task"] == task), "score"].mean()
-            for arm, (marker, line, colour) in zip(ARMS, ARM_STYLES, strict=True):
-                curve = cell[cell["arm"] == arm.name].groupby("rate")["score"].mean()
+            untrained = validation.loc[
+                (validation["variant"] == UNTRAINED) & (validation["task"] == task), "score"
+            ].mean()
+            for variant, (marker, line, colour) in zip(VARIANTS, VARIANT_STYLES, strict=True):
+                curve = cell[cell["variant"] == variant.name].groupby("rate")["score"].mean()
                 curve = curve[np.isfinite(curve)]
-                axis.plot(curve, marker=marker, ls=line, ms=2.5, lw=1, color=colour, label=arm.name)
+                axis.plot(curve, marker=marker, ls=line, ms=2.5, lw=1, color=colour, label=variant.name)
                 axis.plot(curve.idxmin(), curve.min(), marker=marker, ms=5, color=colour, ls="")
             axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
             axis.set_xscale("log")
@@ -150,7 +152,7 @@ def tuning(results: pd.DataFrame) -> Figure:
 
 
 def ablation(comparison: pd.DataFrame) -> Figure:
-    """Test score of each polar arm minus a baseline's, seed by seed: mean and 95% interval; left of zero is better.
+    """Test score of each polar variant minus a baseline's, seed by seed: mean and 95% interval; left of zero is better.
 
     Filled markers: Holm-adjusted p below 0.05.
     """
@@ -160,10 +162,10 @@ def ablation(comparison: pd.DataFrame) -> Figure:
     for row, (baseline, rows) in zip(axes, comparison.groupby("baseline", sort=False), strict=True):
         for axis, (task, metric) in zip(row, METRICS.items(), strict=True):
             cell = rows[rows["task"] == task]
-            arms = list(dict.fromkeys(cell["arm"]))
+            variants = list(dict.fromkeys(cell["variant"]))
             for optimizer, marker, colour, shift in zip(OPTIMIZERS, "os", PALETTE, (-0.16, 0.16), strict=False):
-                for place, arm in enumerate(arms):
-                    x = cell[(cell["arm"] == arm) & (cell["optimizer"] == optimizer)].iloc[0]
+                for place, variant in enumerate(variants):
+                    x = cell[(cell["variant"] == variant) & (cell["optimizer"] == optimizer)].iloc[0]
                     reach = [[x["difference"] - x["low"]], [x["high"] - x["difference"]]]
                     axis.errorbar(
                         x["difference"],
@@ -177,8 +179,11 @@ def ablation(comparison: pd.DataFrame) -> Figure:
                         label=optimizer if place == 0 else None,
                     )
             axis.axvline(0, color=GREY, lw=0.8, ls="--", zorder=0)
-            axis.set_yticks(range(len(arms)), [arm.removeprefix("polar, ") for arm in arms] if axis is row[0] else [])
-            axis.set(ylim=(len(arms) - 0.5, -0.5))
+            axis.set_yticks(
+                range(len(variants)),
+                [variant.removeprefix("polar, ") for variant in variants] if axis is row[0] else [],
+            )
+            axis.set(ylim=(len(variants) - 0.5, -0.5))
             axis.set_xlabel(f"{metric}\nminus that of {baseline}", fontsize=7)
             axis.locator_params(axis="x", nbins=4)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

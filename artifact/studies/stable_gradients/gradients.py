@@ -34,7 +34,7 @@ CONVENTIONS = {
 
 
 def polar_gradients(g: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (dL/d|w|, dL/dphi) = (Re(g conj(u)), Im(g conj(w))) from complex g and w of one shape."""
+    """Return (dL/d|w|, dL/dphi) = (Re(g conj(u)), Im(g conj(w))) from complex g and w of one shape (thm:polar)."""
     return (g * (w / w.abs()).conj()).real, (g * w.conj()).imag
 
 
@@ -121,6 +121,7 @@ def bound_ratios(problem: GradientProblem) -> pd.DataFrame:
     """Return each gradient over its bound (at most 1): rows frequency x channel, columns g, magnitude, phase, total.
 
     `total` is sum_k |g_k| over |X|_C |C^-1 M^H C G|_C, norms weighted by c, M = I for a layer without interference.
+    In the report: thm:bounds.
     """
     k, dim = problem.w.shape
     band = make_band(problem.x.shape[1], k)
@@ -193,6 +194,7 @@ def depth_profile(
     `magnitude` scales the weights; the layers' own start is 1.
 
     Columns layer (0 is the input), growth, log10_upper, log10_lower; the bounds are NaN for other arrangements.
+    In the report: thm:depth.
     """
     torch.manual_seed(seed)
     layers = [ARRANGEMENTS[arrangement](dim, k).double() for _ in range(depth)]
@@ -225,7 +227,7 @@ def depth_profile(
 
 @torch.no_grad()
 def branch_gain(layer: ResonanceLayer, h: Tensor) -> float:
-    """Return a gamma / s, a bound on the gain of a pre-norm branch at h.
+    """Return a gamma / s, a bound on the gain of a pre-norm branch at h (thm:depth).
 
     a = |C^1/2 M C^-1/2|_2 max|w| bounds the mixing (C = diag(c): the k x k matrix acts on one side of the spectrum,
     where inner frequencies weigh double), gamma the largest LayerNorm gain, s the smallest sqrt(var + eps).

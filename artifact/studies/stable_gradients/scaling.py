@@ -31,7 +31,7 @@ GRADIENTS = ("magnitude", "phase", "input")
 
 
 def mixing_norm(mixing: BandMixing, x: Tensor) -> float:
-    """Return kappa = |C^1/2 M C^-1/2|_2 of a layer for sequences like x: 1 without interference."""
+    """Return kappa = |C^1/2 M C^-1/2|_2 of a layer for sequences like x (prop:length): 1 without interference."""
     if mixing.interference is None:
         return 1.0
     root = make_band(x.shape[1], mixing.num_frequencies).multiplicity(x).sqrt()
@@ -47,6 +47,7 @@ def length_scaling(
     Columns signal ("noise", or "tone": cosines of frequency k // 2 and unit power), loss, n, seed; the gradients' norms
     magnitude, phase, input; of_bound, sum |g| over the bound of the proposition (for the sum, times the outputs).
     The target is the signal itself and noise of unit power: magnitudes and phases both have something to learn.
+    In the report: prop:length.
     """
     rows = []
     for n in lengths:
@@ -93,6 +94,7 @@ def end_bins(n: int, *, seed: int, batch: int = 4) -> pd.DataFrame:
     One channel, all N/2 + 1 frequencies, a smooth loss that is not quadratic.  Columns frequency, interference,
     imaginary: |Im g| / |g|; curvature: smaller over larger eigenvalue (in size) of the loss's Hessian in (Re w, Im w);
     `imaginary` is also the part of (dL/dr, dL/dphi / r) across (cos phi, -sin phi): polar coordinates see no more.
+    In the report: prop:ends.
     """
     grid = next_power_of_two(n)
     k = grid // 2 + 1

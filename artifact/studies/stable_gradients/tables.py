@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from artifact.studies.common.latex import MISSING, Cells, to_latex
-from artifact.studies.stable_gradients.ablation import ARMS, CARTESIAN, OPTIMIZERS
+from artifact.studies.stable_gradients.ablation import CARTESIAN, OPTIMIZERS, VARIANTS
 from artifact.studies.stable_gradients.tasks import METRICS
 
 
@@ -15,13 +15,13 @@ def tables(measures: pd.DataFrame) -> dict[str, str]:
     """Scores, and their differences from Cartesian weights paired by seed."""
     cells, rows = Cells(measures), []
     for task in METRICS:
-        for arm in ARMS:
-            row = {"Task": task if arm is CARTESIAN else "", "Weights": arm.name.replace("x5", r"$\times 5$")}
+        for variant in VARIANTS:
+            row = {"Task": task if variant is CARTESIAN else "", "Weights": variant.name.replace("x5", r"$\times 5$")}
             for optimizer in OPTIMIZERS:
-                key = f"ablation.{task}.{optimizer.lower()}.{arm.key}"
+                key = f"ablation.{task}.{optimizer.lower()}.{variant.key}"
                 difference = cells.row(f"{key}.minus_{CARTESIAN.key}")
                 row[optimizer] = _places(cells.value(key))
-                row[f"{optimizer} minus Cartesian"] = MISSING if arm is not CARTESIAN else ""
+                row[f"{optimizer} minus Cartesian"] = MISSING if variant is not CARTESIAN else ""
                 if not math.isnan(difference["value"]):
                     value, low, high = (_places(difference[name]) for name in ("value", "ci_low", "ci_high"))
                     row[f"{optimizer} minus Cartesian"] = f"{value} [{low}, {high}]"

@@ -2,7 +2,7 @@
 
 A task has a `model` for a seed, `batches` that differ from seed to seed, a `loss`, and a `score` to keep low on the
 splits "validation" and "test".  Everything that a seed draws (start, batches, unknown filters) is the same for every
-arm, so that arms can be compared seed by seed.  Batches are stacked over seeds: (seeds, batch, ...).
+variant, so that variants can be compared seed by seed.  Batches are stacked over seeds: (seeds, batch, ...).
 """
 
 from __future__ import annotations
