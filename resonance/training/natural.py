@@ -2,7 +2,7 @@
 
 The Euclidean metric of a complex weight w = r e^{i phi} is dr^2 + r^2 dphi^2, so (dr, s) with the arc s = r dphi are
 orthonormal coordinates at w.  There the gradient is (dL/dr, (1/r) dL/dphi), of the norm of the gradient in w itself,
-and a step (dr, s) turns the phase by s / r (report, section "Training").
+and a step (dr, s) turns the phase by s / r (eq:natural).
 
     descent    dphi = -rate (1/r) (1/r) dL/dphi: the phase gradient over r^2, descent on w to first order
     Adam       blind to the scale of a gradient, so dividing it by r^2 would do nothing: what counts is that the arc,

@@ -212,9 +212,8 @@ def real_error(dim: int, *, nyquist: bool, seed: int) -> tuple[int, float]:
 def lookalikes(references: Pair, *, seed: int) -> tuple[Tensor, Tensor]:
     """Return two different sets of N complex patterns (D = 1), (N,) complex each, with the same intensity hologram.
 
-    They exist for every set of references with 2N >= A, so no readout, linear or not, can tell them apart (report,
-    theorem "exact limit").  Raises ValueError for 2N < A.
-    In the report: thm:limit.
+    They exist for every set of references with 2N >= A, so no readout, linear or not, can tell them apart
+    (thm:limit).  Raises ValueError for 2N < A.
     """
     re, im = (part.double() for part in references)
     n, aperture = re.shape

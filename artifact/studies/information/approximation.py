@@ -6,7 +6,7 @@
                s           smoothness: |x|_s^2 = sum_f c_f f^2s |X_f|^2, f in cycles per grid
                transfer    H_f, what a circular filter multiplies frequency f by
 
-Theorem "approximation" (report, section "Information"): the layer with unit weights projects on the band, and
+Approximation (thm:approximation): the layer with unit weights projects on the band, and
 
     |x - P_k x| <= k^-s |x|_s,
 

@@ -6,7 +6,7 @@
                matrix      T, the layer as a real n x n matrix acting on one channel
                Q           orthonormal rows that span the rows of T
 
-Theorem "information" (report, section "Information"): I(X; T(Y)) = I(X; Y) - I(X; Y | T(Y)) <= I(X; Y), with equality
+Information (thm:information, eq:chain): I(X; T(Y)) = I(X; Y) - I(X; Y | T(Y)) <= I(X; Y), with equality
 exactly when T(Y) is sufficient for X.  For Gaussian signals and a linear T,
 
     I(X; T Y) = 1/2 log2 [ det Q (K + N) Q' / det Q N Q' ],
@@ -156,8 +156,7 @@ def retained_information(n: int, shares: Iterable[float], snrs_db: Iterable[floa
 def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
     """Return E|X - Q'Q X|^2 / (2 s^2 ln 2), the most bits that T can lose of any X with covariance K in white noise.
 
-    X need not be Gaussian (report, theorem "information").  Raises ValueError for noise that is not white, s^2 I.
-    In the report: eq:lost.
+    X need not be Gaussian (eq:lost).  Raises ValueError for noise that is not white, s^2 I.
     """
     power = noise.double()[0, 0]
     if not torch.allclose(noise.double(), power * torch.eye(len(noise), dtype=torch.float64), atol=1e-8 * power.item()):

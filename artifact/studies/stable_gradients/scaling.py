@@ -1,13 +1,13 @@
 """How gradients of a mixing layer move with the sequence's length, and what they say of DC and Nyquist.
 
-Length (report, proposition "length"): for a mean squared error with residual e and k fixed,
+Length (prop:length): for a mean squared error with residual e and k fixed,
 
     sum |g| <= 2 kappa rms(x) rms(e),    kappa = |C^1/2 M C^-1/2|_2,
 
 whatever n; noise stays far below it and falls as 1/n, a tone on a kept frequency does not fall.  A sum loss multiplies
 every gradient by the number of outputs: a tone's then grows as n.
 
-Ends (report, proposition "ends"): at DC and Nyquist a real signal has real X and G, so g is real.  Only
+Ends (prop:ends): at DC and Nyquist a real signal has real X and G, so g is real.  Only
 Re w = r cos phi is seen there: the curvature along Im w is zero, and (dL/dr, dL/dphi) is parallel to
 (cos phi, -r sin phi).
 """
@@ -46,7 +46,7 @@ def length_scaling(
 
     Columns signal ("noise", or "tone": cosines of frequency k // 2 and unit power), loss, n, seed; the gradients' norms
     magnitude, phase, input; of_bound, sum |g| over the bound of the proposition (for the sum, times the outputs).
-    The target is the signal itself and noise of unit power: magnitudes and phases both have something to learn.
+    The target is the signal plus noise of unit power, so that neither magnitudes nor phases are at an optimum.
     In the report: prop:length.
     """
     rows = []
@@ -75,7 +75,7 @@ def _norms(mixing: BandMixing, x: Tensor, target: Tensor) -> dict[str, dict[str,
 
 
 def length_exponents(scaling: pd.DataFrame) -> pd.DataFrame:
-    """Return the exponent of n in each gradient's norm, by least squares over log-log medians: a row each."""
+    """The exponent of n in each gradient's norm, by least squares over log-log medians: a row each."""
     rows = []
     for (signal, loss), group in scaling.groupby(["signal", "loss"], sort=False):
         medians = group.groupby("n")[list(GRADIENTS)].median()
@@ -89,11 +89,11 @@ def length_exponents(scaling: pd.DataFrame) -> pd.DataFrame:
 
 
 def end_bins(n: int, *, seed: int, batch: int = 4) -> pd.DataFrame:
-    """Measure how far the imaginary part of each weight of the whole band is seen, with interference and without.
+    """The effect of the imaginary part of each weight of the whole band on a loss, with interference and without.
 
     One channel, all N/2 + 1 frequencies, a smooth loss that is not quadratic.  Columns frequency, interference,
     imaginary: |Im g| / |g|; curvature: smaller over larger eigenvalue (in size) of the loss's Hessian in (Re w, Im w);
-    `imaginary` is also the part of (dL/dr, dL/dphi / r) across (cos phi, -sin phi): polar coordinates see no more.
+    `imaginary` is also the part of (dL/dr, dL/dphi / r) across (cos phi, -sin phi).
     In the report: prop:ends.
     """
     grid = next_power_of_two(n)
