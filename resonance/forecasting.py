@@ -1,8 +1,8 @@
-"""Forecasting as the field does it: borders, scaling, windows, evaluation, and the closed-form start.
+"""The protocol of forecasting benchmarks: a series from a CSV, its splits and scaling, windows, evaluation.
 
-Protocol for ETTh1 (Zhou et al. 2021, with the loader error of later work corrected): months of 30 days, 12 to train,
-4 to validate, 4 to test; the scaler sees training rows only; validation and test windows may look back across their
-border but never forecast before it; every window is evaluated, none dropped.
+ETTh1 (Zhou et al. 2021, with the loader error of later work corrected): months of 30 days, 12 to train, 4 to validate,
+4 to test.  Series are scaled by their training rows; validation and test windows may look back across their border but
+never forecast before it; every window is evaluated, none dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 class Series:
     """A multivariate series: `values` (steps, channels) float64, evenly sampled."""
 
-    dataset: str  # what every table, figure and ledger row calls it
+    dataset: str  # its name in tables and figures
     values: np.ndarray
     channels: tuple[str, ...]
     period: int  # steps of its main cycle
@@ -36,11 +35,13 @@ class Series:
 
 
 def load_csv(path: str | Path, *, dataset: str, period: int, step: str) -> Series:
-    """Return a series from a CSV whose first column is a date and whose others are channels.
+    """Read a series from a CSV whose first column is a date and whose others are channels.  Needs pandas.
 
     Raises ValueError, naming file and column, for a missing header or date column, rows of unequal length, text or
     non-finite numbers in a channel, and an empty table.
     """
+    import pandas as pd  # only here: the library does not depend on it
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -75,8 +76,8 @@ class Windows:
         return max(0, len(self.series) - self.lookback - self.horizon + 1)
 
     def batch(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Return past (batch, lookback, channels) and future (batch, horizon, channels) of the windows named."""
-        steps = index[:, None] + torch.arange(self.lookback + self.horizon)
+        """Past (batch, lookback, channels) and future (batch, horizon, channels) of the windows at `index` (batch,)."""
+        steps = index[:, None] + torch.arange(self.lookback + self.horizon)  # (batch, lookback + horizon)
         both = self.series[steps]
         return both[:, : self.lookback], both[:, self.lookback :]
 
@@ -98,7 +99,7 @@ class ForecastTask:
     std: np.ndarray
 
     def windows(self, split: str, lookback: int) -> Windows:
-        """Return the windows of "train", "validation" or "test" (float32, standardised)."""
+        """Windows of "train", "validation" or "test", float32, standardised; raises ValueError where there is none."""
         at = ("train", "validation", "test").index(split)
         first = 0 if at == 0 else self.borders[at - 1] - lookback
         rows = self.series.values[max(first, 0) : self.borders[at]]
@@ -112,15 +113,15 @@ class ForecastTask:
 
     @torch.no_grad()
     def forecast(self, model: ResonanceTimeSeriesNet) -> np.ndarray:
-        """Return what the model says comes after the series' end: (horizon, channels), in the series' own units."""
-        past = (self.series.values[-model.lookback :] - self.mean) / self.std
+        """Forecast the steps after the series' end, (horizon, channels), in the units of the series."""
+        past = (self.series.values[-model.lookback :] - self.mean) / self.std  # (lookback, channels)
         return model(torch.from_numpy(past).float()[None])[0].numpy() * self.std + self.mean
 
 
 def forecast_task(series: Series, horizon: int) -> ForecastTask:
-    """Return the task on a series: the published borders for ETTh1, 60/20/20 for any other series.
+    """Split a series: by the published borders for ETTh1, 60/20/20 for any other.
 
-    A channel that is constant over the training rows is centred and left unscaled.
+    A channel that is constant over the training rows is centred and not scaled.
     """
     steps = len(series.values)
     borders = ETT_HOURLY_BORDERS if series.dataset == "ETTh1" else (steps * 3 // 5, steps * 4 // 5, steps)
@@ -131,7 +132,7 @@ def forecast_task(series: Series, horizon: int) -> ForecastTask:
 
 @torch.no_grad()
 def evaluate(forecast: Callable[[Tensor], Tensor], windows: Windows, size: int = 512) -> tuple[float, float]:
-    """Return (MSE, MAE) over every window, step and channel, in standardised units; sums in float64."""
+    """MSE and MAE of a forecast over every window, step and channel, in standardised units; sums in float64."""
     squared = absolute = 0.0
     count = 0
     for past, future in windows.batches(size):

@@ -1,6 +1,6 @@
-"""Peers of the forecaster that are trained: a frequency head in the form of FITS, and a Transformer on patches.
+"""Peers of the forecaster: seasonal naive, ridge regression, DLinear, FITS, a Transformer on patches; their training.
 
-Both normalise each window and channel by its own mean and deviation, and share their weights between the channels.
+Each maps a past (batch, lookback, channels) to (batch, horizon, channels), one map for all channels.
 """
 
 from __future__ import annotations
@@ -20,40 +20,50 @@ from artifact.peers.transformer import transformer_layer
 from resonance.forecasting import Windows, evaluate
 from resonance.polar import complex_matmul
 from resonance.spectral import check_sequences
+from resonance.time_series import Moments
 from resonance.training.trainer import PolarTrainer
 
 
-class Ridge:
-    """Closed-form linear forecast, one map for all channels: future - level = B (past - level).
+class SeasonalNaive:
+    """Repeat the last full period of the past, which has to hold one."""
 
-    B = argmin sum |Y - B X|^2 + ridge |B|^2 over every training window and channel; level is the past's mean.
-    Parameters: horizon x lookback.  Cost: windows x channels x lookback (lookback + horizon) multiply-adds.
-    """
-
-    def __init__(self, windows: Windows, ridge: float):
-        self.lookback = windows.lookback
-        past_past = torch.zeros(windows.lookback, windows.lookback, dtype=torch.float64)
-        future_past = torch.zeros(windows.horizon, windows.lookback, dtype=torch.float64)
-        for past, future in windows.batches(512):
-            level = past.mean(dim=1, keepdim=True)
-            x = (past - level).double().movedim(1, 0).flatten(1)
-            y = (future - level).double().movedim(1, 0).flatten(1)
-            past_past += x @ x.T
-            future_past += y @ x.T
-        past_past.diagonal().add_(ridge)
-        self.matrix = torch.linalg.solve(past_past, future_past, left=False).float()
+    def __init__(self, horizon: int, period: int):
+        self.horizon, self.period = horizon, period
 
     def __call__(self, past: Tensor) -> Tensor:
-        """Return (batch, horizon, channels) from the past (batch, lookback, channels)."""
+        cycle = past[:, -self.period :]
+        return cycle.repeat(1, math.ceil(self.horizon / self.period), 1)[:, : self.horizon]
+
+
+class Ridge:
+    """Linear forecast of the deviations from the past's mean: future - level = matrix (past - level).
+
+    matrix: (horizon, lookback), from `ridge_path`.
+    """
+
+    def __init__(self, matrix: Tensor):
+        self.lookback, self.matrix = matrix.shape[1], matrix
+
+    def __call__(self, past: Tensor) -> Tensor:
         level = past.mean(dim=1, keepdim=True)
         return level + self.matrix @ (past - level)
 
 
-class DLinear(nn.Module):
-    """Trend and remainder, each forecast by one linear map shared by the channels (Zeng et al., AAAI 2023).
+def ridge_path(windows: Windows, penalties: Iterable[float]) -> Iterator[tuple[float, Ridge]]:
+    """Yield each penalty with its closed-form fit, B = argmin sum |Y - B X|^2 + penalty |B|^2.
 
-    The trend is a moving average over 25 steps, ends repeated.  (batch, lookback, channels) -> (batch, horizon,
-    channels).  Parameters: 2 horizon (lookback + 1).
+    The sum is over all windows and channels.  Cost: that of `Moments.of`, and lookback^3 a penalty.
+    """
+    moments = Moments.of(windows, windows.lookback)
+    for penalty in penalties:
+        gram = moments.past_past + penalty * torch.eye(windows.lookback, dtype=torch.float64)
+        yield penalty, Ridge(torch.linalg.solve(gram, moments.future_past, left=False).float())
+
+
+class DLinear(nn.Module):
+    """Trend and remainder, each forecast by one linear map (Zeng et al., AAAI 2023).
+
+    The trend is a moving average over 25 steps, ends repeated.  Parameters: 2 horizon (lookback + 1).
     """
 
     def __init__(self, lookback: int, horizon: int, kernel: int = 25):
@@ -61,7 +71,7 @@ class DLinear(nn.Module):
         self.kernel = kernel
         self.trend = nn.Linear(lookback, horizon)
         self.remainder = nn.Linear(lookback, horizon)
-        for part in (self.trend, self.remainder):  # the published start: each output the mean of the past
+        for part in (self.trend, self.remainder):  # published initialisation: each output the mean of the past
             nn.init.constant_(part.weight, 1.0 / lookback)
 
     def forward(self, past: Tensor) -> Tensor:
@@ -70,49 +80,22 @@ class DLinear(nn.Module):
         return (self.trend(trend) + self.remainder(x - trend)).transpose(1, 2)
 
 
-def fit_dlinear(
-    train: Windows, validation: Windows, *, rate: float, epochs: int, seed: int, batch: int = 32
-) -> tuple[DLinear, float, float]:
-    """Train a DLinear with Adam on squared error; return it as validation prefers it, its rate, its validation MSE."""
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    model = DLinear(train.lookback, train.horizon)
-    trainer = PolarTrainer(model, rate, rate, gradient_clip=None)
-    history = trainer.fit(
-        lambda epoch: train.batches(batch, generator), epochs, lambda candidate: evaluate(candidate, validation)[0]
-    )
-    return model, rate, history.validation[history.best_epoch]
-
-
-class SeasonalNaive:
-    """Repeat the last full period of the past: the forecast that costs nothing."""
-
-    def __init__(self, horizon: int, period: int):
-        self.horizon, self.period = horizon, period
-
-    def __call__(self, past: Tensor) -> Tensor:
-        """Return (batch, horizon, channels) from the past (batch, lookback >= period, channels)."""
-        cycle = past[:, -self.period :]
-        return cycle.repeat(1, math.ceil(self.horizon / self.period), 1)[:, : self.horizon]
-
-
 def instance_norm(past: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the past (batch, lookback, channels) at mean 0 and variance 1 over time, its mean, and its deviation."""
+    """The past at mean 0 and variance 1 over time, its mean, and its deviation, each (batch, 1, channels)."""
     mean = past.mean(dim=1, keepdim=True)
     deviation = (past.var(dim=1, keepdim=True) + 1e-5).sqrt()
     return (past - mean) / deviation, mean, deviation
 
 
 class FITS(nn.Module):
-    """Interpolate a low-passed spectrum: the past's first `cut` bins give those of past and future together.
+    """Map the first `cut` bins of the past's spectrum to the spectrum of past and future together.
 
         z = (past - mean) / deviation,    Y = W Z + b,    future = mean + deviation ((N / L) S_N Y)[L:],    N = L + H
 
     Z the rfft of z (L samples), W complex of (int(cut N / L), cut), S_N the irfft to N samples.
     cut = (L // period + 1) harmonics + 10, at most L // 2 + 1: the published rule.
-    (batch, L, channels) -> (batch, H, channels).  Parameters: 2 int(cut N / L) (cut + 1).
-    Raises ValueError for a past of another length.
-    Source: Xu, Zeng, Xu, FITS, ICLR 2024; it starts as theirs does, from a real W.
+    Parameters: 2 int(cut N / L) (cut + 1).  Raises ValueError for a past of another length.
+    Source: Xu, Zeng, Xu, FITS, ICLR 2024; W is initialised real, as theirs.
     """
 
     def __init__(self, lookback: int, horizon: int, *, period: int = 24, harmonics: int = 6):
@@ -143,39 +126,28 @@ class PatchTransformer(nn.Module):
 
     The normalised past, its last value repeated `stride` times, is cut into patches; each is projected to `dim`, gets
     a learned position, goes through `depth` pre-norm layers with fused attention, and one linear map takes them all
-    to the horizon.  Where we differ: layer norm before each branch, no batch norm; a head for every 16 dimensions,
-    unless told (narrower ones cost more time than they earn here).
-    (batch, lookback, channels) -> (batch, horizon, channels).  Parameters: depth (12 dim^2 + 13 dim), patches dim
-    (horizon + 1), and (patch + 3) dim + horizon beside them.  Cost of a layer, a channel: 12 patches dim^2 and
-    2 patches^2 dim multiply-adds.
+    to the horizon.  Where we differ: layer norm before each branch, no batch norm; a head for every 16 dimensions
+    (narrower heads are slower and no better here).
+    Parameters: depth (12 dim^2 + 13 dim) + patches dim (horizon + 1) + (patch + 3) dim + horizon.  Cost of a layer, a
+    channel: 12 patches dim^2 + 2 patches^2 dim multiply-adds.
     Raises ValueError for a lookback below a patch, a dim that the heads do not divide, or a past of another shape.
     """
 
-    def __init__(
-        self,
-        lookback: int,
-        horizon: int,
-        channels: int,
-        dim: int = 16,
-        depth: int = 3,
-        *,
-        patch: int = 16,
-        stride: int = 8,
-        heads: int | None = None,
-        dropout: float = 0.2,
-    ):
+    patch, stride, dropout_rate = 16, 8, 0.2
+
+    def __init__(self, lookback: int, horizon: int, channels: int, dim: int = 16, depth: int = 3):
         super().__init__()
-        if lookback < patch:
-            raise ValueError(f"expected a lookback of at least one patch of {patch} steps, got {lookback}")
-        heads = max(1, dim // 16) if heads is None else heads
+        if lookback < self.patch:
+            raise ValueError(f"expected a lookback of at least one patch of {self.patch} steps, got {lookback}")
+        heads = max(1, dim // 16)
         if dim % heads:
             raise ValueError(f"expected a dim that {heads} heads divide, got {dim}")
-        self.lookback, self.horizon, self.channels, self.patch, self.stride = lookback, horizon, channels, patch, stride
-        patches = (lookback - patch) // stride + 2
-        self.embedding = nn.Linear(patch, dim)
+        self.lookback, self.horizon, self.channels = lookback, horizon, channels
+        patches = (lookback - self.patch) // self.stride + 2
+        self.embedding = nn.Linear(self.patch, dim)
         self.position = nn.Parameter(0.02 * torch.randn(patches, dim))
-        self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(transformer_layer(dim, heads, dropout=dropout) for _ in range(depth))
+        self.dropout = nn.Dropout(self.dropout_rate)
+        self.layers = nn.ModuleList(transformer_layer(dim, heads, dropout=self.dropout_rate) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(patches * dim, horizon)
 
@@ -184,7 +156,8 @@ class PatchTransformer(nn.Module):
         _check_length(past, self.lookback)
         z, mean, deviation = instance_norm(past)
         series = F.pad(z.transpose(1, 2), (0, self.stride), mode="replicate").flatten(0, 1)  # (batch channels, time)
-        h = self.dropout(self.embedding(series.unfold(1, self.patch, self.stride)) + self.position)
+        patches = series.unfold(1, self.patch, self.stride)  # (batch channels, patches, patch)
+        h = self.dropout(self.embedding(patches) + self.position)  # (batch channels, patches, dim)
         for layer in self.layers:
             h = layer(h)
         future = self.head(self.norm(h).flatten(1)).view(len(past), self.channels, self.horizon)
@@ -199,29 +172,9 @@ def _check_length(past: Tensor, lookback: int) -> None:
 # --------------------------------------------------------------------------- training
 
 
-class LinearForecast(Ridge):
-    """A linear forecast of the deviations from the past's mean, by a matrix (horizon, lookback) that is given."""
-
-    def __init__(self, matrix: Tensor):
-        self.lookback, self.matrix = matrix.shape[1], matrix
-
-
-def ridge_path(windows: Windows, penalties: Iterable[float]) -> Iterator[tuple[float, LinearForecast]]:
-    """Yield (penalty, the `Ridge` of that penalty): the same fits, from second moments summed once."""
-    lookback = windows.lookback
-    both = torch.zeros(lookback + windows.horizon, lookback, dtype=torch.float64)
-    for past, future in windows.batches(512):
-        level = past.mean(dim=1, keepdim=True)
-        x = torch.cat([past - level, future - level], dim=1).double().movedim(1, 0).flatten(1)
-        both += x @ x[:lookback].T
-    for penalty in penalties:
-        gram = both[:lookback] + penalty * torch.eye(lookback, dtype=torch.float64)
-        yield penalty, LinearForecast(torch.linalg.solve(gram, both[lookback:], left=False).float())
-
-
 @dataclass(frozen=True)
 class Thinned(Windows):
-    """Every `stride`-th window of a split: neighbours differ by one step, so these say nearly as much, sooner."""
+    """Every `stride`-th window of a split: neighbours differ by one step, so the error is nearly the same."""
 
     stride: int = 4
 
@@ -234,7 +187,7 @@ class Thinned(Windows):
 
 @dataclass(frozen=True)
 class Trained:
-    """A forecaster as validation prefers it, and how it got there."""
+    """A trained forecaster, with the weights of its lowest validation error."""
 
     model: Callable[[Tensor], Tensor]
     lookback: int
@@ -246,7 +199,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a peer is trained: `epochs` of `steps` batches of `batch` windows, each with all its channels."""
+    """The length of a training: `epochs` of `steps` batches of `batch` windows, each with all its channels."""
 
     epochs: int
     steps: int
@@ -254,7 +207,7 @@ class Budget:
 
 
 def shuffled(windows: Windows, budget: Budget, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of one epoch: `steps` of them, through all windows again and again where those are few."""
+    """Yield the `steps` batches of one epoch, going through the windows repeatedly where they are few."""
     passes = (windows.batches(budget.batch, generator) for _ in count())
     return islice(chain.from_iterable(passes), budget.steps)
 
@@ -271,7 +224,7 @@ def train_forecaster(
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
 ) -> Trained:
-    """Train what `build` gives on squared error; keep the epoch that a quarter of the validation windows prefers."""
+    """Train what `build` returns on squared error; keep the epoch of the lowest error on a quarter of validation."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = build()
@@ -283,20 +236,19 @@ def train_forecaster(
         lambda epoch: shuffled(train, budget, generator),
         budget.epochs,
         lambda candidate: evaluate(candidate, watched, 128)[0],
-        progress=False,
     )
     error = evaluate(model.eval(), validation, 128)[0]
     return Trained(model, train.lookback, rate, seed, history.best_epoch, error)
 
 
 def train_dlinear(train: Windows, validation: Windows, budget: Budget, *, rate: float, seed: int) -> Trained:
-    """Train a DLinear with Adam."""
+    """Train a DLinear by Adam at a constant rate."""
     build = partial(DLinear, train.lookback, train.horizon)
     return train_forecaster(build, train, validation, budget, rate=rate, seed=seed)
 
 
 def train_fits(train: Windows, validation: Windows, budget: Budget, *, period: int, rate: float, seed: int) -> Trained:
-    """Train a FITS head on the future alone, as published: Adam, the rate down by 5% an epoch."""
+    """Train FITS on the future alone, as published: Adam, the rate down by 5% an epoch."""
     build = partial(FITS, train.lookback, train.horizon, period=period)
     decay = partial(ExponentialLR, gamma=0.95 ** (1 / budget.steps))
     return train_forecaster(build, train, validation, budget, rate=rate, seed=seed, schedule=decay)
@@ -305,7 +257,7 @@ def train_fits(train: Windows, validation: Windows, budget: Budget, *, period: i
 def train_patch_transformer(
     train: Windows, validation: Windows, budget: Budget, *, dim: int, depth: int, rate: float, seed: int
 ) -> Trained:
-    """Train a patch Transformer: AdamW, the whole gradient clipped to 1, a rate that rises and falls once."""
+    """Train a patch Transformer by AdamW under a one-cycle rate, the gradient clipped at norm 1."""
     channels, total = train.series.shape[1], budget.epochs * budget.steps
     rise = max(0.2, 2 / total)  # of all steps; one at least
     return train_forecaster(

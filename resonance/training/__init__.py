@@ -1,1 +1,1 @@
-"""Training: trainer, the natural step, gradient health, checkpoints, and what a resumed run needs."""
+"""Training: the trainer, the natural polar step, gradient health, checkpoints, and what a resumed run restores."""

@@ -1,16 +1,15 @@
-"""Checkpoints: a run's weights and all else that it needs to go on as if it had never been stopped.
+"""Checkpoints: the weights of a run and all else that it needs to resume bitwise.
 
 A checkpoint is a folder with
 
-    weights-<digest>.safetensors    parameters and buffers; of tensors that are one in memory, the first by name
-    best-<digest>.safetensors       those that validation preferred, if it was asked
+    weights-<digest>.safetensors    parameters and buffers; tied tensors once, under the first of their names
+    best-<digest>.safetensors       those of the lowest validation figure, where there is validation
     state-<digest>.pt               optimiser, schedule, place in the data, random state, history
-    checkpoint.json                 the step, the settings of the run, and the files above with their SHA-256
+    checkpoint.json                 the step, the settings of the run, the names and SHA-256 of the files above
 
-Every file is written aside and renamed, `checkpoint.json` last: it alone says which files count, and a name that
-holds the digest never stands for two contents, so a run killed at any moment leaves the old checkpoint or the whole
-new one.  Nothing that is read can execute code: weights are safetensors, the state is read by
-`torch.load(weights_only=True)`.
+Every file is written aside and renamed, `checkpoint.json` last.  It alone says which files count, and a name with a
+digest never has two contents: a run killed at any moment leaves the old checkpoint or the whole new one.  Reading
+executes no code: weights are safetensors, the state goes through `torch.load(weights_only=True)`.
 """
 
 from __future__ import annotations
@@ -19,7 +18,8 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +30,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+MANIFEST = "checkpoint.json"
+DIGITS = 16  # of a digest, in a file's name
+FORMAT = "resonance checkpoint 2"
+KINDS = {"weights": ".safetensors", "best": ".safetensors", "state": ".pt"}
+OWN = re.compile(rf"(weights|best|state)-[0-9a-f]{{{DIGITS}}}\.\w+|\.?new-.*|\.checkpoint\..*\.part\..*")  # to clean up
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
 
-    A reader therefore sees the old file or the whole new one, never a part of it.
+    A reader sees the old file or the whole new one, never a part of it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -46,14 +52,8 @@ def written_aside(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
-MANIFEST = "checkpoint.json"
-DIGITS = 16  # of a digest, in a file's name
-FORMAT = "resonance checkpoint 1"
-KINDS = {"weights": ".safetensors", "best": ".safetensors", "state": ".pt"}
-
-
 def plain(model: nn.Module) -> nn.Module:
-    """Return the model that `torch.compile` wraps, or the model itself: both then have the same names."""
+    """The model inside a `torch.compile` wrapper, whose parameters have the plain names, or the model itself."""
     return getattr(model, "_orig_mod", model)
 
 
@@ -61,10 +61,9 @@ def plain(model: nn.Module) -> nn.Module:
 
 
 def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) -> None:
-    """Write a model's parameters and buffers, or a state dict of tensors, to a safetensors file, aside and renamed.
+    """Write a model's parameters and buffers, or a state dict of tensors, to a safetensors file.
 
-    Tensors that are one in memory (tied weights) are written once, under the first of their names.
-    Raises TypeError for an entry that is no tensor.
+    Tied tensors are written once, under the first of their names.  Raises TypeError for an entry that is no tensor.
     """
     state = plain(weights).state_dict() if isinstance(weights, nn.Module) else weights
     first: dict[tuple, str] = {}
@@ -83,7 +82,7 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) ->
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a safetensors file by name, on the CPU, tied ones under each of their names.
+    """Tensors of a safetensors file by name, on the CPU, tied ones under each of their names.
 
     Raises FileNotFoundError, and ValueError for a file that is not whole or not safetensors.
     """
@@ -100,9 +99,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the state") -> None:
-    """Copy weights into a model, once names and parameters are found to fit.
+    """Copy weights into a model once names, shapes and dtypes are found to match.
 
-    Raises ValueError, naming what the model expects and what was found, where names, shapes or dtypes differ.
+    Raises ValueError, naming what the model expects and what was found, where they do not; the model is then unchanged.
     """
     model = plain(model)
     own = model.state_dict()
@@ -120,7 +119,7 @@ def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the
 
 
 def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Read a file of `save_weights` or a checkpoint into a model; raise as `read_weights` and `set_weights`."""
+    """Read a file of `save_weights`, or of a checkpoint, into a model; raise as `read_weights` and `set_weights`."""
     set_weights(model, read_weights(path), str(path))
 
 
@@ -129,10 +128,10 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on.
+    """What a run needs to resume.
 
-    weights and best are state dicts (best: those that validation preferred, None where it was not asked); state holds
-    numbers, strings, tensors and containers of them; settings must be the run's own for it to go on.
+    weights and best are state dicts (best: of the lowest validation figure, None without validation); state holds
+    numbers, strings, tensors and containers of them; settings must be those of the run that resumes.
     """
 
     step: int
@@ -149,41 +148,37 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     """
     folder, files, extras = Path(folder), {}, {}
     folder.mkdir(parents=True, exist_ok=True)
+
+    def write(kind: str, writer: Callable[[Path], None]) -> None:
+        new = folder / f"new-{kind}{KINDS[kind]}"
+        writer(new)
+        digest = _digest(new, sync=True)
+        files[kind] = {"name": f"{kind}-{digest[:DIGITS]}{KINDS[kind]}", "sha256": digest}
+        os.replace(new, folder / files[kind]["name"])
+
+    def write_state(path: Path) -> None:
+        torch.save({"state": checkpoint.state, "extras": extras}, path)
+        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(path):
+            raise TypeError(f"expected a state of numbers, strings, tensors and containers of them, got {unsafe}")
+
     for kind in ("weights", "best"):
-        entries = getattr(checkpoint, kind)
-        if entries is not None:
-            # What a module's `get_extra_state` gives need not be a tensor: it goes with the state.
-            extras[kind] = {name: value for name, value in entries.items() if not isinstance(value, Tensor)}
-            new = folder / f"new-{kind}{KINDS[kind]}"
-            save_weights({name: value for name, value in entries.items() if isinstance(value, Tensor)}, new)
-            files[kind] = _named_by_digest(new, kind)
-    new = folder / f"new-state{KINDS['state']}"
-    torch.save({"state": checkpoint.state, "extras": extras}, new)
-    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(new)
-    if unsafe:
-        raise TypeError(f"expected a state of numbers, strings, tensors and containers of them, got {unsafe}")
-    files["state"] = _named_by_digest(new, "state")
+        if (entries := getattr(checkpoint, kind)) is not None:
+            tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
+            # What a module's `get_extra_state` returns need not be a tensor: it is kept with the state.
+            extras[kind] = {name: value for name, value in entries.items() if name not in tensors}
+            write(kind, lambda path, tensors=tensors: save_weights(tensors, path))
+    write("state", write_state)
     manifest = {"format": FORMAT, "step": checkpoint.step, "settings": checkpoint.settings, "files": files}
     with written_aside(folder / MANIFEST) as aside:
         aside.write_text(json.dumps(manifest, indent=1))
     kept = {entry["name"] for entry in files.values()}
-    digits = "[0-9a-f]" * DIGITS
-    stale = [f"{kind}-{digits}{suffix}" for kind, suffix in KINDS.items()]
-    for pattern in (*stale, "new-*", ".new-*.part.*", f".{Path(MANIFEST).stem}.*.part.*"):
-        for path in folder.glob(pattern):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
-
-
-def _named_by_digest(path: Path, kind: str) -> dict[str, str]:
-    digest = _digest(path, sync=True)
-    name = f"{kind}-{digest[:DIGITS]}{KINDS[kind]}"
-    os.replace(path, path.with_name(name))
-    return {"name": name, "sha256": digest}
+    for path in folder.iterdir():
+        if path.name not in kept and OWN.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_checkpoint(folder: str | Path, settings: Mapping[str, Any] | None = None) -> Checkpoint | None:
-    """Return the checkpoint in a folder, its tensors on the CPU; None where there is none.
+    """Read the checkpoint in a folder, its tensors on the CPU; None where there is none.
 
     Raises ValueError, naming what was expected and what was found, for a checkpoint that is damaged, of another
     format, or of other settings than the given ones.
@@ -192,25 +187,23 @@ def read_checkpoint(folder: str | Path, settings: Mapping[str, Any] | None = Non
     if not path.exists():
         return None
     manifest = _manifest(path)
-    for name in {} if settings is None else sorted(manifest["settings"].keys() | settings.keys()):
-        expected, found = (_as_json(part.get(name, "nothing")) for part in (settings, manifest["settings"]))
+    settings = manifest["settings"] if settings is None else json.loads(json.dumps(settings))  # tuples as lists
+    for name in sorted(manifest["settings"].keys() | settings.keys()):
+        expected, found = (part.get(name, "nothing") for part in (settings, manifest["settings"]))
         if expected != found:
             raise ValueError(f"{path} is of another run: expected {name} = {expected}, found {found}")
-    files = {}
-    for kind, entry in manifest["files"].items():
-        files[kind] = path.with_name(entry["name"])
-        if not files[kind].is_file():
-            raise ValueError(f"{path} is damaged: expected a file {entry['name']} beside it, found none")
-        if (found := _digest(files[kind])) != entry["sha256"]:
-            raise ValueError(f"{files[kind]} is damaged: expected SHA-256 {entry['sha256']}, found {found}")
+    files = {kind: path.with_name(entry["name"]) for kind, entry in manifest["files"].items()}
+    for kind, file in files.items():
+        if not file.is_file():
+            raise ValueError(f"{path} is damaged: expected a file {file.name} beside it, found none")
+        if (found := _digest(file)) != (expected := manifest["files"][kind]["sha256"]):
+            raise ValueError(f"{file} is damaged: expected SHA-256 {expected}, found {found}")
     try:
         saved = torch.load(files["state"], map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"expected numbers, strings and tensors in {files['state']}, found: {error}") from error
-    weights = {kind: read_weights(files[kind]) | saved["extras"][kind] for kind in saved["extras"]}
-    return Checkpoint(
-        manifest["step"], weights["weights"], weights.get("best"), saved["state"], dict(manifest["settings"])
-    )
+    weights = {kind: read_weights(files[kind]) | extra for kind, extra in saved["extras"].items()}
+    return Checkpoint(manifest["step"], weights["weights"], weights.get("best"), saved["state"], manifest["settings"])
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -222,27 +215,13 @@ def _manifest(path: Path) -> dict[str, Any]:
     found = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
     if found != FORMAT:
         raise ValueError(f"expected the format {FORMAT!r} in {path}, found {found!r}")
-    files = manifest.get("files")
-    whole = (
-        isinstance(files, dict)
-        and {"weights", "state"} <= files.keys() <= KINDS.keys()
-        and all(isinstance(entry, dict) and {"name", "sha256"} <= entry.keys() for entry in files.values())
-        and isinstance(manifest.get("settings"), dict)
-        and isinstance(manifest.get("step"), int)
-    )
-    if not whole:
-        raise ValueError(
-            f"expected step, settings and files (weights, state, perhaps best) in {path}, found {manifest}"
-        )
+    if not {"step", "settings", "files"} <= manifest.keys():
+        raise ValueError(f"expected step, settings and files in {path}, found {list(manifest)}")
     return manifest
 
 
-def _as_json(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
 def _digest(path: Path, sync: bool = False) -> str:
-    """Return a file's SHA-256; with `sync`, only once it is on the disk, so that a power cut finds it there too."""
+    """SHA-256 of a file; with `sync`, only once it is on the disk, so that it survives a power cut."""
     with path.open("rb") as file:
         if sync:
             os.fsync(file.fileno())

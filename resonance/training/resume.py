@@ -1,69 +1,69 @@
-"""Every source of random numbers that a run draws from, read and set together.
+"""What a run restores besides weights and optimiser to resume bitwise: every random source, and its place in the data.
 
-torch (each device), numpy and Python have one global source each; generators that a program made itself are named.
-A state holds numbers, strings, tuples and tensors alone, so it is read back without executing code.
+The order of an epoch may depend on its number, on the global random sources (torch, its devices, numpy, Python), and on
+generators that are passed.  To resume within an epoch, all of them are set to where that epoch began, the batches
+already done are drawn again and dropped, and the sources are set to where the run stopped.
 
-
-Where a run over epochs stands, and how its batches go on from there.
-
-The order of an epoch may follow from its number, from the global sources of random numbers, and from generators handed
-over.  To go on within an epoch, all of them are set back to where that epoch began, the batches already seen are drawn
-again and dropped, and the sources are set forward to where the run stood.
+States hold numbers, strings, tuples and tensors alone: they are read back without executing code.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 Generator = torch.Generator | np.random.Generator | random.Random
+Source = tuple[str, Callable[[], Any], Callable[[Any], None]]  # its kind, how its state is read, and how it is set
 
 
-def random_state(generators: Sequence[Generator] = ()) -> dict[str, Any]:
-    """Return the state of the global sources and of `generators`, in their order."""
-    return {
-        "torch": torch.get_rng_state(),
-        "devices": _device_states(),
-        "numpy": _tensors(np.random.get_state(legacy=False)),  # noqa: NPY002 - a data set may draw from it
-        "python": random.getstate(),
-        "generators": [_read(generator) for generator in generators],
-    }
+def random_state(generators: Sequence[Generator] = ()) -> list[tuple[str, Any]]:
+    """Kind and state of every global source, then of `generators` in their order."""
+    return [(kind, read()) for kind, read, _ in (*_global_sources(), *map(_source, generators))]
 
 
-def set_random_state(state: dict[str, Any], generators: Sequence[Generator] = ()) -> None:
+def set_random_state(state: list[tuple[str, Any]], generators: Sequence[Generator] = ()) -> None:
     """Set the global sources and `generators` to a state from `random_state`.
 
-    Raises ValueError for another number or kind of generators, or of devices, than the state was taken from.
+    Raises ValueError for another number or kind of generators than the state was taken from, or for fewer devices.
     """
-    found = [kind for kind, _ in state["generators"]]
-    expected = [_kind(generator) for generator in generators]
-    if found != expected:
+    shared = _global_sources()
+    sources = [*shared, *map(_source, generators)]
+    expected, found = ([kind for kind, *_ in entries[len(shared) :]] for entries in (sources, state))
+    if expected != found:
         raise ValueError(f"expected the state of the generators {expected}, found {found}")
-    if len(state["devices"]) > _device_count():
-        raise ValueError(f"expected the state of {_device_count()} devices, found {len(state['devices'])}")
-    torch.set_rng_state(state["torch"])
-    for index, device in enumerate(state["devices"]):
-        _set_device_state(device, index)
-    np.random.set_state(_arrays(state["numpy"]))  # noqa: NPY002
-    random.setstate(state["python"])
-    for generator, (_, value) in zip(generators, state["generators"], strict=True):
-        if isinstance(generator, torch.Generator):
-            generator.set_state(value)
-        elif isinstance(generator, np.random.Generator):
-            generator.bit_generator.state = _arrays(value)
-        else:
-            generator.setstate(value)
+    for (_, _, write), (_, value) in zip(sources, state, strict=True):
+        write(value)
 
 
-def _device_count() -> int:
-    return torch.cuda.device_count() or int(torch.backends.mps.is_available())
+def _global_sources() -> list[Source]:
+    return [
+        ("torch", torch.get_rng_state, torch.set_rng_state),
+        ("numpy", lambda: _tensors(np.random.get_state(legacy=False)), lambda s: np.random.set_state(_arrays(s))),  # noqa: NPY002
+        ("python", random.getstate, random.setstate),
+        ("devices", _device_states, _set_device_states),
+    ]
+
+
+def _source(generator: Generator) -> Source:
+    if isinstance(generator, torch.Generator):
+        return "torch", generator.get_state, generator.set_state
+    if isinstance(generator, np.random.Generator):
+        bits = generator.bit_generator
+        return (
+            f"numpy {type(bits).__name__}",
+            lambda: _tensors(bits.state),
+            lambda s: setattr(bits, "state", _arrays(s)),
+        )
+    if isinstance(generator, random.Random):
+        return "python", generator.getstate, generator.setstate
+    kind = type(generator).__name__
+    raise TypeError(f"expected a torch.Generator, numpy.random.Generator or random.Random, got {kind}")
 
 
 def _device_states() -> list[torch.Tensor]:
@@ -72,29 +72,11 @@ def _device_states() -> list[torch.Tensor]:
     return [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else []
 
 
-def _set_device_state(state: torch.Tensor, index: int) -> None:
-    torch.cuda.set_rng_state(state, index) if torch.cuda.is_available() else torch.mps.set_rng_state(state)
-
-
-def _kind(generator: Generator) -> str:
-    if isinstance(generator, torch.Generator):
-        return "torch"
-    if isinstance(generator, np.random.Generator):
-        return f"numpy {type(generator.bit_generator).__name__}"
-    if isinstance(generator, random.Random):
-        return "python"
-    raise TypeError(
-        f"expected a torch.Generator, numpy.random.Generator or random.Random, got {type(generator).__name__}"
-    )
-
-
-def _read(generator: Generator) -> tuple[str, Any]:
-    kind = _kind(generator)
-    if isinstance(generator, torch.Generator):
-        return kind, generator.get_state()
-    if isinstance(generator, np.random.Generator):
-        return kind, _tensors(generator.bit_generator.state)
-    return kind, generator.getstate()
+def _set_device_states(states: list[torch.Tensor]) -> None:
+    if len(states) > (count := torch.cuda.device_count() or int(torch.backends.mps.is_available())):
+        raise ValueError(f"expected the state of {count} devices, found {len(states)}")
+    for index, state in enumerate(states):
+        torch.cuda.set_rng_state(state, index) if torch.cuda.is_available() else torch.mps.set_rng_state(state)
 
 
 def _tensors(value: Any) -> Any:
@@ -111,7 +93,7 @@ def _arrays(value: Any) -> Any:
 
 @dataclass
 class History:
-    """What `fit` saw: the mean training loss and the validation figure of each epoch, epoch 0 the start."""
+    """The mean training loss and the validation figure of each epoch; validation[0] is that of the initial weights."""
 
     train: list[float] = field(default_factory=list)
     validation: list[float] = field(default_factory=list)
@@ -120,44 +102,40 @@ class History:
 
 @dataclass
 class Progress:
-    """The place of a run in its data, its history, and the weights that validation preferred."""
+    """The place of a run in its data, and its history."""
 
     history: History = field(default_factory=History)
     epoch: int = 0  # epochs finished
     batch: int = 0  # batches done of the next one
     loss_sum: float = 0.0  # over the steps of that epoch that were taken
     taken: int = 0
-    best: float = math.inf
+    best: float = math.inf  # validation figure
     order: dict[str, Any] | None = None  # the random state in which that epoch began
-    best_weights: dict[str, Any] | None = None
 
-    def stalled(self, patience: int | None) -> bool:
-        """Return whether the last `patience` epochs brought no better validation figure."""
-        return patience is not None and self.epoch - self.history.best_epoch >= patience
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> Progress:
+        """Restore what `dataclasses.asdict` made of a progress."""
+        return cls(**state | {"history": History(**state["history"])})
 
-    def remaining(
-        self, batches: Callable[[int], Iterable[Any]], generators: Sequence[Generator]
-    ) -> tuple[Iterator[Any], int | None]:
-        """Return the batches of the next epoch that are still to come, and how many it has where that is known.
+    def remaining(self, batches: Callable[[int], Iterable[Any]], generators: Sequence[Generator]) -> Iterator[Any]:
+        """The batches of the current epoch that are still to come.
 
         Raises ValueError where the epoch has fewer batches than were done.
         """
         now = random_state(generators)
         if self.batch == 0:
             self.order = now
-        else:
-            set_random_state(self.order, generators)
-        source = batches(self.epoch + 1)
-        total, source = operator.length_hint(source) or None, iter(source)
+            return iter(batches(self.epoch + 1))
+        set_random_state(self.order, generators)
+        source = iter(batches(self.epoch + 1))
         for index in range(self.batch):
             if next(source, self) is self:
                 raise ValueError(
                     f"expected more than {self.batch} batches in epoch {self.epoch + 1}, where the checkpoint stands, "
                     f"found {index}"
                 )
-        if self.batch:
-            set_random_state(now, generators)
-        return source, total
+        set_random_state(now, generators)
+        return source
 
     def count(self, loss: float, skipped: bool) -> None:
         """Count a batch and, unless its step was skipped, its loss."""
@@ -171,13 +149,3 @@ class Progress:
             raise ValueError(f"epoch {self.epoch + 1} has no batch")
         self.history.train.append(self.loss_sum / self.taken if self.taken else math.nan)
         self.epoch, self.batch, self.loss_sum, self.taken, self.order = self.epoch + 1, 0, 0.0, 0, None
-
-    def state(self) -> dict[str, Any]:
-        """Return all but the weights, as plain containers."""
-        values = asdict(Progress(**{**vars(self), "best_weights": None}))
-        return {name: value for name, value in values.items() if name != "best_weights"}
-
-    @classmethod
-    def of(cls, state: dict[str, Any], best_weights: dict[str, Any] | None) -> Progress:
-        """Return the progress that `state` came from."""
-        return cls(**{**state, "history": History(**state["history"]), "best_weights": best_weights})

@@ -1,24 +1,26 @@
-"""What a batch may be, and the loss that goes with it.
+"""Training: a learning rate for magnitudes, one for phases and one for the rest; clipping; metrics of every step.
 
-tensor   x                              model(x), compared with x itself: input and target alike
-tuple    (x, ..., target)               model(x, ...), compared with the last entry
-dict     {"x": x, "target": y, ...}     model(x=x, ...), compared with "target"; the other keys are the model's names
+    PolarTrainer.train_step    one step of the optimiser
+    PolarTrainer.fit           epochs, validation, early stop, checkpoints that resume bitwise
 
+A batch is one of
+    tensor   x                              model(x), compared with x itself
+    tuple    (x, ..., target)               model(x, ...), compared with the last entry
+    dict     {"x": x, "target": y, ...}     model(x=x, ...), compared with "target"; the other keys name arguments
 
-Training: one rate for magnitudes, one for phases, one for the rest; clipping; gradient health of every step.
-
-    PolarTrainer    train_step: one step.  fit: epochs, validation, early stop, checkpoints that resume bitwise.
-
-What a batch may be is said in `batches`, what the health metrics mean in `health`, what a checkpoint is in
-`checkpoint`.  Here the optimiser moves r and phi as they are, as the source has it; the step that polar coordinates
-ask for, and that `ResonanceTrainer` takes, is `NaturalPolarTrainer`'s, in `natural`.
+Here the optimiser moves r and phi themselves, as the source does; `natural.NaturalPolarTrainer` (also called
+`ResonanceTrainer`) moves them along the complex weight.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
-from tqdm import tqdm
 
 from ..layers import length_mask
 from ..polar import ROLES, parameter_roles
@@ -35,13 +36,15 @@ from .health import PolarHealth, Scalars, gradient_norm
 from .resume import Generator, History, Progress, random_state, set_random_state
 
 TARGET = "target"
+Metrics = dict[str, float]
+SKIPS = 10  # steps in a row without a finite loss and gradient that end a run
+LOG = logging.getLogger(__name__)
 
 
 def unpacked(batch: Any) -> tuple[tuple, dict[str, Any], Any]:
-    """Return (positional inputs, named inputs, target) of a batch: a tensor, a tuple or list, or a dict.
+    """Split a batch into (positional inputs, named inputs, target).
 
-    Raises TypeError for anything else, ValueError for a tuple of fewer than two entries, a dict without a target or
-    without an input.
+    Raises TypeError for another type, ValueError for a batch without a target or without an input.
     """
     if isinstance(batch, Tensor):
         return (batch,), {}, batch
@@ -57,7 +60,7 @@ def unpacked(batch: Any) -> tuple[tuple, dict[str, Any], Any]:
 
 
 def moved(value: Any, device: torch.device) -> Any:
-    """Return the value with every tensor in it, through tuples, lists and dicts, on a device."""
+    """Move every tensor of a value, through tuples, lists and dicts, to a device."""
     if isinstance(value, Tensor):
         return value.to(device, non_blocking=True)
     if isinstance(value, Mapping):
@@ -68,10 +71,10 @@ def moved(value: Any, device: torch.device) -> Any:
 
 
 def default_loss(prediction: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Return mean squared error for a floating target, cross-entropy for an integer one (classes last).
+    """Mean squared error for a floating target, cross-entropy for an integer one (classes last); a scalar.
 
     prediction: (batch, n, d), or any shape without `lengths`.  With `lengths`, (batch,), and a target of one entry a
-    position, the mean is over the positions within the lengths: padding counts for nothing, whatever stands there.
+    position, the mean is over the positions within the lengths, whatever the padding holds.
     Raises ValueError for a floating target of another shape than the prediction, an integer one of other positions.
     """
     floating = target.is_floating_point()
@@ -87,21 +90,18 @@ def default_loss(prediction: Tensor, target: Tensor, lengths: Tensor | None = No
     return F.cross_entropy(prediction.reshape(-1, prediction.shape[-1]), target.reshape(-1))
 
 
-Metrics = dict[str, float]
-SKIPS = 10  # steps in a row without a finite loss and gradient that end a run
-
-
 class PolarTrainer:
     """Train a model with separate learning rates for the magnitudes and the phases of its polar weights.
 
-    Arguments: learning_rate_magnitude, learning_rate_phase; learning_rate for interference and all else (by default
-    that of the magnitudes); gradient_clip, the largest norm of the whole gradient (None: no clipping);
-    monitor_stability, whether metrics carry gradient health (`health`); loss_fn(prediction, target), by default
-    `default_loss`, which leaves out what a batch's "lengths" say is padding; optimizer, any torch optimiser that takes
-    parameter groups, `functools.partial(torch.optim.AdamW, weight_decay=0.1)` say; schedule, a function of the
-    optimiser that gives any torch scheduler, stepped once a step taken (`ReduceLROnPlateau`: once a validation);
-    bfloat16, whether the model and its loss run under autocast to bfloat16, parameters staying as they are.
-    The zero of a phase is arbitrary, so weight decay leaves phases alone.  Batches are moved to the model's device.
+    learning_rate: of interference and everything else, by default that of the magnitudes.
+    gradient_clip: largest norm of the whole gradient; None, no clipping.
+    monitor_stability: whether metrics include gradient health (`health`).
+    loss_fn(prediction, target): by default `default_loss`, which leaves out the padding that a batch's "lengths" give.
+    optimizer: any torch optimiser that takes parameter groups, such as `partial(torch.optim.AdamW, weight_decay=0.1)`;
+        weight decay leaves phases alone, for their zero is arbitrary.
+    schedule: from the optimiser to any torch scheduler, stepped once a step taken (`ReduceLROnPlateau`: a validation).
+    bfloat16: whether model and loss run under autocast to bfloat16; parameters keep their dtype.
+    Batches are moved to the model's device.
     Raises ValueError for a rate or clip that is not positive, or a model without a parameter to train.
     """
 
@@ -138,15 +138,14 @@ class PolarTrainer:
                 group["weight_decay"] = 0.0
         self.optimizer = optimizer(groups)
         self.settings = {role: list(named[role]) for role in self.roles} | self._settings()
-        self.schedule = None if schedule is None else schedule(self.optimizer)
-        self.settings["schedule"] = None if schedule is None else type(self.schedule).__name__
+        self.schedule = schedule and schedule(self.optimizer)
+        self.settings["schedule"] = schedule and type(self.schedule).__name__
         self.health = PolarHealth(plain(model)) if monitor_stability else None
         self.steps = self.skipped = self.skipped_in_a_row = 0
-        self.progress = Progress()
-        self._fitting = False
+        self.progress, self.best_weights = Progress(), None
 
     def _settings(self) -> dict[str, Any]:
-        """Return what must be the same for a checkpoint to go on: the trainer, and each group's first settings."""
+        """What must be the same for a checkpoint to resume: the trainer, and each group's initial settings."""
         settings = {"trainer": type(self).__name__, "optimizer": type(self.optimizer).__name__}
         settings |= {"gradient_clip": self.gradient_clip, "bfloat16": self.bfloat16}
         for group in self.optimizer.param_groups:
@@ -156,15 +155,12 @@ class PolarTrainer:
                     settings[f"{group['role']}.{name}"] = value
         return settings
 
-    # ----------------------------------------------------------------------- one step
-
     def train_step(self, batch: Any) -> tuple[float, Metrics]:
-        """Take one optimiser step on a batch (`batches`); return the loss before it, and metrics.
+        """Take one optimiser step on a batch; return the loss before it, and metrics.
 
-        metrics: "loss"; "grad_norm", the norm of the whole gradient before clipping; "clipped", 1.0 where it was
-        clipped; "skipped", 1.0 where the step was skipped because the loss or the gradient is not finite, weights and
-        optimiser then being as before; "skipped_steps", how many were so far.  With monitor_stability also
-        "grad_norm/<role>", "learning_rate/<role>", and "phase_drift" and "dead_magnitudes" after the step.
+        metrics: "loss"; "grad_norm", of the whole gradient before clipping; "clipped", 1.0 where it was; "skipped", 1.0
+        where loss or gradient are not finite, the step then changing neither weights nor optimiser; "skipped_steps",
+        how many so far.  With monitor_stability also "grad_norm/<role>", "learning_rate/<role>", and `health`'s.
         Raises FloatingPointError at the tenth skipped step in a row, naming the batch.
         """
         self.model.train()
@@ -182,20 +178,21 @@ class PolarTrainer:
         self.steps += 1
         if finite:
             if clipped:
-                self._scale(self.gradient_clip / total)
+                for parameter in itertools.chain(*self.roles.values()):
+                    if parameter.grad is not None:
+                        parameter.grad.mul_(self.gradient_clip / total)
             self._update()
             if self.schedule is not None and not isinstance(self.schedule, ReduceLROnPlateau):
                 self.schedule.step()
             self.skipped_in_a_row = 0
         else:
             self._skip(buffers, value, total)
-        metrics = {"loss": value, "grad_norm": total, "clipped": float(clipped), "skipped": float(not finite)}
-        metrics["skipped_steps"] = float(self.skipped)
+        metrics = {"loss": value, "grad_norm": total, "clipped": float(clipped)}
+        metrics |= {"skipped": float(not finite), "skipped_steps": float(self.skipped)}
         if self.health is not None:
-            metrics.update({f"grad_norm/{role}": norm for role, norm in zip(self.roles, norms, strict=True)})
-            rates = {f"learning_rate/{group['role']}": float(group["lr"]) for group in self.optimizer.param_groups}
-            metrics.update(rates)
-            metrics.update(self.health.read())
+            metrics |= {f"grad_norm/{role}": norm for role, norm in zip(self.roles, norms, strict=True)}
+            metrics |= {f"learning_rate/{group['role']}": float(group["lr"]) for group in self.optimizer.param_groups}
+            metrics |= self.health.read()
         return value, metrics
 
     def _loss(self, batch: Any) -> Tensor:
@@ -203,27 +200,18 @@ class PolarTrainer:
         inputs, named, target = moved(unpacked(batch), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
             prediction = self.model(*inputs, **named)
-            if self.loss_fn is None:
-                loss = default_loss(prediction, target, named.get("lengths"))
-            else:
-                loss = self.loss_fn(prediction, target)
+            loss_fn = self.loss_fn or partial(default_loss, lengths=named.get("lengths"))
+            loss = loss_fn(prediction, target)
         if loss.ndim:
             raise ValueError(f"expected a loss of shape (), got {tuple(loss.shape)}: take its mean or sum")
         return loss
 
     def _prepare(self) -> None:
-        """Turn the gradients of autograd into those that are measured, clipped and given to the optimiser."""
+        """Turn the gradients of autograd into those that are measured, clipped and passed to the optimiser."""
 
     def _update(self) -> None:
         """Move the parameters."""
         self.optimizer.step()
-
-    @torch.no_grad()
-    def _scale(self, factor: float) -> None:
-        for parameters in self.roles.values():
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad.mul_(factor)
 
     @torch.no_grad()
     def _skip(self, buffers: list[tuple[Tensor, Tensor]], loss: float, norm: float) -> None:
@@ -235,13 +223,11 @@ class PolarTrainer:
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row >= SKIPS:
             at = self.progress
-            where = f"epoch {at.epoch + 1}, batch {at.batch} (from 0)" if self._fitting else "a train_step"
+            where = f", epoch {at.epoch + 1}, batch {at.batch} (from 0)" if at.order else ""
             raise FloatingPointError(
-                f"{SKIPS} steps in a row were skipped, the last at {where}, step {self.steps}: the loss is {loss}, the "
+                f"{SKIPS} steps in a row were skipped, the last at step {self.steps}{where}: the loss is {loss}, the "
                 f"gradient's norm {norm}; look for inputs that are not finite, or too high a rate"
             )
-
-    # ----------------------------------------------------------------------- many steps
 
     def fit(
         self,
@@ -254,60 +240,52 @@ class PolarTrainer:
         checkpoint_every: int | None = None,
         generators: Sequence[Generator] = (),
         log_folder: str | Path | None = None,
-        progress: bool | None = None,
     ) -> History:
-        """Train for some epochs; keep the weights with the lowest validation figure, the start included.
+        """Train for some epochs; keep the weights with the lowest validation figure, the initial ones included.
 
-        batches(epoch) gives the batches of an epoch, from 1; validate(model) a figure to keep low, without gradients.
-        Without `validate` the last weights stay.  patience: stop after so many epochs without a better figure.
-        checkpoint: a folder, written at the start, after each epoch, and every `checkpoint_every` steps; where it
-        holds a checkpoint, the run goes on from there, and every loss is bitwise that of a run never stopped (same
-        machine and torch) if the batches of an epoch follow from its number, from the global sources of random
-        numbers when `batches` is called, and from `generators`.  To resume within an epoch, those are set back to
-        where that epoch began and the batches already seen are drawn again, without a step.
-        log_folder: write every metric as a TensorBoard scalar.  progress: a bar on stderr (None: on a terminal only).
+        batches(epoch) gives the batches of an epoch, from 1; validate(model) a figure to minimise, without gradients.
+        Without `validate` the last weights stay.  patience: stop after so many epochs without a lower figure.
+        checkpoint: a folder, written at the start, after each epoch, and every `checkpoint_every` steps.  Where it
+        holds a checkpoint the run resumes from it, and every loss is bitwise that of a run never stopped (same machine
+        and torch) if the batches of an epoch depend on its number, on the global random sources when `batches` is
+        called, and on `generators`.  Within an epoch, those are reset and the batches already done drawn again.
+        log_folder: write every metric as a TensorBoard scalar.  Each epoch is logged (`logging`, level INFO).
         Raises ValueError for a damaged checkpoint or one of another run, for an epoch without a batch, and for options
-        that lack what they work on; FloatingPointError as `train_step`.
+        that lack what they need; FloatingPointError as `train_step`.
         """
         self._check(validate, patience, checkpoint, checkpoint_every)
-        self.progress = Progress()
+        self.progress, self.best_weights = Progress(), None
         resumed = checkpoint is not None and self.resume(checkpoint, generators)
-        at = self.progress
-        fresh = at.epoch == at.batch == 0 and not at.history.validation
-        if not fresh and (validate is None) == bool(at.history.validation):
-            raise ValueError(
-                f"expected validate {'not ' * (validate is not None)}to be given, as in the run that {checkpoint} is of"
-            )
+        at, history = self.progress, self.progress.history
+        fresh = at.epoch == at.batch == 0 and not history.validation
+        if not fresh and (validate is None) == bool(history.validation):
+            given = "to be given" if validate is None else "not to be given"
+            raise ValueError(f"expected validate {given}, as in the run that {checkpoint} is of")
 
         def save() -> None:
             if checkpoint is not None:
                 log.flush()
                 self.save(checkpoint, generators)
 
-        self._fitting = True
-        try:
-            with Scalars(log_folder, self.steps + resumed) as log:
-                if fresh:
-                    self._validate(validate, log)
-                    save()
-                while at.epoch < epochs and not at.stalled(patience):
-                    remaining, total = at.remaining(batches, generators)
-                    with self._bar(remaining, total, epochs, progress) as bar:
-                        for batch in bar:
-                            loss, metrics = self.train_step(batch)
-                            at.count(loss, bool(metrics["skipped"]))
-                            log.write(metrics, self.steps)
-                            bar.set_postfix(loss=loss, refresh=False)
-                            if checkpoint_every is not None and self.steps % checkpoint_every == 0:
-                                save()
-                    at.end_epoch()
-                    self._validate(validate, log)
-                    save()
-        finally:
-            self._fitting = False
-        if at.best_weights is not None:
-            set_weights(self.model, at.best_weights)
-        return at.history
+        with Scalars(log_folder, self.steps + resumed) as log:
+            if fresh:
+                self._validate(validate, log)
+                save()
+            while at.epoch < epochs and (patience is None or at.epoch - history.best_epoch < patience):
+                for batch in at.remaining(batches, generators):
+                    loss, metrics = self.train_step(batch)
+                    at.count(loss, bool(metrics["skipped"]))
+                    log.write(metrics, self.steps)
+                    if checkpoint_every is not None and self.steps % checkpoint_every == 0:
+                        save()
+                at.end_epoch()
+                self._validate(validate, log)
+                save()
+                figure = f", validation {history.validation[-1]:.6g}" if history.validation else ""
+                LOG.info("epoch %d/%d: loss %.6g%s", at.epoch, epochs, history.train[-1], figure)
+        if self.best_weights is not None:
+            set_weights(self.model, self.best_weights)
+        return history
 
     def _check(self, validate, patience, checkpoint, checkpoint_every) -> None:
         for name, value in (("patience", patience), ("checkpoint_every", checkpoint_every)):
@@ -317,17 +295,6 @@ class PolarTrainer:
             raise ValueError("patience and ReduceLROnPlateau need a validation figure: expected `validate`, got None")
         if checkpoint is None and checkpoint_every is not None:
             raise ValueError("checkpoint_every needs a folder: expected `checkpoint`, got None")
-
-    def _bar(self, remaining: Iterable[Any], total: int | None, epochs: int, progress: bool | None) -> tqdm:
-        return tqdm(
-            remaining,
-            desc=f"epoch {self.progress.epoch + 1}/{epochs}",
-            total=total,
-            initial=self.progress.batch,
-            unit="batch",
-            leave=False,
-            disable=None if progress is None else not progress,
-        )
 
     def _validate(self, validate: Callable[[nn.Module], float] | None, log: Scalars) -> None:
         if validate is None:
@@ -342,25 +309,23 @@ class PolarTrainer:
             self.schedule.step(figure)
         if figure < at.best:
             at.best, at.history.best_epoch = figure, at.epoch
-            at.best_weights = copy.deepcopy(plain(self.model).state_dict())
-
-    # ----------------------------------------------------------------------- stopping and going on
+            self.best_weights = copy.deepcopy(plain(self.model).state_dict())
 
     def save(self, folder: str | Path, generators: Sequence[Generator] = ()) -> None:
-        """Write a checkpoint (`checkpoint`): the weights, and all that the next step depends on."""
+        """Write a checkpoint: the weights, and all that the next step depends on."""
         state = {
             "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "health": {} if self.health is None else self.health.start,
             "steps": (self.steps, self.skipped, self.skipped_in_a_row),
-            "progress": self.progress.state(),
+            "progress": asdict(self.progress),
             "random": random_state(generators),
         }
         weights = plain(self.model).state_dict()
-        write_checkpoint(folder, Checkpoint(self.steps, weights, self.progress.best_weights, state, self.settings))
+        write_checkpoint(folder, Checkpoint(self.steps, weights, self.best_weights, state, self.settings))
 
     def resume(self, folder: str | Path, generators: Sequence[Generator] = ()) -> bool:
-        """Go on from the checkpoint in a folder; return whether there is one.
+        """Resume from the checkpoint in a folder; return whether there is one.
 
         Raises ValueError for a damaged checkpoint, or one of another model, optimiser or rate.
         """
@@ -375,6 +340,6 @@ class PolarTrainer:
         if self.health is not None and state["health"]:
             self.health.start = state["health"]
         self.steps, self.skipped, self.skipped_in_a_row = state["steps"]
-        self.progress = Progress.of(state["progress"], found.best)
+        self.progress, self.best_weights = Progress.of(state["progress"]), found.best
         set_random_state(state["random"], generators)
         return True

@@ -30,7 +30,7 @@ from artifact.peers.forecasting import (
 from artifact.studies.common.statistics import mean_interval
 from resonance.forecasting import ForecastTask, Series, Windows, evaluate, forecast_task
 from resonance.polar import count_parameters
-from resonance.time_series import choose_setting, fine_tune
+from resonance.time_series import choose_closed_form, fine_tune
 
 METHODS = {  # key in the ledger: name in tables and figures
     "naive": "seasonal naive",
@@ -48,7 +48,7 @@ class Search:
     """What the methods may choose from on validation, the same on every series; lookbacks stand apart."""
 
     tapers: Sequence[float]
-    calms: Sequence[float]
+    variance_powers: Sequence[float]
     ranks: Sequence[int]  # cut to what a horizon's band can hold
     ridges: Sequence[float]  # the forecaster's and the ridge's
     rates: dict[str, Sequence[float]]  # by key of METHODS, of those that are trained
@@ -90,8 +90,9 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
     train, validation = (partial(task.windows, split) for split in ("train", "validation"))
     period, seeds, budgets = task.series.period, search.seeds, search.budgets
     ranks = sorted({min(rank, task.horizon // 2 + 1) for rank in search.ranks})
-    grid = product(lookbacks["resonance"], search.tapers, search.calms, ranks, search.ridges)
-    closed_form, setting = choose_setting(task, grid)
+    grid = product(lookbacks["resonance"], search.tapers, search.variance_powers, ranks, search.ridges)
+    errors, setting = choose_closed_form(task, grid)
+    closed_form = pd.DataFrame([vars(point) | {"validation_mse": error} for point, error in errors.items()])
     moments = setting.moments(task)
 
     def resonance(lookback: int, *, rate: float, seed: int) -> Trained:

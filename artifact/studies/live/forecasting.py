@@ -27,7 +27,7 @@ class LiveSetting:
     scales: int
     longest: float  # periods
     harmonics: int
-    calm: float  # hours are weighted by sd^-calm of the time before them
+    variance_power: float  # steps are weighted by sd^-variance_power of the time before them
     ridge: float
 
     def model(self, task: ForecastTask) -> LiveForecaster:
@@ -64,10 +64,12 @@ def features(model: LiveForecaster, rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def live_moments(model: LiveForecaster, task: ForecastTask, split: str, inputs: Tensor, calm: float = 0.0) -> Moments:
+def live_moments(
+    model: LiveForecaster, task: ForecastTask, split: str, inputs: Tensor, variance_power: float = 0.0
+) -> Moments:
     """Return second moments of features (`features` of all rows) and futures, their level off, over a split's steps.
 
-    With calm > 0 each (step, channel) is weighted by sd^-calm, sd the deviation over the 14 periods before.
+    Each (step, channel) is weighted by sd^-variance_power, sd the deviation over the 14 periods before.
     Cost: steps x channels x 2k (2k + horizon) multiply-adds.
     """
     rows, size = heard_rows(task), inputs.shape[1]
@@ -75,7 +77,7 @@ def live_moments(model: LiveForecaster, task: ForecastTask, split: str, inputs: 
     gram = torch.zeros(size, size, dtype=torch.float64)
     cross, squares = torch.zeros(horizon, size, dtype=torch.float64), 0.0
     ahead = torch.arange(1, horizon + 1)
-    weights = deviation(rows, 14 * model.period) ** -calm
+    weights = deviation(rows, 14 * model.period) ** -variance_power
     for index in torch.arange(at.start, at.stop).split(512):
         x = inputs[index].double().movedim(1, 0).flatten(1)
         y = (rows[index[:, None] + ahead] - levels[index][:, None]).double().movedim(1, 0).flatten(1)
@@ -117,9 +119,10 @@ def readout(model: LiveForecaster) -> Tensor:
 
 
 def choose_live(task: ForecastTask, grid: Iterable[tuple]) -> tuple[pd.DataFrame, LiveSetting, LiveForecaster]:
-    """Fit every setting of a grid of (scales, longest, harmonics, calm, ridge); return all errors, the best, its model.
+    """Fit every setting of a grid of (scales, longest, harmonics, variance_power, ridge).
 
-    One pass over the series serves every weighting and penalty of a set of poles.  The test rows are not touched.
+    Returns all validation errors, the best setting, and its model.  One pass over the series serves every
+    weighting and penalty of a set of poles.  The test rows are not touched.
     """
     rows, models = [], {}
     settings = sorted(LiveSetting(*point) for point in grid)
@@ -128,8 +131,8 @@ def choose_live(task: ForecastTask, grid: Iterable[tuple]) -> tuple[pd.DataFrame
         model = group[0].model(task)
         inputs = features(model, heard_rows(task)[: task.borders[1]])
         validation = live_moments(model, task, "validation", inputs)
-        for calm, alike in groupby(group, key=lambda s: s.calm):
-            train = live_moments(model, task, "train", inputs, calm)
+        for power, alike in groupby(group, key=lambda s: s.variance_power):
+            train = live_moments(model, task, "train", inputs, power)
             for setting in alike:
                 models[setting] = fit_readout_(setting.model(task), train, setting.ridge)
                 error = validation.mean_squared_error(readout(models[setting]))

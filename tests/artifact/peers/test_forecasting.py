@@ -14,7 +14,7 @@ from artifact.peers.forecasting import (
     FITS,
     Budget,
     PatchTransformer,
-    Ridge,
+    SeasonalNaive,
     Thinned,
     instance_norm,
     ridge_path,
@@ -127,8 +127,8 @@ def test_peers_name_what_they_expected():
         PatchTransformer(48, 6, 2)(torch.zeros(1, 50, 2))
     with pytest.raises(ValueError, match="patch of 16 steps, got 12"):
         PatchTransformer(12, 6, 2)
-    with pytest.raises(ValueError, match="4 heads divide, got 10"):
-        PatchTransformer(48, 6, 2, 10, heads=4)
+    with pytest.raises(ValueError, match="3 heads divide, got 50"):
+        PatchTransformer(48, 6, 2, 50)
 
 
 def test_instance_norm_of_a_constant_past_is_finite():
@@ -139,12 +139,22 @@ def test_instance_norm_of_a_constant_past_is_finite():
 # --------------------------------------------------------------------------- ridge, windows, training
 
 
-def test_ridge_path_is_the_ridge_of_each_penalty():
+def test_ridge_path_is_the_augmented_least_squares():
     windows = toy_task().windows("train", 24)
+    past, future = windows.batch(torch.arange(len(windows)))
+    level = past.mean(dim=1, keepdim=True)
+    x, y = ((part - level).movedim(1, 0).flatten(1).T.double() for part in (past, future))
     for penalty, model in ridge_path(windows, [0.5, 40.0]):
-        torch.testing.assert_close(model.matrix, Ridge(windows, penalty).matrix, rtol=1e-4, atol=1e-5)
-        past, _ = windows.batch(torch.arange(5))
-        torch.testing.assert_close(model(past), Ridge(windows, penalty)(past), rtol=1e-4, atol=1e-5)
+        augmented = torch.cat([x, penalty**0.5 * torch.eye(24, dtype=torch.float64)])
+        target = torch.cat([y, torch.zeros(24, 6, dtype=torch.float64)])
+        expected = torch.linalg.lstsq(augmented, target).solution.T
+        torch.testing.assert_close(model.matrix.double(), expected, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(model(past[:5]), level[:5] + model.matrix @ (past[:5] - level[:5]))
+
+
+def test_seasonal_naive_repeats_the_last_period():
+    past = torch.arange(24.0).reshape(1, 24, 1)
+    assert SeasonalNaive(7, 5)(past).flatten().tolist() == [19, 20, 21, 22, 23, 19, 20]
 
 
 def test_thinned_windows_are_every_fourth_and_all_exist():

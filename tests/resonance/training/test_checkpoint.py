@@ -256,8 +256,8 @@ def test_a_damaged_file_is_refused_and_named(saved, kind, damage):
         ("", "expected JSON .* found b''"),
         ("\x80\x04 pickle?", "expected JSON"),
         ("[]", "expected the format .* found 'list'"),
-        ('{"format": "another 2"}', "expected the format 'resonance checkpoint 1' .* found 'another 2'"),
-        ('{"format": "resonance checkpoint 1", "files": 3}', "expected step, settings and files"),
+        ('{"format": "another 2"}', "expected the format 'resonance checkpoint 2' .* found 'another 2'"),
+        ('{"format": "resonance checkpoint 2", "files": 3}', "expected step, settings and files"),
     ],
 )
 def test_a_foreign_manifest_is_refused(saved, text, says):

@@ -390,11 +390,14 @@ def test_a_finished_run_resumes_to_its_result_and_can_be_made_longer(tmp_path):
     assert parts == whole and whole[0] == 12
 
 
-def test_progress_is_a_bar_only_where_asked(capfd):
+def test_each_epoch_is_logged(caplog, capfd):
     x = torch.randn(2, 16, 3)
-    for progress, shown in ((None, False), (False, False), (True, True)):  # standard error is no terminal here
-        PolarTrainer(small_net()).fit(lambda epoch: [x] * 3, 2, progress=progress)
-        assert ("epoch 2/2" in capfd.readouterr().err) == shown
+    with caplog.at_level("INFO", logger="resonance.training.trainer"):
+        PolarTrainer(small_net()).fit(lambda epoch: [x] * 3, 2)
+        PolarTrainer(small_net()).fit(lambda epoch: [x] * 3, 1, lambda model: 0.25)
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["epoch 1/2", "epoch 2/2", "epoch 1/1"]
+    assert "validation" not in caplog.messages[0] and "validation 0.25" in caplog.messages[2]
+    assert capfd.readouterr() == ("", "")  # a library prints nothing of itself
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A study of a task: the choice by moments, what may touch the test, and the comparison over time."""
+"""A study of a task: what may touch the test, the comparison over time, and the tables of its figures."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from artifact.studies.forecasting.study import (
     window_errors,
     with_rates_of,
 )
-from resonance import ResonanceTimeSeriesNet
+from artifact.studies.forecasting.views import past_future_gain, window_forecasts
 from resonance.forecasting import Series, evaluate, forecast_task
-from resonance.time_series import Moments, band_moments, choose_closed_form, choose_setting, linear_map, spectral
+from resonance.time_series import Setting
 
 SEARCH = Search(
     tapers=[0.0, 0.5],
-    calms=[0.0, 1.0],
+    variance_powers=[0.0, 1.0],
     ranks=[2, 16],
     ridges=[1.0, 100.0],
     rates={key: [1e-3, 3e-3] for key in ("resonance", "dlinear", "fits", "transformer")},
@@ -49,48 +49,6 @@ def toy_series(steps=500, channels=2, seed=0):
     t = np.arange(steps)[:, None]
     values = np.sin(2 * np.pi * t / 12 + np.arange(channels)) + 0.3 * generator.standard_normal((steps, channels))
     return Series("toy", values, tuple("abc"[:channels]), period=12, step="step")
-
-
-# --------------------------------------------------------------------------- the choice by moments
-
-
-@pytest.mark.parametrize(("horizon", "channels"), [(6, 2), (7, 1), (12, 3)])
-def test_choice_by_moments_is_the_choice_by_forecasts(horizon, channels):
-    task = forecast_task(toy_series(channels=channels), horizon)
-    grid = list(product([24, 36], [0.0, 0.5], [0.0, 1.0], [1, 3], [1.0, 100.0]))
-    (slow, expected), (fast, chosen) = choose_closed_form(task, grid), choose_setting(task, grid)
-    assert chosen == expected
-    pd.testing.assert_frame_equal(fast, slow, rtol=1e-4)
-
-
-@pytest.mark.parametrize("channels", [1, 2, 7])
-def test_linear_map_is_the_model(channels):
-    torch.manual_seed(0)
-    model = ResonanceTimeSeriesNet(10, 25, channels, rank=3, level_steps=5)
-    past = torch.randn(4, 25, channels)
-    torch.testing.assert_close(linear_map(model) @ past, model(past), rtol=1e-4, atol=1e-5)
-
-
-def test_error_from_moments_is_the_error():
-    torch.manual_seed(0)
-    windows = forecast_task(toy_series(), 6).windows("validation", 24)
-    matrix = 0.1 * torch.randn(6, 24)
-    error = Moments.of(windows, 5).mean_squared_error(matrix)
-
-    def forecast(past):
-        level = past[:, -5:].mean(dim=1, keepdim=True)
-        return level + matrix @ (past - level)
-
-    assert error == pytest.approx(evaluate(forecast, windows)[0], rel=1e-6)
-
-
-@pytest.mark.parametrize(("horizon", "lookback", "calm"), [(6, 24, 0.0), (7, 25, 1.0)])
-def test_moments_of_spectra_follow_from_those_of_samples(horizon, lookback, calm):
-    windows = forecast_task(toy_series(), horizon).windows("train", lookback)
-    model = ResonanceTimeSeriesNet(horizon, lookback, 2, rank=2, level_steps=12, taper=0.5)
-    expected, found = band_moments(model, windows, calm=calm), spectral(model, Moments.of(windows, 12, calm=calm))
-    for one, other in ((expected.past_past, found.past_past), (expected.future_past, found.future_past)):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6 * one.abs().max().item())
 
 
 # --------------------------------------------------------------------------- a study
@@ -228,3 +186,11 @@ def test_any_csv_goes_the_same_way(tmp_path):
     result = outcome(study(forecast_task(own, horizon), dict.fromkeys(METHODS, back[:1]), SEARCH))
     mse = result.scores.groupby("method")["mse"].mean()
     assert mse["resonance"] < mse["seasonal naive"]
+
+
+def test_tables_for_the_figures():
+    task = forecast_task(toy_series(), 6)
+    model = Setting(24, 0.5, 1.0, 2, 10.0).model(task)
+    example = window_forecasts(task, {"resonance": model}, window=3, lookback=24)
+    assert example["step"].iloc[-1] == 6 and example["resonance"].notna().sum() == 6
+    assert len(past_future_gain(model)) == 4 * 13
