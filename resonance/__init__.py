@@ -1,16 +1,13 @@
 """Resonance: sequences mixed by a few learned frequencies instead of attention.
 
-An hour's reading, smallest part to whole:
-
-    band           the kept frequencies of a grid
-    spectral       analysis and synthesis, and the choice of an engine (engines/)
-    polar          complex weights as magnitude and phase; interference between frequencies
-    layers         BandMixing, ResonanceLayer
-    memory         HolographicMemory
-    models         ResonanceNet, DocumentClassifier
-    causal_mixing  damped resonators: the causal form
-    causal         CausalResonance
-    recall         HolographicRecall
+An hour's reading, about 1,800 lines, smallest part to whole (labels such as eq:layer are the report's):
+    band, spectral         the kept frequencies of a grid; analysis and synthesis, by one of three engines (engines/)
+    polar                  complex weights as magnitude and phase; interference between frequencies
+    layers                 BandMixing, ResonanceLayer, FeedForward
+    memory, models         HolographicMemory; ResonanceNet, DocumentClassifier
+    causal_mixing, causal  damped resonators, the causal form; CausalResonance
+    recall                 HolographicRecall: a write and a read of a causal hologram at every token
+The rest: selection, long contexts, images (plane, vision), sound, text, several modalities, series, live, training/.
 """
 
 from .audio import ResonanceAudioNet, SpectrumFrames

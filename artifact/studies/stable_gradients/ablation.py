@@ -3,12 +3,12 @@
     Cartesian                  parameters a, b of w = a + i b
     polar, one rate            r, phi of w = r e^{i phi}, both at the rate
     polar, printed ratio       phi at half the rate of r, as printed (5e-5 : 1e-4)
-    polar, phase rate x5       phi at five times the rate of r: the other way round
+    polar, phase rate x5       phi at five times the rate of r: the opposite ratio
     polar, natural step        the optimiser acts on (dr, r dphi), the orthonormal frame: `polar.natural_polar_step`
 
-Variants start from the same complex weights and see the same batches; all parameters that are not polar weights take
-the same optimiser at the rate itself.  Each variant's rate is chosen on validation from one grid, by seeds of its own;
-the test seeds run at that rate and are tested once.  Replicas, one for each rate and seed, train side by side.
+All variants start from the same complex weights, get the same batches and use the same optimiser; parameters other than
+polar weights train at the rate itself.  Each variant's rate is chosen on validation from one grid, on tuning seeds; the
+test seeds run once, at that rate.  Replicas, one for each rate and seed, train side by side.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PRINTED_RATIO = 5e-5 / 1e-4
 
 @dataclass(frozen=True)
 class Variant:
-    """Coordinates of the complex weights, and how their rates follow the run's."""
+    """A choice of coordinates for the complex weights, and of the rate of phases."""
 
     name: str
     cartesian: bool = False
@@ -42,7 +42,7 @@ class Variant:
 
     @property
     def key(self) -> str:
-        """The variant's name in keys of the ledger."""
+        """The name in keys of the ledger."""
         return self.name.replace(",", "").replace(" ", "_").lower()
 
 
@@ -56,27 +56,27 @@ VARIANTS = (CARTESIAN, ONE_RATE, TWO_RATES, FAST_PHASE, NATURAL)
 
 
 class Task(Protocol):
-    """What `ablation_tasks` offer: all that a seed draws is the same for every variant."""
+    """A task of `tasks.py`: everything drawn from a seed is the same for every variant."""
 
     name: str
 
     def model(self, seed: int) -> nn.Module:
-        """Return a fresh network of polar weights."""
+        """A fresh network of polar weights."""
 
     def batches(self, seeds: Sequence[int], steps: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
-        """Yield (inputs, target) of every step, each tensor stacked over seeds: (seeds, batch, ...)."""
+        """(inputs, target) of every step, each tensor stacked over seeds: (seeds, batch, ...)."""
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the training loss of one replica."""
+        """The training loss of one replica."""
 
     def score(self, forward: Callable[..., Tensor], seeds: Sequence[int], split: str) -> Tensor:
-        """Return the score, low is good, as (rates, seeds); forward(*inputs) gives all replicas' outputs."""
+        """Scores (rates, seeds), lower is better; forward(*inputs) returns the outputs of all replicas."""
 
 
 class Replicas:
-    """Copies of a model side by side, one for each (rate, seed): parameters of shape (rates, seeds, ...).
+    """Copies of a model, one for each (rate, seed): parameters of shape (rates, seeds, ...).
 
-    Their gradients come from one vectorised pass; a replica that diverges leaves the others alone.
+    Gradients come from one vectorised pass; a replica that diverges does not affect the others.
     """
 
     def __init__(self, task: Task, variant: Variant, rates: Sequence[float], seeds: Sequence[int]):
@@ -92,15 +92,15 @@ class Replicas:
         self.roles = {name: role for role, name, _ in parameter_roles(self.model)}
 
     def train(self, optimizer: type[torch.optim.Optimizer], steps: int) -> Replicas:
-        """Take `steps` steps of a torch optimiser that acts elementwise and is linear in its rate; return self.
+        """Take `steps` steps of a torch optimiser that acts elementwise and is linear in its rate; returns self.
 
-        The optimiser runs at rate 1 on a displacement that starts at zero: what it leaves there is its direction.
+        The optimiser runs at rate 1 on a displacement that is reset to zero after each step: its update direction.
         """
 
         def loss(parameters: dict[str, Tensor], inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
             return self.task.loss(functional_call(self.model, parameters, inputs), target)
 
-        # Batches are shared by the rates, so what does not depend on a parameter is computed once a seed.
+        # Batches are shared by the rates: operations without parameters run once for each seed.
         gradients = vmap(vmap(grad(loss)), in_dims=(0, None, None))
         moves = {name: nn.Parameter(torch.zeros_like(value)) for name, value in self.parameters.items()}
         directions = optimizer(moves.values(), lr=1.0)
@@ -114,7 +114,7 @@ class Replicas:
         return self
 
     def _frames(self) -> dict[str, Tensor]:
-        """Return, for the phases of a natural step, the length r of dw/dphi."""
+        """For the phases of a natural step, the length r of dw/dphi."""
         if not self.variant.natural:
             return {}
         phases = [name for name, role in self.roles.items() if role == "phase"]
@@ -129,13 +129,10 @@ class Replicas:
 
     @torch.no_grad()
     def score(self, split: str) -> np.ndarray:
-        """Return the task's score of every replica, (rates, seeds); infinite where it is not a number."""
+        """The task's score of every replica, (rates, seeds); infinite where it is NaN."""
 
         def forward(*inputs: Tensor) -> Tensor:
-            def call(parameters):
-                return functional_call(self.model, parameters, inputs)
-
-            return vmap(vmap(call))(self.parameters)
+            return vmap(vmap(lambda parameters: functional_call(self.model, parameters, inputs)))(self.parameters)
 
         scores = self.task.score(forward, self.seeds, split)
         return torch.nan_to_num(scores, nan=torch.inf, posinf=torch.inf).numpy()
@@ -151,9 +148,9 @@ def ablate(
 
     `rates`: for each optimiser, by its name in `OPTIMIZERS`, the grid that every variant is tuned on.
     Returns one row a replica: task, optimizer, variant, split ("validation" for tuning, or "test"), rate, seed, score,
-    diverged.  Rows of the variant "untrained" hold the scores before training.  A replica whose score is not finite has
-    diverged; in the test it is given its untrained score.
-    Raises ValueError for an optimiser without a name here, and for numbers of seeds outside 1 .. 50.
+    diverged.  Rows of the variant "untrained" are the scores before training.  A replica whose score is not finite has
+    diverged; in the test it gets its untrained score.
+    Raises ValueError for an unknown optimiser, and for numbers of seeds outside 1 .. 50.
     """
     if unknown := set(rates) - set(OPTIMIZERS):
         raise ValueError(f"unknown optimizer {', '.join(sorted(unknown))}: expected some of {', '.join(OPTIMIZERS)}")
@@ -191,21 +188,20 @@ def ablate(
     return pd.DataFrame(rows, columns=columns)
 
 
-# --------------------------------------------------------------------------- what the results say
-
+# --------------------------------------------------------------------------- summaries
 
 CELL = ["task", "optimizer"]
 
 
 def test_scores(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean test score of each variant with its Student interval: task, optimizer, variant, mean, low, high."""
+    """Mean test score of each variant with its Student interval: task, optimizer, variant, mean, low, high."""
     test = results[results["split"] == "test"]
     rows = [(*names, *mean_interval(group["score"])) for names, group in test.groupby([*CELL, "variant"], sort=False)]
     return pd.DataFrame(rows, columns=[*CELL, "variant", "mean", "low", "high"])
 
 
 def chosen_rates(results: pd.DataFrame) -> pd.DataFrame:
-    """Return each variant's chosen rate: task, optimizer, variant, rate, interior, stable.
+    """The chosen rate of each variant: task, optimizer, variant, rate, interior, stable.
 
     interior: whether the rate is neither end of the grid.  stable: the number of rates of the grid at which every
     tuning seed ended below its untrained score.
@@ -223,9 +219,9 @@ def chosen_rates(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
-    """Compare every polar variant with a baseline, seed by seed, on the test: one row for task, optimizer and variant.
+    """Compare every polar variant with a baseline on the test, paired by seed: one row for task, optimizer and variant.
 
-    difference = score(variant) - score(baseline), so that below zero the variant is better, with its 95% Student interval
+    difference = score(variant) - score(baseline), negative where the variant is better, with its 95% Student interval
     low .. high; p, two-sided, and p_holm, adjusted over all rows (Holm 1979).
     """
     from statsmodels.stats.multitest import multipletests
@@ -244,7 +240,7 @@ def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
 def cells_won(
     comparison: pd.DataFrame, variants: Iterable[Variant], *, better: bool = True, level: float = 0.05
 ) -> list[str]:
-    """Return the cells, "task by optimizer", in which one of the variants is better (or worse), p_holm below a level."""
+    """The cells, "task by optimizer", in which one of the variants is better (or worse), p_holm below a level."""
     sign = -1 if better else 1
     table = comparison[comparison["variant"].isin([variant.name for variant in variants])]
     table = table[(table["p_holm"] < level) & (sign * table["difference"] > 0)]
@@ -256,14 +252,14 @@ def cells_won(
 
 
 def steadier_cells(chosen: pd.DataFrame, variant: Variant, than: Variant) -> tuple[list[str], list[str]]:
-    """Return the cells where an variant trains at more rates of the grid than another, and those where at fewer."""
+    """The cells where a variant trains at more rates of the grid than another, and those where at fewer."""
     stable = chosen.pivot(index=CELL, columns="variant", values="stable")
     gain = stable[variant.name] - stable[than.name]
     return tuple([f"{task} by {optimizer}" for task, optimizer in gain.index[where]] for where in (gain > 0, gain < 0))
 
 
 def judge(wins: Sequence[str], losses: Sequence[str], cells: int) -> str:
-    """Return "holds" when all cells are won, "holds if" when some are and none is lost, else "false as printed"."""
+    """The verdict: "holds" if all cells are won, "holds if" if some are and none is lost, else "false as printed"."""
     if losses or not wins:
         return "false as printed"
     return "holds" if len(wins) == cells else "holds if"

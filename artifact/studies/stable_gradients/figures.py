@@ -101,7 +101,7 @@ def length_scaling(scaling: pd.DataFrame) -> Figure:
 
 
 def end_bins(bins: pd.DataFrame) -> Figure:
-    """How curved the loss is along the weaker of the two directions of each weight, over the stronger."""
+    """Smaller over larger curvature of the loss in the two directions of each weight."""
     figure, (axes,) = panels(1, 2.5)
     names = {False: "without interference", True: "with interference"}
     for (with_it, label), marker, colour in zip(names.items(), "os", PALETTE, strict=False):
@@ -123,9 +123,9 @@ def _grid(height: float) -> tuple[Figure, np.ndarray]:
 
 
 def tuning(results: pd.DataFrame) -> Figure:
-    """Validation score against the rate, a curve an variant; large markers: the rates chosen.
+    """Validation score against the rate, a curve a variant; large markers: the rates chosen.
 
-    Rates at which a run diverged are left out.  Dotted, where the axis reaches it: before training.
+    Rates at which a run diverged are left out.  Dotted: before training.
     """
     figure, axes = _grid(4.3)
     validation = results[results["split"] == "validation"]
@@ -152,9 +152,9 @@ def tuning(results: pd.DataFrame) -> Figure:
 
 
 def ablation(comparison: pd.DataFrame) -> Figure:
-    """Test score of each polar variant minus a baseline's, seed by seed: mean and 95% interval; left of zero is better.
+    """Test score of each polar variant minus a baseline's, paired by seed: mean and 95% interval.
 
-    Filled markers: Holm-adjusted p below 0.05.
+    Below zero the variant is better.  Filled markers: Holm-adjusted p below 0.05.
     """
     figure, axes = _grid(4.0)
     for axis, task in zip(axes[0], METRICS, strict=True):

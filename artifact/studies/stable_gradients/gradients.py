@@ -1,15 +1,15 @@
-"""Gradients of polar weights: the printed formulas, the corrected ones, and bounds that are true.
+"""Gradients of polar weights: the printed formulas, the corrected ones (thm:polar), and bounds (thm:bounds, thm:depth).
 
     glossary   code    report
                g       dL/da + i dL/db, PyTorch's gradient of w = a + i b
                W       dL/dw, the Wirtinger derivative: conj(g) / 2
                u       w / |w|
                c       multiplicity of a kept frequency (1 at DC and Nyquist, else 2)
-               G       analysis of dL/dy, carried back through the interference matrix
+               G       analysis of dL/dy, propagated back through the interference matrix
 
-Theorem "polar gradients": dL/d|w| = Re(g conj(u)), dL/dphi = Im(g conj(w)).
-Theorem "bounds": g_k = c_k sum_b conj(X_bk) G_bk, hence |g_k| <= c_k |X_k| |G_k| (norms over the batch) and
-sum_k |g_k| <= |x|_F |dL/dy|_F for the layer without interference.
+thm:polar     dL/d|w| = Re(g conj(u)), dL/dphi = Im(g conj(w))
+thm:bounds    g_k = c_k sum_b conj(X_bk) G_bk, hence |g_k| <= c_k |X_k| |G_k| (norms over the batch) and
+              sum_k |g_k| <= |x|_F |dL/dy|_F for the layer without interference
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ CONVENTIONS = {
 
 
 def polar_gradients(g: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (dL/d|w|, dL/dphi) = (Re(g conj(u)), Im(g conj(w))) from complex g and w of one shape (thm:polar)."""
+    """(dL/d|w|, dL/dphi) = (Re(g conj(u)), Im(g conj(w))) from complex g and w of one shape (thm:polar)."""
     return (g * (w / w.abs()).conj()).real, (g * w.conj()).imag
 
 
 def printed_gradients(derivative: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what the source prints: (Re(D w/|w|), Im(D (-i w)/|w|)) with D its "dL/dw"."""
+    """The formulas of the source: (Re(D w/|w|), Im(D (-i w)/|w|)) with D its "dL/dw"."""
     u = w / w.abs()
     return (derivative * u).real, (derivative * (-1j * u)).imag
 
 
 @dataclass
 class GradientProblem:
-    """A mixing layer, an input, a loss: all that one check of the formulas needs, in float64."""
+    """A mixing layer, an input and a loss, in float64, with all gradients that a check of the formulas needs."""
 
     mixing: BandMixing
     x: Tensor  # (batch, n, dim)
@@ -62,8 +62,8 @@ def gradient_problem(
 ) -> GradientProblem:
     """Draw a layer with random weights and a random smooth loss, times `scale`; differentiate it both ways.
 
-    Polar gradients come from the layer itself.  g comes from a complex leaf tensor in a second, independent
-    computation of the same map.
+    The polar gradients come from the layer itself, g from a complex leaf tensor in an independent computation of the
+    same map.
     """
     torch.manual_seed(seed)
     mixing = BandMixing(dim, k, engine="fft", interference=interference).double()
@@ -91,12 +91,12 @@ def _loss(y: Tensor, target: Tensor, scale: float) -> Tensor:
 
 
 def relative_error(a: Tensor, b: Tensor) -> float:
-    """Return |a - b| / |b|, norms over all entries."""
+    """|a - b| / |b|, norms over all entries."""
     return ((a - b).norm() / b.norm()).item()
 
 
 def check_formulas(problems: list[GradientProblem]) -> pd.DataFrame:
-    """Compare printed and corrected formulas with autograd: the worst relative error over the problems, a row each."""
+    """Compare printed and corrected formulas with autograd: the largest relative error over the problems."""
     rows = []
     for problem in problems:
         true = (problem.magnitude_gradient, problem.phase_gradient)
@@ -118,7 +118,7 @@ def _errors(name: str, formula: tuple[Tensor, Tensor], true: tuple[Tensor, Tenso
 
 
 def bound_ratios(problem: GradientProblem) -> pd.DataFrame:
-    """Return each gradient over its bound (at most 1): rows frequency x channel, columns g, magnitude, phase, total.
+    """Each gradient over its bound in thm:bounds (at most 1): columns frequency, g, magnitude, phase, total.
 
     `total` is sum_k |g_k| over |X|_C |C^-1 M^H C G|_C, norms weighted by c, M = I for a layer without interference.
     In the report: thm:bounds.
@@ -189,11 +189,10 @@ def depth_profile(
     batch: int = 4,
     magnitude: float = 1.0,
 ) -> pd.DataFrame:
-    """Return, for each layer of a fresh stack, |dL/dh_l| / |dL/dh_L|, and the bounds on it for pre-norm stacks.
+    """For each layer of a fresh stack, |dL/dh_l| / |dL/dh_L|, and its bounds in thm:depth for pre-norm stacks.
 
-    `magnitude` scales the weights; the layers' own start is 1.
-
-    Columns layer (0 is the input), growth, log10_upper, log10_lower; the bounds are NaN for other arrangements.
+    `magnitude` scales the weights, which start at 1.  Columns layer (0 is the input), growth, log10_upper,
+    log10_lower; the bounds are NaN for other arrangements.
     In the report: thm:depth.
     """
     torch.manual_seed(seed)
@@ -227,10 +226,10 @@ def depth_profile(
 
 @torch.no_grad()
 def branch_gain(layer: ResonanceLayer, h: Tensor) -> float:
-    """Return a gamma / s, a bound on the gain of a pre-norm branch at h (thm:depth).
+    """a gamma / s, a bound on the gain of a pre-norm branch at h (thm:depth).
 
     a = |C^1/2 M C^-1/2|_2 max|w| bounds the mixing (C = diag(c): the k x k matrix acts on one side of the spectrum,
-    where inner frequencies weigh double), gamma the largest LayerNorm gain, s the smallest sqrt(var + eps).
+    where inner frequencies count twice), gamma the largest LayerNorm gain, s the smallest sqrt(var + eps).
     """
     root = make_band(h.shape[1], layer.mixing.num_frequencies).multiplicity(h).sqrt()
     m = layer.mixing.interference

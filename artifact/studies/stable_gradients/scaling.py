@@ -1,15 +1,14 @@
-"""How gradients of a mixing layer move with the sequence's length, and what they say of DC and Nyquist.
+"""Gradients of a mixing layer against the sequence's length, and at the ends of the band, DC and Nyquist.
 
 Length (prop:length): for a mean squared error with residual e and k fixed,
 
     sum |g| <= 2 kappa rms(x) rms(e),    kappa = |C^1/2 M C^-1/2|_2,
 
-whatever n; noise stays far below it and falls as 1/n, a tone on a kept frequency does not fall.  A sum loss multiplies
-every gradient by the number of outputs: a tone's then grows as n.
+whatever n; the gradient of noise is far below it and falls as 1/n, that of a tone on a kept frequency is constant.  A
+sum loss multiplies every gradient by the number of outputs: that of a tone then grows as n.
 
-Ends (prop:ends): at DC and Nyquist a real signal has real X and G, so g is real.  Only
-Re w = r cos phi is seen there: the curvature along Im w is zero, and (dL/dr, dL/dphi) is parallel to
-(cos phi, -r sin phi).
+Ends (prop:ends): at DC and Nyquist X and G of a real signal are real, so g is real.  The output depends on
+Re w = r cos phi alone: the curvature along Im w is zero, and (dL/dr, dL/dphi) is parallel to (cos phi, -r sin phi).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ GRADIENTS = ("magnitude", "phase", "input")
 
 
 def mixing_norm(mixing: BandMixing, x: Tensor) -> float:
-    """Return kappa = |C^1/2 M C^-1/2|_2 of a layer for sequences like x (prop:length): 1 without interference."""
+    """kappa = |C^1/2 M C^-1/2|_2 of a layer for sequences like x (prop:length): 1 without interference."""
     if mixing.interference is None:
         return 1.0
     root = make_band(x.shape[1], mixing.num_frequencies).multiplicity(x).sqrt()

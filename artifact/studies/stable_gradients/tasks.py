@@ -1,8 +1,8 @@
 """The three tasks of the ablation, each a small network of polar weights: a filter, a forecast, a digit.
 
-A task has a `model` for a seed, `batches` that differ from seed to seed, a `loss`, and a `score` to keep low on the
-splits "validation" and "test".  Everything that a seed draws (start, batches, unknown filters) is the same for every
-variant, so that variants can be compared seed by seed.  Batches are stacked over seeds: (seeds, batch, ...).
+A task has a `model` and `batches` for a seed, a `loss`, and a `score`, lower is better, on the splits "validation" and
+"test".  Everything drawn from a seed (start, batches, unknown filters) is the same for every variant, so that variants
+can be compared in pairs.  Batches are stacked over seeds: (seeds, batch, ...).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Forward = Callable[..., Tensor]  # inputs shared by all replicas -> output (rate
 
 
 class Identification:
-    """Learn an unknown filter y = S diag(w*) A x from noise; score: the share of frequencies missed by over a tenth.
+    """Learn an unknown filter y = S diag(w*) A x from noise; score: the share of frequencies in error by over a tenth.
 
     w*: magnitudes log-uniform in 0.05 .. 2, phases uniform; k frequencies of `channels` channels a seed.  DC is left
-    out: the imaginary part of its weight never reaches the output.  Each seed is another filter, so validation and
+    out: the imaginary part of its weight has no effect on the output.  Each seed is another filter, so validation and
     test differ by their seeds alone.
     """
 
@@ -44,10 +44,10 @@ class Identification:
         return PolarWeight(self.k, self.channels)
 
     def filters(self, seeds: Sequence[int]) -> Tensor:
-        """Return w* as (seeds, 2, k, channels): real and imaginary parts."""
+        """w* as (seeds, 2, k, channels): real and imaginary parts."""
         drawn = []
         for seed in seeds:
-            generator = torch.Generator().manual_seed(seed + 2)  # not the seed of the start: it would know them
+            generator = torch.Generator().manual_seed(seed + 2)  # not the seed of the start
             log_r = torch.empty(self.k, self.channels).uniform_(math.log(0.05), math.log(2.0), generator=generator)
             phi = torch.empty(self.k, self.channels).uniform_(-math.pi, math.pi, generator=generator)
             drawn.append(torch.stack([log_r.exp() * phi.cos(), log_r.exp() * phi.sin()]))
@@ -63,7 +63,7 @@ class Identification:
             yield (re, im), torch.stack([w_re * re - w_im * im, w_re * im + w_im * re], dim=1)
 
     def loss(self, output: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
-        """Return the squared error of the output signal, by Parseval, summed over frequencies and channels."""
+        """The squared error of the output signal, by Parseval, summed over frequencies and channels."""
         return 2.0 * sum((a - b).square().sum() for a, b in zip(output, target, strict=True)) / self.batch
 
     def score(self, forward: Forward, seeds: Sequence[int], split: str) -> Tensor:
@@ -101,7 +101,7 @@ class Forecasting:
 
     def score(self, forward: Forward, seeds: Sequence[int], split: str) -> Tensor:
         windows, squared = self.windows[split], 0.0
-        # Neighbouring windows are nearly the same: to tune, every fourth will do.  The test takes all.
+        # Neighbouring windows are nearly the same: every fourth suffices for tuning.  The test uses all.
         which = torch.arange(0, len(windows), 4 if split == "validation" else 1)
         for index in which.split(256):
             past, future = windows.batch(index)
@@ -164,7 +164,7 @@ class Classification:
         wrong = 0.0
         for x, label in zip(images.split(500), labels.split(500), strict=True):
             output = forward(x)
-            # A replica that diverged says NaN, whose largest entry is none.
+            # The output of a diverged replica is NaN, which has no largest entry.
             wrong += ((output.argmax(dim=-1) != label) | output.isnan().any(dim=-1)).double().sum(dim=-1)
         return wrong / len(labels)
 

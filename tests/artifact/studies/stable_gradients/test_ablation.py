@@ -1,4 +1,4 @@
-"""The ablation: arms that differ in coordinates alone, replicas that are what one run would be, honest comparisons."""
+"""The ablation: variants that differ in coordinates alone, replicas equal to single runs, paired comparisons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from artifact.datasets.images import Images
 from artifact.peers.cartesian import to_cartesian
 from artifact.studies.common.statistics import paired_difference
 from artifact.studies.stable_gradients.ablation import (
-    ARMS,
     CARTESIAN,
     FAST_PHASE,
     NATURAL,
@@ -22,11 +21,12 @@ from artifact.studies.stable_gradients.ablation import (
     OPTIMIZERS,
     TWO_RATES,
     UNTRAINED,
+    VARIANTS,
     Replicas,
     ablate,
     cells_won,
     chosen_rates,
-    compare_arms,
+    compare_variants,
     judge,
     steadier_cells,
 )
@@ -66,31 +66,31 @@ def one_thread():
 # --------------------------------------------------------------------------- coordinates
 
 
-@pytest.mark.parametrize("arm", ARMS, ids=lambda arm: arm.key)
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.key)
 @pytest.mark.parametrize("name", TASKS)
-def test_every_arm_starts_from_the_same_map(name, arm):
+def test_every_variant_starts_from_the_same_map(name, variant):
     task = TASKS[name]
-    scores = [Replicas(task, a, [0.1], [3, 4]).score("test") for a in (CARTESIAN, arm)]
+    scores = [Replicas(task, a, [0.1], [3, 4]).score("test") for a in (CARTESIAN, variant)]
     np.testing.assert_allclose(scores[0], scores[1], rtol=1e-5, atol=1e-7)
 
 
 # --------------------------------------------------------------------------- replicas
 
 
-def one_run(task, arm, optimizer, rate, seed, steps):
+def one_run(task, variant, optimizer, rate, seed, steps):
     """Train one model by torch alone: the oracle of `Replicas`.  Batches are those of the first seed of a stack."""
     model = task.model(seed)
-    if arm.cartesian:
+    if variant.cartesian:
         model = to_cartesian(model)
     groups = [
-        {"params": [p], "lr": rate * (arm.phase_ratio if role == "phase" else 1)}
+        {"params": [p], "lr": rate * (variant.phase_ratio if role == "phase" else 1)}
         for role, _, p in parameter_roles(model)
     ]
     optimiser = optimizer(groups, lr=rate)
     for inputs, target in task.batches([seed], steps):
         optimiser.zero_grad()
         task.loss(model(*(x[0] for x in inputs)), target[0]).backward()
-        if arm.natural:
+        if variant.natural:
             with natural_polar_step(model):
                 optimiser.step()
         else:
@@ -99,13 +99,13 @@ def one_run(task, arm, optimizer, rate, seed, steps):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("arm", (CARTESIAN, TWO_RATES, NATURAL), ids=lambda arm: arm.key)
+@pytest.mark.parametrize("variant", (CARTESIAN, TWO_RATES, NATURAL), ids=lambda variant: variant.key)
 @pytest.mark.parametrize("name", TASKS)
-def test_a_replica_is_what_one_run_would_be(name, arm, optimizer):
+def test_a_replica_is_what_one_run_would_be(name, variant, optimizer):
     task, rates, seeds = TASKS[name], [0.003, 0.02], [7, 19]
-    replicas = Replicas(task, arm, rates, seeds).train(OPTIMIZERS[optimizer], 4)
+    replicas = Replicas(task, variant, rates, seeds).train(OPTIMIZERS[optimizer], 4)
     for i, j in ((0, 1), (1, 0)):
-        alone = one_run(task, arm, OPTIMIZERS[optimizer], rates[i], seeds[j], 4)
+        alone = one_run(task, variant, OPTIMIZERS[optimizer], rates[i], seeds[j], 4)
         for parameter_name, parameter in alone.named_parameters():
             mine = replicas.parameters[parameter_name][i, j]
             # Adam turns rounding of a gradient near zero into a step: a hundredth of the largest step may differ.
@@ -124,15 +124,18 @@ def test_a_replica_that_diverges_leaves_the_others_alone():
 def test_natural_step_follows_cartesian_descent():
     task = TASKS["identification"]
     ends = {}
-    for arm in (CARTESIAN, NATURAL, ONE_RATE):
-        replicas = Replicas(task, arm, [1e-3], [1, 2]).train(torch.optim.SGD, 20)
+    for variant in (CARTESIAN, NATURAL, ONE_RATE):
+        replicas = Replicas(task, variant, [1e-3], [1, 2]).train(torch.optim.SGD, 20)
         p = replicas.parameters
-        ends[arm] = (
+        ends[variant] = (
             (p["re"], p["im"])
-            if arm.cartesian
+            if variant.cartesian
             else tuple(p["magnitude"] * turn for turn in (p["phase"].cos(), p["phase"].sin()))
         )
-    gap = {arm: sum((a - b).square().sum() for a, b in zip(ends[arm], ends[CARTESIAN], strict=True)) for arm in ends}
+    gap = {
+        variant: sum((a - b).square().sum() for a, b in zip(ends[variant], ends[CARTESIAN], strict=True))
+        for variant in ends
+    }
     moved = sum((a - b).square().sum() for a, b in zip(ends[CARTESIAN], task.model(1).pair(), strict=True))
     assert gap[NATURAL] < 1e-4 * moved
 
@@ -218,7 +221,7 @@ def results():
 
 
 def test_ablate_is_whole_and_repeats(results):
-    per_task = 2 + 3 + len(ARMS) * (3 * 2 + 3 + 2 * 2 + 3)
+    per_task = 2 + 3 + len(VARIANTS) * (3 * 2 + 3 + 2 * 2 + 3)
     assert (results.groupby("task").size() == per_task).all()
     again = ablate(TASKS["classification"], {"SGD": [0.01, 0.1, 1e9]}, steps=4, tuning_seeds=2, seeds=3)
     same = results[(results["task"] == "classification") & results["optimizer"].isin(["none", "SGD"])]
@@ -226,10 +229,10 @@ def test_ablate_is_whole_and_repeats(results):
 
 
 def test_the_rate_is_the_best_on_validation_and_is_what_was_tested(results):
-    chosen = chosen_rates(results).set_index(["task", "optimizer", "arm"])
-    assert len(chosen) == 3 * 2 * len(ARMS)
-    trained = results[results["arm"] != UNTRAINED]
-    for key, group in trained.groupby(["task", "optimizer", "arm"]):
+    chosen = chosen_rates(results).set_index(["task", "optimizer", "variant"])
+    assert len(chosen) == 3 * 2 * len(VARIANTS)
+    trained = results[results["variant"] != UNTRAINED]
+    for key, group in trained.groupby(["task", "optimizer", "variant"]):
         validation = group[group["split"] == "validation"].groupby("rate")["score"].mean()
         assert chosen.loc[key, "rate"] == validation.idxmin()
         assert set(group.loc[group["split"] == "test", "rate"]) == {validation.idxmin()}
@@ -265,37 +268,37 @@ def drawn_results(shift: dict[str, float], noise: float = 0.01, seeds: int = 6) 
     rng = np.random.default_rng(0)
     rows = []
     for task in ("a", "b"):
-        level = rng.standard_normal(seeds)  # shared by the arms: pairing takes it away
-        for arm in ARMS:
+        level = rng.standard_normal(seeds)  # shared by the variants: pairing takes it away
+        for variant in VARIANTS:
             for seed in range(seeds):
-                score = level[seed] + shift.get(arm.name, 0.0) + noise * rng.standard_normal()
-                rows.append((task, "SGD", arm.name, "test", 0.1, seed, score, False))
-    return pd.DataFrame(rows, columns=["task", "optimizer", "arm", "split", "rate", "seed", "score", "diverged"])
+                score = level[seed] + shift.get(variant.name, 0.0) + noise * rng.standard_normal()
+                rows.append((task, "SGD", variant.name, "test", 0.1, seed, score, False))
+    return pd.DataFrame(rows, columns=["task", "optimizer", "variant", "split", "rate", "seed", "score", "diverged"])
 
 
 def test_pairs_find_what_the_means_hide():
     table = drawn_results({NATURAL.name: -0.1, TWO_RATES.name: 0.1})
-    against = compare_arms(table, CARTESIAN)
+    against = compare_variants(table, CARTESIAN)
     assert len(against) == 2 * 4 and (against["p_holm"] >= against["p"]).all()
     assert cells_won(against, (NATURAL,)) == ["a by SGD", "b by SGD"]
     assert cells_won(against, (NATURAL,), better=False) == []
     assert cells_won(against, (ONE_RATE, TWO_RATES), better=False) == ["a by SGD", "b by SGD"]
     assert cells_won(against, (ONE_RATE, FAST_PHASE)) == []
-    natural = against[against["arm"] == NATURAL.name]
+    natural = against[against["variant"] == NATURAL.name]
     assert ((natural["low"] < -0.1) | (natural["difference"] < -0.08)).all() and (natural["high"] < 0).all()
-    spread = scores_of(table).set_index(["task", "arm"]).loc[("a", NATURAL.name)]
+    spread = scores_of(table).set_index(["task", "variant"]).loc[("a", NATURAL.name)]
     assert spread["low"] < spread["mean"] - 0.3  # the level between seeds, which pairing removed
 
 
 def test_holm_by_hand():
-    against = compare_arms(drawn_results({NATURAL.name: -0.02}), CARTESIAN).sort_values("p")
+    against = compare_variants(drawn_results({NATURAL.name: -0.02}), CARTESIAN).sort_values("p")
     steps = against["p"].to_numpy() * np.arange(len(against), 0, -1)
     np.testing.assert_allclose(against["p_holm"], np.minimum(np.maximum.accumulate(steps), 1))
 
 
-def test_no_arm_is_compared_with_itself_or_judged_as_cartesian():
-    against = compare_arms(drawn_results({}), ONE_RATE)
-    assert set(against["arm"]) == {TWO_RATES.name, FAST_PHASE.name, NATURAL.name}
+def test_no_variant_is_compared_with_itself_or_judged_as_cartesian():
+    against = compare_variants(drawn_results({}), ONE_RATE)
+    assert set(against["variant"]) == {TWO_RATES.name, FAST_PHASE.name, NATURAL.name}
 
 
 def test_paired_difference_is_scipys_t_test_and_survives_ties():
@@ -321,9 +324,11 @@ def test_judge():
 def test_steadier_cells_count_rates():
     counts = {"a": (3, 4), "b": (3, 3), "c": (3, 2)}
     rows = [
-        (c, "SGD", arm.name, n) for c, two in counts.items() for arm, n in zip((ONE_RATE, TWO_RATES), two, strict=True)
+        (c, "SGD", variant.name, n)
+        for c, two in counts.items()
+        for variant, n in zip((ONE_RATE, TWO_RATES), two, strict=True)
     ]
-    chosen = pd.DataFrame(rows, columns=["task", "optimizer", "arm", "stable"])
+    chosen = pd.DataFrame(rows, columns=["task", "optimizer", "variant", "stable"])
     assert steadier_cells(chosen, TWO_RATES, ONE_RATE) == (["a by SGD"], ["c by SGD"])
 
 
