@@ -1,4 +1,4 @@
-"""Images moved, turned, scaled, covered and made noisy: batches at a time, each draw from a given generator.
+"""Random shifts, rotations, scalings, noise and occlusion of batches of images, from a given generator.
 
 Coordinates are those of `torch.nn.functional.grid_sample`: the image spans -1 .. 1, and outside it is black (zero).
 """
@@ -18,10 +18,10 @@ from artifact.studies.common.classification import shuffled
 def affine(
     images: Tensor, *, degrees: Tensor | float = 0.0, scale: Tensor | float = 1.0, shift: Tensor | float = 0.0
 ) -> Tensor:
-    """Return images turned counter-clockwise, scaled about their middle, and shifted, by bilinear interpolation.
+    """Rotate images counter-clockwise, scale them about their middle and shift them, by bilinear interpolation.
 
     images: (batch, channels, height, width).  degrees: angle, (batch,) or one number; scale: factor of size, likewise;
-    shift: pixels to the right and down, (batch, 2) or one number.  What comes from outside an image is zero.
+    shift: pixels to the right and down, (batch, 2) or one number.  Pixels from outside an image are zero.
     Raises ValueError for a shape that is not an image's, for a scale that is not positive.
     """
     if images.ndim != 4:
@@ -32,7 +32,7 @@ def affine(
     if not bool((size > 0).all()):
         raise ValueError(f"expected a positive scale, got {float(size.min())}")
     moved = torch.as_tensor(shift, dtype=images.dtype).expand(batch, 2) * 2 / torch.tensor([width, height])
-    # Where each pixel of the result comes from: the inverse map, in units of half a side.
+    # The inverse map: the source of each pixel of the result, in units of half a side.
     cos, sin, aspect = angle.cos() / size, angle.sin() / size, height / width
     turn = torch.stack([cos, -sin * aspect, sin / aspect, cos], dim=1).reshape(batch, 2, 2)
     theta = torch.cat([turn, -turn @ moved[..., None]], dim=2)
@@ -48,21 +48,21 @@ def jitter(
     degrees: float = 10.0,
     scale: float = 0.1,
 ) -> Tensor:
-    """Return images each turned by up to `degrees`, scaled by up to `scale` and shifted by up to `shift` pixels.
+    """Rotate each image by up to `degrees`, scale it by up to `scale` and shift it by up to `shift` pixels.
 
-    Every draw is even between minus and plus its bound; the scale is 1 plus its draw.
+    Draws are uniform between minus and plus the bound; the factor of size is 1 plus its draw.
     """
     draw = 2 * torch.rand(len(images), 4, generator=generator, dtype=images.dtype) - 1
     return affine(images, degrees=degrees * draw[:, 0], scale=1 + scale * draw[:, 1], shift=shift * draw[:, 2:])
 
 
 def noisy(images: Tensor, level: float, generator: torch.Generator) -> Tensor:
-    """Return images plus white Gaussian noise of standard deviation `level`, in units of the grey scale 0 .. 1."""
+    """Add white Gaussian noise of standard deviation `level`, in units of the grey scale 0 .. 1."""
     return images + level * torch.randn(images.shape, generator=generator, dtype=images.dtype)
 
 
 def occluded(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Return images with a black square of `side` pixels each, wholly inside, at an even draw of places."""
+    """Cover each image by a black square of `side` pixels at a uniform random place inside it."""
     height, width = images.shape[-2:]
     if not 0 <= side <= min(height, width):
         raise ValueError(f"expected a square of 0..{min(height, width)} pixels a side, got {side}")
@@ -74,13 +74,13 @@ def occluded(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """Return images resampled to side x side pixels: bilinear, with the low-pass that a smaller size asks for."""
+    """Resample images to side x side pixels: bilinear, low-passed where the size shrinks."""
     return F.interpolate(images, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
 
 
 def augmented_batches(
     images: Tensor, labels: Tensor, size: int, generator: torch.Generator, **bounds: float
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (images, labels) without end, every image once an epoch in a new order, each time moved by `jitter`."""
+    """Yield (images, labels) without end: each epoch in a new order, each image changed anew by `jitter`."""
     for index in shuffled(len(images), size, generator):
         yield jitter(images[index], generator, **bounds), labels[index]

@@ -1,19 +1,16 @@
-"""Figures of `09_vision`: each draws saved results and returns the figure (style: `plots`)."""
+"""Figures of `09_vision`, each drawn from saved results."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from artifact.studies.common.plots import PALETTE, WIDTH, panels, student_interval, use_style
-from artifact.studies.common.statistics import mean_interval
+from artifact.studies.common.plots import PALETTE, WIDTH, mean_curve, panels, seeds_with_interval, use_style
 
-# Each method's colour, marker and line, the same in every figure.
-STYLES = {
+LOOKS = {  # each method's colour, marker and line
     "resonance, long": (PALETTE[0], "*", "-"),
     "resonance": (PALETTE[9], "o", "-"),
     "resonance, no feed-forward": (PALETTE[4], "s", "--"),
@@ -29,61 +26,57 @@ AXES = {
 
 
 def accuracies(scores: pd.DataFrame, dataset: str) -> Figure:
-    """Test error of each method, seeds as points, their mean and its interval as bars; logarithmic."""
+    """Test error of each method by seed, on a logarithmic axis."""
     figure, (axes,) = panels(1, 2.3)
     table = scores.assign(error=100 * (1 - scores["accuracy"]))
-    order = [name for name in STYLES if name in set(table["method"])]
-    sns.stripplot(table, x="error", y="method", order=order, color=PALETTE[0], size=4, alpha=0.6, jitter=False, ax=axes)
-    style = {"color": "k", "markers": "|", "linestyle": "none", "markersize": 10, "err_kws": {"linewidth": 1.3}}
-    sns.pointplot(table, x="error", y="method", order=order, errorbar=student_interval, ax=axes, **style)
-    axes.set_xscale("log")
-    ticks = [t for t in (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50) if table["error"].min() / 1.5 < t]
-    ticks = [t for t in ticks if t < 1.5 * table["error"].max()]
+    order = [name for name in LOOKS if name in set(table["method"])]
+    seeds_with_interval(axes, table, "error", "method", order=order)
+    low, high = table["error"].min() / 1.5, 1.5 * table["error"].max()
+    ticks = [t for t in (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50) if low < t < high]
+    axes.set(xscale="log", xlabel=f"test error, {dataset} (%)")
     axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axes.minorticks_off()
-    axes.set(xlabel=f"test error, {dataset} (%)", ylabel="")
     return figure
 
 
-def _curves(axes: Axes, table: pd.DataFrame, column: str) -> None:
-    """Draw mean accuracy against a column, a line a method, with the band of its seeds' Student interval."""
-    for name, (colour, marker, line) in STYLES.items():
-        rows = table[table["method"] == name]
-        if rows.empty:
-            continue
-        curve = rows.groupby(column)["accuracy"].agg(mean_interval).apply(pd.Series).mul(100)
-        axes.plot(curve[0], color=colour, marker=marker, ms=3.5, lw=1.1, ls=line, label=name)
-        axes.fill_between(curve.index, curve[1].clip(lower=0), curve[2].clip(upper=100), color=colour, alpha=0.15, lw=0)
+def _curves(figure: Figure, panel_of: dict[str, Axes], table: pd.DataFrame, panel: str, x: str) -> Figure:
+    """Draw accuracy against a column, a panel for each value of another, a line for each method; one legend below."""
+    for name, axes in panel_of.items():
+        for method, look in LOOKS.items():
+            own = table[(table[panel] == name) & (table["method"] == method)]
+            if len(own):
+                mean_curve(axes, own.assign(percent=100 * own["accuracy"]), x, "percent", look, label=method)
+        axes.set(title=name, ylim=(None, min(102, axes.get_ylim()[1])))
+    first = next(iter(panel_of.values()))
+    first.set_ylabel("test accuracy (%)")
+    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
 
 
 def robustness(table: pd.DataFrame) -> Figure:
-    """Accuracy against each kind of corruption; bands: Student intervals over seeds."""
+    """Accuracy against the level of each kind of corruption."""
     kinds = list(dict.fromkeys(table["kind"]))
     figure, axes = panels(len(kinds), 2.9, sharey=True)
-    for axis, kind in zip(axes, kinds, strict=True):
-        _curves(axis, table[table["kind"] == kind], "level")
-        axis.set(title=kind, xlabel=AXES[kind])
-    axes[0].set(ylabel="test accuracy (%)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+    panel_of = dict(zip(kinds, axes, strict=True))
+    for kind, axis in panel_of.items():
+        axis.set_xlabel(AXES[kind])
+    return _curves(figure, panel_of, table, "kind", "level")
 
 
 def size_freedom(table: pd.DataFrame, side: int) -> Figure:
-    """Accuracy at other sizes than that of training (dotted line): as they come, and brought back to it first."""
-    figure, axes = panels(2, 2.9, sharey=True)
-    for axis, way in zip(axes, ("as it comes", "brought back"), strict=True):
-        _curves(axis, table[table["way"] == way], "side")
+    """Accuracy against the size of the image, as it is and resampled to the training size (dotted line) first."""
+    ways = list(dict.fromkeys(table["way"]))
+    figure, axes = panels(len(ways), 2.9, sharey=True)
+    for axis in axes:
         axis.axvline(side, color="k", lw=0.8, ls=":")
-        axis.set(xlabel="side of the image (pixels)", title=way)
-    axes[0].set(ylabel="test accuracy (%)")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+        axis.set_xlabel("side of the image (pixels)")
+    return _curves(figure, dict(zip(ways, axes, strict=True)), table, "way", "side")
 
 
 def learned_spectra(gains: pd.DataFrame, kernels: pd.DataFrame) -> Figure:
-    """Above: the weights' root mean square magnitude by frequency, a panel a block.  Below: filters of the first block.
+    """Above: root mean square magnitude of the weights by frequency, a panel a block.  Below: first-block filters.
 
-    A filter is what a channel's weights, without interference, make of a point in the middle of the image.
+    A filter is the response of a channel's weights, without interference, to a point in the middle of the image.
     """
     use_style()
     blocks, channels = gains["block"].unique(), kernels["channel"].unique()
@@ -110,7 +103,7 @@ def learned_spectra(gains: pd.DataFrame, kernels: pd.DataFrame) -> Figure:
 
 
 def errors(table: pd.DataFrame, images: np.ndarray, columns: int = 10) -> Figure:
-    """The images got wrong, surest first: label and what was said; images (count, side, side), the table's."""
+    """Misclassified images in order of confidence, with label and prediction; images (count, side, side)."""
     use_style()
     rows = max(1, -(-len(table) // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 0.85 * rows + 0.1), squeeze=False)
@@ -118,5 +111,5 @@ def errors(table: pd.DataFrame, images: np.ndarray, columns: int = 10) -> Figure
         axis.axis("off")
     for axis, (_, row), image in zip(axes.flat, table.iterrows(), images, strict=False):
         axis.imshow(image, cmap="gray_r", interpolation="nearest")
-        axis.set_title(f"{row['label']:.0f} read {row['prediction']:.0f}", fontsize=7, pad=2)
+        axis.set_title(f"{row['label']:.0f} as {row['prediction']:.0f}", fontsize=7, pad=2)
     return figure

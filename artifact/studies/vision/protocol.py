@@ -1,8 +1,8 @@
-"""Image classification as it is measured here: the split, the models, the seeds, and what each is asked afterwards.
+"""Protocol of image classification: split, models, training, and evaluation under corruption and at other sizes.
 
-Protocol: the last images of the training set are for choices, the rate above all; the models that are tested are
-trained anew on the whole training set, at the rate chosen, and the test images are asked once.  Ours and every peer see
-the same number of images, moved alike (`augmentation.jitter`); all are asked about the same marred test images.
+The last images of the training set choose the learning rates; the models that are tested are trained anew on the whole
+training set at the rate chosen, and the test images are used once.  Every model sees the same number of images, under
+one augmentation (`augmentation.jitter`), and is tested on the same corrupted images.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from resonance.plane import plane_frequencies, plane_synthesis
 from resonance.polar import count_parameters
 from resonance.vision import ResonanceVisionNet
 
-Asked = Callable[[Tensor], Tensor]  # images -> class scores
-SIDE = 28  # pixels a side of the images that the settings below are for
+Scorer = Callable[[Tensor], Tensor]  # images -> class scores
+SIDE = 28  # pixels a side of the images for which the settings below were chosen
 
 
 @dataclass(frozen=True)
 class ImageTask:
-    """Square grey images (count, 1, side, side) in 0 .. 1 and labels: to train, to choose by, to test."""
+    """Square grey images (count, 1, side, side) in 0 .. 1, with labels, in three parts."""
 
     dataset: str
     train: tuple[Tensor, Tensor]
@@ -46,12 +46,12 @@ class ImageTask:
 
     @property
     def all_train(self) -> tuple[Tensor, Tensor]:
-        """Training and validation images together: what the tested models learn from."""
+        """Training and validation images together, on which the tested models are trained."""
         return tuple(torch.cat(pair) for pair in zip(self.train, self.validation, strict=True))
 
 
 def image_task(images: Images, validation: int = 5000) -> ImageTask:
-    """Return the task on a data set: the last `validation` training images (at most a sixth) are for choices."""
+    """Split a data set: the last `validation` training images, at most a sixth of them, are for validation."""
     (pixels, labels), (test, test_labels) = (
         (torch.from_numpy(x)[:, None], torch.from_numpy(y)) for x, y in (images.train, images.test)
     )
@@ -64,7 +64,7 @@ def image_task(images: Images, validation: int = 5000) -> ImageTask:
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is trained: its name, the key of its measures, how it is made, its patches, its precision.
+    """A model that is trained: name, key of its measures, constructor, patches a side, precision.
 
     make(num_classes, in_channels=..., patch_size=...) -> a classifier of images.
     """
@@ -81,7 +81,7 @@ class Contender:
         return torch.bfloat16 if self.bfloat16 and has_fast_products(torch.bfloat16) else torch.float32
 
     def model(self, task: ImageTask, seed: int) -> nn.Module:
-        """Return an untrained model for a task."""
+        """An untrained model for a task."""
         torch.manual_seed(seed)
         classes = int(task.train[1].max()) + 1
         return self.make(classes, in_channels=1, patch_size=max(1, task.side // self.patches))
@@ -107,7 +107,7 @@ def trained(
     seed: int,
     batch: int,
 ) -> tuple[nn.Module, float]:
-    """Return a model trained on `data` for some steps of `batch` images, ready to be asked, and the seconds it took."""
+    """Train a model on `data` for some steps of `batch` images; return it in evaluation mode, and the seconds."""
     model = contender.model(task, seed)
     generator = torch.Generator().manual_seed(seed)
     stretch = task.side / SIDE
@@ -118,40 +118,40 @@ def trained(
 
 
 def validation_accuracy(rate: float, contender: Contender, task: ImageTask, **options) -> float:
-    """Return the accuracy on the validation images after training at a rate (`trained`); the test is not touched."""
+    """Accuracy on the validation images after training at a rate (`trained`)."""
     model, _ = trained(contender, task, task.train, rate=rate, **options)
-    return accuracy(asked(model, contender.precision)(task.validation[0]), task.validation[1])
+    return accuracy(scorer(model, contender.precision)(task.validation[0]), task.validation[1])
 
 
-# --------------------------------------------------------------------------- what they are asked
+# --------------------------------------------------------------------------- evaluation
 
 
 def structure(model: nn.Module, images: Tensor) -> dict[str, int]:
-    """Return how many convolutions, and products of tokens with tokens, stand in a model's graph for these images."""
+    """Number of convolutions, and of products of tokens with tokens, in a model's graph for these images."""
     with torch.no_grad():
         names = [str(node.target) for node in make_fx(model)(images).graph.nodes]
     return {"convolutions": sum("conv" in n for n in names), "token products": len(token_products(model, images))}
 
 
-def score_rows(entries: Iterable[tuple[str, int, Asked]], images: Tensor, labels: Tensor, **columns) -> list[dict]:
-    """Return one row a model, (name, seed, its scores), with its accuracy and `columns`."""
-    return [{"method": n, "seed": s, **columns, "accuracy": accuracy(ask(images), labels)} for n, s, ask in entries]
+def score_rows(entries: Iterable[tuple[str, int, Scorer]], images: Tensor, labels: Tensor, **columns) -> list[dict]:
+    """A row for each (name, seed, scorer): method, seed, `columns`, accuracy."""
+    return [{"method": n, "seed": s, **columns, "accuracy": accuracy(score(images), labels)} for n, s, score in entries]
 
 
-def asked(model: nn.Module, precision: torch.dtype = torch.float32) -> Asked:
-    """Return a trained classifier as a function of images, in the precision in which it was trained."""
+def scorer(model: nn.Module, precision: torch.dtype = torch.float32) -> Scorer:
+    """A trained classifier as a function from images to float32 scores, computed in `precision`."""
 
-    def ask(images: Tensor) -> Tensor:
+    def score(images: Tensor) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
             return predict(model, images).float()
 
-    return ask
+    return score
 
 
 def corrupted(images: Tensor, seed: int, levels: dict[str, list[float]]) -> Iterable[tuple[str, float, Tensor]]:
-    """Yield (kind, level, images): turned by degrees, every second one clockwise; noise; a covered share of the side.
+    """Yield (kind, level, images): rotation in degrees, every second one clockwise; noise; occluded share of the side.
 
-    Each level is drawn from the same seed, so that models, seeds of training and levels meet the same draws.
+    Each level is drawn from the same seed, so that all models and levels have the same draws.
     """
     side = images.shape[-1]
     sign = 1.0 - 2.0 * (torch.arange(len(images)) % 2)
@@ -166,49 +166,48 @@ def corrupted(images: Tensor, seed: int, levels: dict[str, list[float]]) -> Iter
 
 
 def robustness(
-    entries: list[tuple[str, int, Asked]], images: Tensor, labels: Tensor, *, seed: int, levels: dict[str, list[float]]
+    entries: list[tuple[str, int, Scorer]], images: Tensor, labels: Tensor, *, seed: int, levels: dict[str, list[float]]
 ) -> pd.DataFrame:
-    """Return the accuracy of every model on every kind and level of corruption (`corrupted`)."""
+    """Accuracy of every model on every kind and level of corruption (`corrupted`)."""
     rows = []
-    for kind, level, marred in corrupted(images, seed, levels):
-        rows += score_rows(entries, marred, labels, kind=kind, level=level)
+    for kind, level, changed in corrupted(images, seed, levels):
+        rows += score_rows(entries, changed, labels, kind=kind, level=level)
     return pd.DataFrame(rows)
 
 
 def size_freedom(
-    entries: list[tuple[str, int, Asked]], images: Tensor, labels: Tensor, sides: Iterable[int]
+    entries: list[tuple[str, int, Scorer]], images: Tensor, labels: Tensor, sides: Iterable[int]
 ) -> pd.DataFrame:
-    """Return the accuracy of every model on images resampled to other sizes, as they are and brought back first.
+    """Accuracy of every model on images of other sizes, fed in two ways.
 
-    "as it comes": the model meets the image at that size, with more or fewer patches than it was trained on.
-    "brought back": the image is resampled to the size of training, which shows what resampling itself has lost.
+    "as it is": at that size, with more or fewer patches than in training.  "resampled": at the training size again,
+    which shows what resampling itself loses.
     """
     rows = []
     for side in sides:
         other = resized(images, side)
-        rows += score_rows(entries, other, labels, side=side, way="as it comes")
-        rows += score_rows(entries, resized(other, images.shape[-1]), labels, side=side, way="brought back")
+        rows += score_rows(entries, other, labels, side=side, way="as it is")
+        rows += score_rows(entries, resized(other, images.shape[-1]), labels, side=side, way="resampled")
     return pd.DataFrame(rows)
 
 
-def errors(ask: Asked, images: Tensor, labels: Tensor, count: int) -> pd.DataFrame:
-    """Return what a model gets wrong, surest first, at most `count`: index, label, prediction, confidence."""
-    probability = ask(images).softmax(dim=-1)
-    confidence, prediction = probability.max(dim=-1)
+def errors(score: Scorer, images: Tensor, labels: Tensor, count: int) -> pd.DataFrame:
+    """Misclassified images in order of confidence, at most `count`: index, label, prediction, confidence."""
+    confidence, prediction = score(images).softmax(dim=-1).max(dim=-1)
     wrong = (prediction != labels).nonzero()[:, 0]
     wrong = wrong[confidence[wrong].argsort(descending=True, stable=True)][:count]
     columns = {"index": wrong, "label": labels[wrong], "prediction": prediction[wrong], "confidence": confidence[wrong]}
     return pd.DataFrame({name: values.numpy() for name, values in columns.items()})
 
 
-# --------------------------------------------------------------------------- what they have learned
+# --------------------------------------------------------------------------- learned weights
 
 
 @torch.no_grad()
 def learned_gains(model: ResonanceVisionNet) -> pd.DataFrame:
-    """Return the root mean square magnitude over channels of each block's weights: block, fy, fx, gain.
+    """Root mean square magnitude over channels of each block's weights: block, fy, fx, gain.
 
-    Frequencies in cycles per image; both halves of the plane, for a weight at -f is the conjugate of that at f.
+    Frequencies in cycles per image, on both halves of the plane: a weight at -f is the conjugate of that at f.
     """
     rows = []
     for number, block in enumerate(model.blocks, start=1):
@@ -221,10 +220,9 @@ def learned_gains(model: ResonanceVisionNet) -> pd.DataFrame:
 
 @torch.no_grad()
 def learned_kernels(model: ResonanceVisionNet, channels: int, side: int = 29) -> pd.DataFrame:
-    """Return, for the channels of the first block that weigh most, the filter of their weights in the image.
+    """Filters of the first block's channels of largest weights, strongest first: channel, y, x, value.
 
-    What a channel without interference would make of a point in the middle: channel (0, 1, ..), y, x, value, the places
-    from -1/2 to 1/2 of the image.
+    The response of a channel, without interference, to a point in the middle; y and x from -1/2 to 1/2 of the image.
     """
     mixing = model.blocks[0].mixing
     strongest = mixing.weight.magnitude.square().sum(0).topk(channels).indices
@@ -239,5 +237,5 @@ def learned_kernels(model: ResonanceVisionNet, channels: int, side: int = 29) ->
 
 
 def model_sizes(task: ImageTask, contenders: Iterable[Contender] = CONTENDERS) -> dict[str, int]:
-    """Return the number of trained real parameters of each contender, by name."""
+    """Number of trained real parameters of each contender, by name."""
     return {contender.name: count_parameters(contender.model(task, 0)) for contender in contenders}

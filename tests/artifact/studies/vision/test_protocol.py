@@ -15,13 +15,13 @@ from artifact.studies.vision.protocol import (
     BARE,
     CONTENDERS,
     RESONANCE,
-    asked,
     errors,
     image_task,
     learned_gains,
     learned_kernels,
     model_sizes,
     robustness,
+    scorer,
     size_freedom,
     structure,
     trained,
@@ -77,7 +77,7 @@ def test_training_is_repeatable_and_learns_the_digits():
     model, seconds = trained(RESONANCE, task, task.train, **options)
     assert not model.training and seconds > 0
     assert accuracy(predict(model, task.test[0]), task.test[1]) > 0.85
-    table = errors(asked(model), *task.test, count=7)
+    table = errors(scorer(model), *task.test, count=7)
     scores = predict(model, task.test[0])
     assert (scores.argmax(1)[table["index"].tolist()].numpy() == table["prediction"]).all()
     assert (table["prediction"] != table["label"]).all() and table["confidence"].is_monotonic_decreasing
@@ -94,26 +94,26 @@ def test_every_contender_takes_every_size_and_trains():
             assert predict(model, torch.rand(3, 1, side, side)).shape == (3, 10)
 
 
-def test_what_models_are_asked_is_the_same_for_all():
+def test_all_models_are_tested_on_the_same_images():
     task = image_task(toy_images())
     seen = []
 
-    def ask(images):
+    def score(images):
         seen.append(images)
         return torch.eye(10)[torch.arange(len(images)) % 10]  # right by construction
 
     levels = {"rotation": [0.0, 20.0], "noise": [0.0, 0.2], "occlusion": [0.0, 0.5]}
-    table = robustness([("a", 0, ask), ("b", 0, ask)], *task.test, seed=3, levels=levels)
+    table = robustness([("a", 0, score), ("b", 0, score)], *task.test, seed=3, levels=levels)
     assert len(table) == 12 and (table["accuracy"] == 1).all()
     assert all(torch.equal(first, second) for first, second in zip(seen[::2], seen[1::2], strict=True))
     for first in (0, 4, 8):
         torch.testing.assert_close(seen[first], task.test[0])
     assert not torch.equal(seen[2], seen[0])
     seen.clear()
-    sizes = size_freedom([("a", 0, ask)], *task.test, [5, 8, 12])
+    sizes = size_freedom([("a", 0, score)], *task.test, [5, 8, 12])
     assert [x.shape[-1] for x in seen] == [5, 8, 8, 8, 12, 8]
     torch.testing.assert_close(seen[2], task.test[0])
-    assert set(sizes["way"]) == {"as it comes", "brought back"}
+    assert set(sizes["way"]) == {"as it is", "resampled"}
     torch.testing.assert_close(resized(torch.ones(1, 1, 9, 9), 5), torch.ones(1, 1, 5, 5))
 
 
