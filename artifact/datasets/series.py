@@ -42,7 +42,7 @@ def load_co2() -> Series:
     return Series("CO2 at Mauna Loa (stand-in)", values, ("co2",), period=52, step="week", stand_in=True)
 
 
-def carried_series() -> list[Series]:
+def shipped_series() -> list[Series]:
     """Four seasonal series shipped with statsmodels: weekly, monthly, monthly and yearly, one channel each.
 
     CO2 at Mauna Loa (Keeling and Whorf 2004; gaps filled linearly), the temperature of the sea off Peru (NOAA, 1950 to

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from artifact.datasets.series import carried_series, csv_series, spans
+from artifact.datasets.series import csv_series, shipped_series, spans
 from artifact.peers.forecasting import Budget, SeasonalNaive
 from artifact.studies.forecasting.study import (
     BETTER,
@@ -120,16 +120,16 @@ def compared(ours, theirs, horizon=5):
     return compare(Outcome(pd.DataFrame(), {"ridge": theirs, "resonance": ours}), horizon).iloc[0]
 
 
-def test_standing_follows_the_interval():
+def test_the_difference_follows_the_interval():
     theirs = 1.0 + 0.1 * np.random.default_rng(0).standard_normal(400)
     noise = 0.1 * np.random.default_rng(1).standard_normal(400)
-    assert compared(theirs, theirs)["standing"] == EVEN
-    assert compared(theirs + noise - noise.mean(), theirs)["standing"] == EVEN
-    assert compared(theirs + noise - 0.2, theirs)["standing"] == BETTER
+    assert compared(theirs, theirs)["difference"] == EVEN
+    assert compared(theirs + noise - noise.mean(), theirs)["difference"] == EVEN
+    assert compared(theirs + noise - 0.2, theirs)["difference"] == BETTER
     worse = compared(theirs + noise + 0.2, theirs)
-    assert worse["standing"] == WORSE and not worse["not_worse"]
+    assert worse["difference"] == WORSE and not worse["not_worse"]
     barely = compared(theirs + 0.01, theirs)
-    assert barely["standing"] == WORSE and barely["not_worse"], "1% above a peer is within the tolerance"
+    assert barely["difference"] == WORSE and barely["not_worse"], "1% above a peer is within the tolerance"
 
 
 def test_block_interval_of_white_noise_is_the_textbook_one():
@@ -153,8 +153,8 @@ def test_blocks_widen_the_interval_of_a_dependent_series():
 # --------------------------------------------------------------------------- series
 
 
-def test_spans_leave_windows_in_every_split_of_every_carried_series():
-    for series in carried_series():
+def test_spans_leave_windows_in_every_split_of_every_shipped_series():
+    for series in shipped_series():
         horizon, lookbacks = spans(series)
         assert horizon == series.period and all(lookback % series.period == 0 for lookback in lookbacks)
         assert np.isfinite(series.values).all() and not series.stand_in
