@@ -1,10 +1,10 @@
-"""What may happen to a recording without changing what was said: batched, seeded, on the waveform.
+"""Random changes of recordings that keep the spoken word: batched, seeded, on the waveform.
 
-speed     played faster or slower: pitch, formants and duration together, as another speaker would
-shift     later or earlier within its window: onsets are cut by hand, never alike
-mask      a stretch of time without sound
+speed     playback rate: pitch, formants and duration together, as between speakers
+shift     later or earlier within the window, as recordings are cut by hand
+mask      a stretch of time set to zero
 noise     white, at a random signal-to-noise ratio
-tilt      a spectral slope, as microphones and rooms have, and a masked band: one gain curve on the whole spectrum
+tilt      a spectral slope, as of microphones and rooms, and a masked band: one gain curve on the whole spectrum
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class AudioAugmentation:
-    """Random changes of a batch of recordings; every recording draws its own.
+    """Random changes of a batch of recordings, drawn for each recording.
 
         augmentation(waves, lengths, generator) -> (waves, lengths)
 
@@ -28,8 +28,8 @@ class AudioAugmentation:
     Cost: two transforms of the batch, and some ten passes over it.
     """
 
-    longest: int  # samples: the end is cut there
-    speed: float = 0.2  # log of the fastest playing, and of the slowest
+    longest: int  # samples, the rest is cut off
+    speed: float = 0.2  # largest log of the playback rate, either way
     shift: int = 800  # samples, at most, to the right; half as many to the left
     mask: float = 0.12  # of the recording's duration, at most; of the band likewise
     noise_db: tuple[float, float] = (10.0, 40.0)  # signal-to-noise ratio
@@ -53,7 +53,7 @@ class AudioAugmentation:
         return torch.where(t < count, waves, 0.0), lengths
 
     def moved(self, waves: Tensor, lengths: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return the recordings at other speeds and onsets, by linear interpolation."""
+        """Change speed and onset, by linear interpolation."""
         speed = torch.exp(self.speed * (2 * uniform(waves, generator) - 1))
         onset = (self.shift * (1.5 * uniform(waves, generator) - 0.5)).floor()
         count = ((lengths[:, None] - 1) / speed + 1 + onset).floor().clamp(2, self.longest).long()
@@ -64,7 +64,7 @@ class AudioAugmentation:
         return torch.where(inside, moved, 0.0), count[:, 0]
 
     def noisy(self, waves: Tensor, count: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the waves with white noise, at a ratio drawn evenly in decibels."""
+        """Add white noise at a signal-to-noise ratio drawn uniformly in decibels."""
         low, high = self.noise_db
         if math.isinf(low):
             return waves
@@ -73,8 +73,8 @@ class AudioAugmentation:
         return torch.addcmul(waves, torch.randn(waves.shape, generator=generator), level)
 
     def filtered(self, waves: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the waves under a tilted gain curve with a band down by 30 dB, by one transform of each whole wave."""
-        samples = -(-waves.shape[1] // 512) * 512  # a length that FFTs are fast at
+        """Apply a tilted gain curve with one band attenuated by 30 dB, by one transform of each whole wave."""
+        samples = -(-waves.shape[1] // 512) * 512  # a length for which FFTs are fast
         place = torch.linspace(-1, 1, samples // 2 + 1)[None]
         width = 2 * self.mask * uniform(waves, generator)
         start = uniform(waves, generator) * (2 - width) - 1
@@ -85,5 +85,5 @@ class AudioAugmentation:
 
 
 def uniform(waves: Tensor, generator: torch.Generator) -> Tensor:
-    """Return one number in 0 .. 1 a recording, (batch, 1)."""
+    """One uniform number in 0 .. 1 for each recording, (batch, 1)."""
     return torch.rand(len(waves), 1, generator=generator)

@@ -1,4 +1,4 @@
-"""Figures of `10_audio`: each draws saved results and returns the figure (style: `plots`)."""
+"""Figures of `10_audio`, each drawn from saved results."""
 
 from __future__ import annotations
 
@@ -8,66 +8,60 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from artifact.studies.audio.tasks import OFFICIAL
-from artifact.studies.common.plots import GREY, PALETTE, panels
+from artifact.studies.audio.tasks import NORMALISED, OFFICIAL, REGRESSION, RESONANCE, TRANSFORMER
+from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
 
-MARKERS, LINES = ("o", "s", "^", "v"), ("-", "--", "-.", ":")
+LOOKS = {  # each method's colour, marker and line
+    RESONANCE: (PALETTE[0], "o", "-"),
+    TRANSFORMER: (PALETTE[1], "s", "--"),
+    REGRESSION: (PALETTE[2], "^", "-."),
+    NORMALISED: (PALETTE[3], "v", ":"),
+}
 
 
 def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
-    """Accuracy of each method on the official test and on each speaker it has never heard.
-
-    Small marks are seeds, large ones their mean; the lines are the means over the speakers.
-    """
+    """Accuracy of each method by seed, on the official test and each held-out speaker; lines: means over speakers."""
     figure, (axes,) = panels(1, 2.7)
-    places = {split: place + 0.6 * (place > 0) for place, split in enumerate(splits)}  # a gap after the official test
-    for at, (method, own) in enumerate(scores.groupby("method", sort=False)):
-        colour, marker = PALETTE[at], MARKERS[at]
-        x = own["split"].map(places) + 0.18 * (at - 1.5)
-        axes.plot(x, 100 * own["accuracy"], marker, ms=2.5, color=colour, alpha=0.6)
-        means = own.groupby("split")["accuracy"].mean()
-        place = np.array([places[split] for split in means.index]) + 0.18 * (at - 1.5)
-        axes.plot(place, 100 * means, marker, ms=5.5, color=colour, label=method)
-        over = 100 * means.drop(splits[0]).mean()
-        axes.plot([places[splits[1]] - 0.4, places[splits[-1]] + 0.4], [over, over], color=colour, lw=1, ls=LINES[at])
-    axes.axvline(0.8, color=GREY, lw=0.6)
-    axes.set(ylabel="accuracy (%)", ylim=(None, 101), xticks=list(places.values()))
-    axes.set_xticklabels(["official test", *splits[1:]])
-    axes.set_xlabel("tested on the takes held out; or on a speaker held out")
-    axes.xaxis.set_label_coords(0.5, -0.15)
+    table = scores.assign(percent=100 * scores["accuracy"])
+    looks = {method: look for method, look in LOOKS.items() if method in set(table["method"])}
+    seeds_with_interval(axes, table, "percent", "split", group="method", looks=looks, order=splits, vertical=True)
+    by_speaker = table[table["split"] != splits[0]].groupby(["method", "split"])["percent"].mean()
+    for method, (colour, _, line) in looks.items():
+        axes.plot([0.55, len(splits) - 0.5], [by_speaker[method].mean()] * 2, color=colour, lw=1, ls=line)
+    axes.axvline(0.5, color=GREY, lw=0.6)
+    axes.set(ylabel="accuracy (%)", ylim=(None, 101), xlabel="held-out takes, or held-out speaker")
+    axes.set_xticks(range(len(splits)), ["official test", *splits[1:]])
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
     return figure
 
 
 def ablation_accuracies(ablation: pd.DataFrame, reference: str) -> Figure:
-    """Accuracy with one part changed, on the official test and on speakers held out: every run and the mean."""
-    parts = dict(list(ablation.groupby(np.where(ablation["split"] == OFFICIAL, "official test", "speakers held out"))))
+    """Accuracy by seed with one part changed, on the official test and on held-out speakers."""
+    table = ablation.assign(
+        percent=100 * ablation["accuracy"],
+        panel=np.where(ablation["split"] == OFFICIAL, "official test", "held-out speakers"),
+    )
+    parts = dict(list(table.groupby("panel", sort=False)))
     figure, axes = panels(len(parts), 2.5, sharey=True)
-    order = [reference, *(name for name in dict.fromkeys(ablation["method"]) if name != reference)]
+    order = [reference, *(name for name in dict.fromkeys(table["method"]) if name != reference)]
     for axis, (title, part) in zip(axes, parts.items(), strict=True):
-        for place, name in enumerate(reversed(order)):
-            values = 100 * part.loc[part["method"] == name, "accuracy"]
-            colour = PALETTE[0] if name == reference else PALETTE[1]
-            axis.plot(values, np.full(len(values), place), "o", ms=3, color=colour, alpha=0.6)
-            axis.plot(values.mean(), place, "|", ms=13, mew=2, color=colour)
-        axis.axvline(100 * part.loc[part["method"] == reference, "accuracy"].mean(), color=GREY, lw=0.7, ls=":")
+        seeds_with_interval(axis, part, "percent", "method", order=order)
+        axis.axvline(part.loc[part["method"] == reference, "percent"].mean(), color=GREY, lw=0.7, ls=":")
         axis.set(xlabel="accuracy (%)", title=title)
-    axes[0].set(yticks=range(len(order)))
-    axes[0].set_yticklabels(reversed(order))
     return figure
 
 
-def confusion(answers: pd.DataFrame, method: str) -> Figure:
-    """What a method answers to speakers it has never heard, all together, and how well by speaker.
+def confusion(predictions: pd.DataFrame, method: str) -> Figure:
+    """Confusion of a method on all held-out speakers together, and its accuracy by speaker.
 
-    Left: share of each digit's recordings (rows) that get each answer (columns).  Right: accuracy by speaker and digit.
+    Left: share of each digit's recordings (rows) with each prediction (columns).  Right: by speaker and digit.
     """
     figure, (left, right) = panels(2, 2.8)
-    own = answers[(answers["method"] == method) & (answers["split"] != OFFICIAL)]
-    shares = pd.crosstab(own["digit"], own["said"], normalize="index").reindex(columns=range(10), fill_value=0.0)
-    right_ones = own.assign(right=own["said"] == own["digit"])
-    speakers = right_ones.pivot_table(index="speaker", columns="digit", values="right")
-    for axis, table, label, least in ((left, shares, "share of answers (%)", 1), (right, speakers, "accuracy (%)", 0)):
+    own = predictions[(predictions["method"] == method) & (predictions["split"] != OFFICIAL)]
+    shares = pd.crosstab(own["digit"], own["prediction"], normalize="index").reindex(columns=range(10), fill_value=0.0)
+    scored = own.assign(correct=own["prediction"] == own["digit"])
+    speakers = scored.pivot_table(index="speaker", columns="digit", values="correct")
+    for axis, table, label, least in ((left, shares, "share of rows (%)", 1), (right, speakers, "accuracy (%)", 0)):
         mesh = axis.pcolormesh(100 * table.to_numpy(), cmap="cividis", vmin=0, vmax=100, rasterized=True)
         for (row, column), value in np.ndenumerate(100 * table.to_numpy()):
             if value >= least:
@@ -78,6 +72,6 @@ def confusion(answers: pd.DataFrame, method: str) -> Figure:
         axis.set_yticklabels(table.index)
         axis.invert_yaxis()
         figure.colorbar(mesh, ax=axis, label=label)
-    left.set(xlabel="answered", ylabel="spoken")
+    left.set(xlabel="predicted", ylabel="spoken")
     right.set(xlabel="spoken", ylabel="")
     return figure

@@ -1,7 +1,7 @@
-"""Spoken digits and environmental sounds: how they are split, which models are trained on them, and all alike.
+"""Spoken digits and environmental sounds: splits, models, and training, the same for every model.
 
 official         takes 0 to 4 of every speaker and digit for testing, the rest for training
-validation       takes 5 to 9 of the official training part; what is tuned is tuned here
+validation       takes 5 to 9 of the official training part, for every choice
 speaker          all recordings of one speaker for testing, those of the other five for training
 ESC-50 folds     one of five for testing, four for training
 """
@@ -41,7 +41,7 @@ class DigitTask:
         self.splits = (OFFICIAL, *speech.speaker_names)
 
     def masks(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return which recordings train and which test in a split; raises ValueError for an unknown one."""
+        """Boolean masks of the training and the test recordings of a split; raises ValueError for an unknown one."""
         takes, names = self.speech.takes, self.speech.speaker_names
         if split == OFFICIAL:
             return takes >= 5, takes < 5
@@ -53,25 +53,25 @@ class DigitTask:
         return ~held, held
 
     def pair(self, split: str) -> tuple[Recordings, Recordings]:
-        """Return the recordings to train on and to test on."""
+        """Recordings to train on and to test on."""
         train, test = self.masks(split)
         return self.recordings.chosen(train), self.recordings.chosen(test)
 
     def regression(self, method: str, split: str, strength: float) -> np.ndarray:
-        """Return what a log-mel regression says of the test recordings."""
+        """Predictions of a log-mel regression on the test recordings."""
         (train, test), features = self.masks(split), self.log_mel[method]
         model = logistic_regression(features[train], self.speech.labels[train], strength)
         return model.predict(features[test])
 
     @cached_property
     def log_mel(self) -> dict[str, np.ndarray]:
-        """The features of every recording, for each of `REGRESSIONS`."""
+        """Features of every recording, for each of `REGRESSIONS`."""
         features = log_mel_features(self.recordings, self.speech.rate)
         return {REGRESSION: features, NORMALISED: without_mean_spectrum(features)}
 
 
 def digit_model(**options) -> ResonanceAudioNet:
-    """Return the resonance model of spoken digits: frames of 32 ms every 16 ms, under 100,000 parameters."""
+    """The resonance model of spoken digits, untrained: frames of 32 ms every 16 ms, under 100,000 parameters."""
     settings = {"frame": 256, "hop": 128, "dim": 64, "num_layers": 3, "num_frequencies": 24, "window": 128}
     return ResonanceAudioNet(10, **{**settings, "dropout": 0.0, **options})
 
@@ -93,25 +93,25 @@ def without_mixing_(model: nn.Module) -> nn.Module:
     return model
 
 
-# What is compared: each builds an untrained model of ten classes.
+# Constructors of the untrained models compared, ten classes each.
 MODELS: dict[str, Callable[[], nn.Module]] = {
     RESONANCE: digit_model,
     TRANSFORMER: lambda: TransformerAudioNet(10),
     "learned complex frames": lambda: digit_model(front_end=LearnedFrames(256, 128, 48)),
-    "phases kept at zero": lambda: with_fixed_phases_(digit_model()),
+    "phases fixed at zero": lambda: with_fixed_phases_(digit_model()),
     "no interference": lambda: digit_model(interference=False),
     "no mixing": lambda: without_mixing_(digit_model()),
 }
 NO_AUGMENTATION = "no augmentation"  # the resonance model, trained on the recordings as they are
 ABLATIONS = (*list(MODELS)[2:], NO_AUGMENTATION)
-# What a method or arm is called in the ledger.
+# Keys of methods and variants in the ledger.
 KEYS = {
     RESONANCE: "resonance",
     TRANSFORMER: "transformer",
     REGRESSION: "regression",
     NORMALISED: "normalised",
     "learned complex frames": "learned",
-    "phases kept at zero": "zero_phases",
+    "phases fixed at zero": "zero_phases",
     "no interference": "no_interference",
     "no mixing": "no_mixing",
     NO_AUGMENTATION: "no_augmentation",
@@ -119,7 +119,7 @@ KEYS = {
 
 
 def train_digits(name: str, train: Recordings, *, rate: float, steps: int, seed: int, size: int = 32) -> nn.Module:
-    """Return one of `MODELS`, or `NO_AUGMENTATION`, trained on recordings: the same for all but the model."""
+    """Train one of `MODELS`, or `NO_AUGMENTATION`, on recordings; all else is the same for every model."""
     torch.manual_seed(seed)
     model = MODELS[RESONANCE if name == NO_AUGMENTATION else name]()
     augmentation = None if name == NO_AUGMENTATION else AudioAugmentation(LONGEST)
@@ -128,39 +128,41 @@ def train_digits(name: str, train: Recordings, *, rate: float, steps: int, seed:
     return model
 
 
-def digit_answers(task: DigitTask, name: str, split: str, *, setting: float, steps: int, seed: int) -> pd.DataFrame:
-    """Train a model, or a regression, on a split and return its answers to the test: method, split, seed, said.
+def digit_predictions(task: DigitTask, name: str, split: str, *, setting: float, steps: int, seed: int) -> pd.DataFrame:
+    """Train a model, or a regression, on a split and test it: method, split, seed, speaker, digit, prediction.
 
-    setting is the rate of a network, C of a regression; a row a recording, with its speaker and digit.
+    setting: the learning rate of a network, C of a regression.  A row a recording.
     """
     train, test = task.pair(split)
     if name in REGRESSIONS:
-        said = task.regression(name, split, setting)
+        prediction = task.regression(name, split, setting)
     else:
         model = train_digits(name, train, rate=setting, steps=steps, seed=seed)
-        said = test.logits(model).argmax(dim=1).numpy()
+        prediction = test.logits(model).argmax(dim=1).numpy()
     speakers = np.array(task.speech.speaker_names)[task.speech.speakers[task.masks(split)[1]]]
-    columns = {"speaker": speakers, "digit": test.labels.numpy(), "said": said}
+    columns = {"speaker": speakers, "digit": test.labels.numpy(), "prediction": prediction}
     return pd.DataFrame({"method": name, "split": split, "seed": seed, **columns})
 
 
-def accuracies(answers: pd.DataFrame) -> pd.DataFrame:
-    """Return the share of right answers of each method, split and seed, in the order of the answers."""
-    right = answers.assign(accuracy=answers["said"] == answers["digit"])
-    return right.groupby(["method", "split", "seed"], sort=False)["accuracy"].mean().reset_index()
+def accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of each method, split and seed, in the order of the predictions."""
+    scored = predictions.assign(accuracy=predictions["prediction"] == predictions["digit"])
+    return scored.groupby(["method", "split", "seed"], sort=False)["accuracy"].mean().reset_index()
 
 
 def parameters(task: DigitTask, method: str) -> int:
-    """Return the number of trained real parameters of a method."""
+    """Number of trained real parameters of a method."""
     if method in REGRESSIONS:
         return (task.log_mel[method].shape[1] + 1) * len(set(task.speech.labels.tolist()))
     return count_parameters(MODELS[method]())
 
 
 def tune(task: DigitTask, tries: dict[str, Iterable[float]], steps: int) -> pd.DataFrame:
-    """Return the validation accuracy of every setting of every method: method, setting, accuracy."""
+    """Validation accuracy of every setting of every method: method, setting, accuracy."""
     tables = [
-        accuracies(digit_answers(task, name, VALIDATION, setting=setting, steps=steps, seed=0)).assign(setting=setting)
+        accuracies(digit_predictions(task, name, VALIDATION, setting=setting, steps=steps, seed=0)).assign(
+            setting=setting
+        )
         for name, settings in tries.items()
         for setting in settings
     ]
@@ -168,7 +170,7 @@ def tune(task: DigitTask, tries: dict[str, Iterable[float]], steps: int) -> pd.D
 
 
 def chosen_settings(tuning: pd.DataFrame) -> dict[str, float]:
-    """Return the setting of each method that validation prefers; of equals the first."""
+    """The setting of each method with the highest validation accuracy, the first of equals."""
     best = tuning.loc[tuning.groupby("method")["accuracy"].idxmax()]
     return dict(zip(best["method"], best["setting"], strict=True))
 
@@ -177,15 +179,15 @@ def chosen_settings(tuning: pd.DataFrame) -> dict[str, float]:
 
 
 def environment_model(classes: int, rate: int) -> ResonanceAudioNet:
-    """Return a model of sounds of five seconds: frames of about 46 ms, every 23 ms."""
+    """The resonance model of sounds of five seconds, untrained: frames of about 46 ms, every 23 ms."""
     frame = 2 ** round(np.log2(0.046 * rate))
     return ResonanceAudioNet(classes, frame=frame, hop=frame // 2, dim=96, num_layers=3)
 
 
 def environment_scores(sounds: Sounds, *, rate: float, strength: float, steps: int, seed: int = 0) -> pd.DataFrame:
-    """Return accuracies on each fold by models trained on the four others: fold, and one column a method.
+    """Accuracy on each fold of models trained on the four others: fold, and one column a method.
 
-    rate is that of the resonance model, strength the C of the regression.
+    rate: learning rate of the resonance model; strength: C of the regression.
     """
     longest = max(map(len, sounds.waves))
     everything = recordings(sounds.waves, sounds.labels, longest)
@@ -199,8 +201,6 @@ def environment_scores(sounds: Sounds, *, rate: float, strength: float, steps: i
         augmentation = AudioAugmentation(longest, shift=longest // 10)
         train_classifier(model, train.batches(32, torch.Generator().manual_seed(seed), augmentation), steps, rate=rate)
         regression = logistic_regression(features[~held], sounds.labels[~held], strength)
-        said = {RESONANCE: test.logits(model).argmax(dim=1).numpy(), REGRESSION: regression.predict(features[held])}
-        rows.append(
-            {"fold": fold, **{name: float((each == sounds.labels[held]).mean()) for name, each in said.items()}}
-        )
+        found = {RESONANCE: test.logits(model).argmax(dim=1).numpy(), REGRESSION: regression.predict(features[held])}
+        rows.append({"fold": fold} | {name: float((p == sounds.labels[held]).mean()) for name, p in found.items()})
     return pd.DataFrame(rows)

@@ -21,7 +21,7 @@ LOOKS = {  # each method's colour, marker and line
 AXES = {
     "rotation": "angle (degrees)",
     "noise": "standard deviation (grey 0 to 1)",
-    "occlusion": "covered share of a side",
+    "occlusion": "occluded share of a side",
 }
 
 

@@ -17,7 +17,7 @@ from artifact.studies.audio.tasks import (
 )
 
 
-def toy_answers():
+def toy_predictions():
     rows = [
         (method, split, 0, speaker, digit, (digit + (k == 0)) % 10)
         for method in (RESONANCE, NO_AUGMENTATION)
@@ -25,23 +25,23 @@ def toy_answers():
         for digit in range(10)
         for k in range(4)
     ]
-    return pd.DataFrame(rows, columns=["method", "split", "seed", "speaker", "digit", "said"])
+    return pd.DataFrame(rows, columns=["method", "split", "seed", "speaker", "digit", "prediction"])
 
 
 def test_accuracies_are_shares_of_right_answers():
-    scores = accuracies(toy_answers())
+    scores = accuracies(toy_predictions())
     assert len(scores) == 6 and scores["accuracy"].tolist() == [0.75] * 6
     assert scores["split"].tolist()[:3] == [OFFICIAL, "a", "b"]
 
 
 def test_figures_show_what_they_are_given():
-    answers, scores = toy_answers(), accuracies(toy_answers())
-    shown = plots_audio.confusion(answers, RESONANCE).axes[0]
+    predictions, scores = toy_predictions(), accuracies(toy_predictions())
+    shown = plots_audio.confusion(predictions, RESONANCE).axes[0]
     assert {text.get_text() for text in shown.texts} == {"75", "25"} and len(shown.texts) == 20
     speakers = plots_audio.accuracy_by_speaker(scores, (OFFICIAL, "a", "b")).axes[0]
     assert [label.get_text() for label in speakers.get_xticklabels()] == ["official test", "a", "b"]
     ablation = plots_audio.ablation_accuracies(scores, RESONANCE)
-    assert [axes.get_title() for axes in ablation.axes] == ["official test", "speakers held out"]
+    assert [axes.get_title() for axes in ablation.axes] == ["official test", "held-out speakers"]
     alone = plots_audio.ablation_accuracies(scores[scores["split"] == OFFICIAL], RESONANCE)
     assert [axes.get_title() for axes in alone.axes] == ["official test"]
 

@@ -21,7 +21,7 @@ from artifact.studies.audio.tasks import (
     DigitTask,
     accuracies,
     chosen_settings,
-    digit_answers,
+    digit_predictions,
     environment_scores,
     train_digits,
 )
@@ -49,8 +49,8 @@ def test_under_a_hundred_thousand_parameters():
     assert max(sizes.values()) < 100_000, sizes
 
 
-def test_phases_kept_at_zero():
-    model = MODELS["phases kept at zero"]()
+def test_phases_fixed_at_zero():
+    model = MODELS["phases fixed at zero"]()
     phases = [m.phase for m in model.modules() if isinstance(m, PolarWeight)]
     assert len(phases) == 3 and not any(p.any() or p.requires_grad for p in phases)
 
@@ -86,20 +86,20 @@ def test_splits_are_disjoint_and_hold_what_they_say():
 def test_everything_learns_two_tones():
     task = DigitTask(toy_speech())
     for name, setting in ((RESONANCE, 4e-3), (REGRESSION, 1.0)):
-        answers = digit_answers(task, name, "c", setting=setting, steps=25, seed=0)
-        assert len(answers) == 24 and set(answers["speaker"]) == {"c"}
-        assert accuracies(answers)["accuracy"].item() > 0.95, name
+        predictions = digit_predictions(task, name, "c", setting=setting, steps=25, seed=0)
+        assert len(predictions) == 24 and set(predictions["speaker"]) == {"c"}
+        assert accuracies(predictions)["accuracy"].item() > 0.95, name
 
 
-def test_training_is_seeded_and_the_arms_differ():
+def test_training_is_seeded_and_the_variants_differ():
     train = DigitTask(toy_speech(takes=6)).pair(OFFICIAL)[0]
     once, again = (train_digits(RESONANCE, train, rate=1e-3, steps=2, seed=3) for _ in range(2))
     for a, b in zip(once.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-    for arm in ABLATIONS:
-        other = train_digits(arm, train, rate=1e-3, steps=2, seed=3)
+    for variant in ABLATIONS:
+        other = train_digits(variant, train, rate=1e-3, steps=2, seed=3)
         weights = other.output_projection.weight
-        assert not torch.equal(weights, once.output_projection.weight), arm
+        assert not torch.equal(weights, once.output_projection.weight), variant
     assert NO_AUGMENTATION in ABLATIONS and RESONANCE not in ABLATIONS
 
 
