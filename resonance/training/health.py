@@ -1,11 +1,11 @@
-"""Gradient health: how large each group's gradient is, how far phases have turned, how many magnitudes have died.
+"""Gradient health: the gradient norm of each group, the drift of phases, the share of dead magnitudes.
 
     grad_norm/<role>    norm of the gradient of a group: magnitude, phase, interference, rest
-    phase_drift         root mean square over all polar weights of the angle, in radians, between arg w now and at the
-                        start, the short way round: 0 at the start, pi / sqrt(3) = 1.81 where nothing of it is left
+    phase_drift         root mean square over all polar weights of the angle, in radians and wrapped to [-pi, pi),
+                        between arg w now and at initialisation; pi / sqrt(3) = 1.81 where the two are independent
     dead_magnitudes     share of the polar weights with |r| < DEAD
 
-A dead weight passes no signal, and no gradient to its own phase, which carries the factor r.
+A dead weight passes no signal, and no gradient to its phase, for that has a factor r (thm:polar).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DEAD = 1e-3
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
-    """Return the norm, (), of the gradient over some parameters; 0 where none has one."""
+    """Norm, (), of the gradient over some parameters; 0 where none has one."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros((), device=parameters[0].device)
@@ -31,9 +31,8 @@ def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
 
 
 class PolarHealth:
-    """Follow the polar weights of a model from where they stand now.
+    """Compare the polar weights of a model with their present values, kept in `start`: arg w by module name.
 
-    `start` holds arg w of each, by the name of its module; set it to go on from an earlier start.
     Cost: a copy of the phases, and one pass over the polar weights a reading.
     """
 
@@ -43,7 +42,7 @@ class PolarHealth:
 
     @torch.no_grad()
     def read(self) -> dict[str, float]:
-        """Return phase_drift, in radians, and dead_magnitudes, a share; nothing for a model without polar weights."""
+        """phase_drift and dead_magnitudes of now; empty for a model without polar weights."""
         if not self.weights:
             return {}
         turned, dead, count = 0.0, 0.0, 0
@@ -56,20 +55,20 @@ class PolarHealth:
 
 
 def argument(weight: PolarWeight) -> Tensor:
-    """Return arg w up to whole turns: the phase, and half a turn more where the magnitude is negative."""
+    """arg w up to multiples of 2 pi: the phase, plus pi where the magnitude is negative."""
     phase = weight.phase.detach()
     return torch.where(weight.magnitude.detach() < 0, phase + math.pi, phase)
 
 
 def wrapped(angle: Tensor) -> Tensor:
-    """Return the angle within [-pi, pi) that differs from `angle` by whole turns; radians."""
+    """Wrap an angle in radians to [-pi, pi)."""
     return torch.remainder(angle + math.pi, 2.0 * math.pi) - math.pi
 
 
 class Scalars:
     """Write metrics as TensorBoard scalars to a folder; without a folder, nowhere.
 
-    Steps from `first` on that an earlier, interrupted run wrote to the folder are struck out.
+    Steps from `first` on that an interrupted run wrote to the folder are dropped.
     Raises ModuleNotFoundError where a folder is given and TensorBoard is not installed.
     """
 
@@ -83,13 +82,11 @@ class Scalars:
             self.writer = SummaryWriter(str(folder), purge_step=first)
 
     def write(self, metrics: Mapping[str, float], step: int) -> None:
-        """Write each metric at a step."""
         if self.writer is not None:
             for name, value in metrics.items():
                 self.writer.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Put what was written on the disk."""
         if self.writer is not None:
             self.writer.flush()
 

@@ -1,12 +1,13 @@
-"""The natural polar step, for any optimiser.
+"""The natural polar step, for any optimiser (eq:natural).
 
-The Euclidean metric of a complex weight w = r e^{i phi} is dr^2 + r^2 dphi^2, so (dr, s) with the arc s = r dphi are
-orthonormal coordinates at w.  There the gradient is (dL/dr, (1/r) dL/dphi), of the norm of the gradient in w itself,
-and a step (dr, s) turns the phase by s / r (eq:natural).
+The metric of a complex weight w = r e^{i phi} is dr^2 + r^2 dphi^2, so r and the arc length s, ds = r dphi, are
+orthonormal coordinates at w:
 
-    descent    dphi = -rate (1/r) (1/r) dL/dphi: the phase gradient over r^2, descent on w to first order
-    Adam       blind to the scale of a gradient, so dividing it by r^2 would do nothing: what counts is that the arc,
-               not the angle, moves by the rate
+    dL/ds = (1/r) dL/dphi,    phi <- phi + (step in s) / r
+
+The gradient (dL/dr, dL/ds) has the norm of the gradient in w.  Under plain descent the phase gradient is thus divided
+by r^2, which is descent on w to first order.  Adam is invariant to the scale of a gradient, so dividing it by r^2 would
+change nothing; here its rate bounds the arc, not the angle.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from .trainer import PolarTrainer
 
 
 class NaturalPolarTrainer(PolarTrainer):
-    """`PolarTrainer` whose optimiser works in the orthonormal coordinates (r, arc) of each polar weight (eq:natural).
+    """`PolarTrainer` whose optimiser works in the coordinates (r, s) of eq:natural.
 
-    Gradient norms and clipping are then those of the complex weights.  Both coordinates are lengths, so
-    learning_rate_phase is by default that of the magnitudes.  Below |r| = `floor` the arc counts as on the circle of
-    that radius, so that no phase turns by more than s / floor.  With SGD it is `polar.natural_polar_gradients_`.
-    An optimiser sees phases as displacements from where they stand, never their own values; one whose step is relative
-    to the size of a parameter (Adafactor) has then nothing to go by, and hardly turns them.
+    Gradient norms and clipping are those of the complex weights.  Both coordinates are lengths, so learning_rate_phase
+    is by default that of the magnitudes.  Below |r| = `floor` the arc is taken on the circle of that radius: no phase
+    turns by more than s / floor.
+    The optimiser receives phases as displacements from zero, never their values; one whose step is relative to the size
+    of a parameter (Adafactor) hardly turns them.
     Cost: a copy of the phases and four passes over them.
     """
 
@@ -56,6 +57,6 @@ class NaturalPolarTrainer(PolarTrainer):
             super()._update()
 
 
-# The trainer of the printed interface takes the step that won the ablation of `01_stable_gradients`; `PolarTrainer`
-# takes the printed one, on r and phi as they are.
+# The trainer of the source's interface takes the step that won the ablation (sec:ablation); `PolarTrainer` takes the
+# source's own, on r and phi.
 ResonanceTrainer = NaturalPolarTrainer

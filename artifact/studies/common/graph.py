@@ -1,7 +1,7 @@
-"""What a model multiplies: its traced graph, searched for products of two tensors that both come from the input.
+"""Search a model's traced graph for products of two tensors that both depend on the input.
 
-Attention scores are such products (queries with keys), and so is every other comparison of one token with another; a
-mixing by weights is not, for one of its factors does not depend on the input.
+Attention scores are such products (queries with keys), as is every other comparison of two tokens; a mixing by weights
+is not, for one of its factors does not depend on the input.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ CONTRACTIONS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2),
 
 
 def token_products(model: nn.Module, x: Tensor) -> list[str]:
-    """Return the operators that multiply the input with itself across tokens, in the order of the graph.
+    """Names of the operators that multiply the input with itself across tokens, in the order of the graph.
 
-    Listed: fused attention, softmax, and every contraction both of whose factors depend on the input.
+    These are fused attention, softmax, and every contraction both of whose factors depend on the input.
     """
     with torch.no_grad():
         graph = make_fx(model.train(), pre_dispatch=False)(x).graph

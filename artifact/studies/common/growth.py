@@ -1,4 +1,4 @@
-"""TODO."""
+"""How cost grows with length: operations and seconds measured, and the law that fits them best."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def fit_laws(n: Iterable[float], cost: Iterable[float]) -> pd.DataFrame:
 
 
 def slope(n: Iterable[float], cost: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Return the exponent of cost against n, d log(cost) / d log(n), with its interval (least squares)."""
+    """Exponent of cost against n, d log(cost) / d log(n), with its interval, by least squares."""
     import statsmodels.api as sm
 
     x, y = np.log(np.asarray(list(n), float)), np.log(np.asarray(list(cost), float))
@@ -84,7 +84,7 @@ def _attention_flops(query_shape, key_shape, value_shape, *args, **kwargs) -> in
     return 2 * batch * heads * queries * key_shape[-2] * (width + value_shape[-1])
 
 
-# torch's counter reports 0 for FFTs and for fused attention on CPUs unless told.
+# torch's counter has no formula for FFTs, nor for fused attention on CPUs.
 FLOPS = {
     torch.ops.aten._fft_r2c: _real_fft_flops,
     torch.ops.aten._fft_c2r: _inverse_fft_flops,
@@ -94,10 +94,10 @@ FLOPS = {
 
 @torch.no_grad()
 def count_operations(model: nn.Module, x: Tensor) -> int:
-    """Return the floating-point operations of one forward pass (prop:operations): products, attention and FFTs.
+    """Count the floating-point operations of one forward pass (prop:operations): products, attention and FFTs.
 
-    Elementwise work, linear in n for every model here, is not counted.  The model is counted in training mode: in
-    evaluation torch may run a Transformer layer as one operation that the counter does not know.
+    Elementwise operations, linear in n for every model here, are not counted.  The model is in training mode: in
+    evaluation torch may run a Transformer layer as one fused operation that the counter does not know.
     """
     training = model.training
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
@@ -120,17 +120,17 @@ def measure_growth(
 ) -> pd.DataFrame:
     """Time and count each model at each length, batch 1, models alternating within each round; medians of rounds.
 
-    models[name](n) builds a model for (1, n, dim); limits[name] is the longest n that it is asked for.
+    models[name](n) builds a model for (1, n, dim); limits[name] is the longest n at which it is measured.
     Returns columns model, n, seconds, operations.
     """
     limits = limits or {}
     rows = []
     for n in lengths:
         x = torch.randn(1, n, dim)
-        asked = {name: make(n) for name, make in models.items() if n <= limits.get(name, n)}
-        steps = {name: pass_of(model, x) for name, model in asked.items()}
+        built = {name: make(n) for name, make in models.items() if n <= limits.get(name, n)}
+        steps = {name: pass_of(model, x) for name, model in built.items()}
         seconds = alternated(steps, rounds=rounds, min_seconds=min_run_time)
-        for name, model in asked.items():
+        for name, model in built.items():
             operations = count_operations(model, x)
             rows.append({"model": name, "n": n, "seconds": seconds[name], "operations": operations})
     return pd.DataFrame(rows)

@@ -57,14 +57,14 @@ def use_style() -> None:
 
 
 def panels(columns: int, height: float = 2.5, **options) -> tuple[Figure, np.ndarray]:
-    """Return a figure of one row of panels over the text width."""
+    """A figure of one row of panels over the text width."""
     use_style()
     figure, axes = plt.subplots(1, columns, figsize=(WIDTH, height), squeeze=False, **options)
     return figure, axes[0]
 
 
 def student_interval(values: pd.Series) -> tuple[float, float]:
-    """Return the interval that bars show, for seaborn's `errorbar`."""
+    """The interval over seeds, for seaborn's `errorbar`."""
     return mean_interval(values)[1:]
 
 

@@ -1,9 +1,9 @@
-"""One model, one length, one step, in a process of its own: its seconds and its peak memory.
+"""Seconds and peak memory of one step of one model at one length, in a process of its own.
 
     python -m artifact.studies.common.probe '{"model": "long context", "task": "train", "n": 262144}'
 
-prints one line of JSON.  `measure` runs that in a fresh process and stops it at a limit of memory or time, because a
-peak belongs to a process, and what ran before in it would hide the peak of what runs now.
+prints one line of JSON.  `measure` runs that in a fresh process and stops it at a limit of memory or time: a peak
+belongs to a process, so an earlier step in the same process would hide that of a later one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TASKS = ("train", "infer", "stream")
 
 
 class Shape(NamedTuple):
-    """What a comparison at one shape holds fixed."""
+    """The shape that all models of a comparison share."""
 
     input_dim: int = 64
     dim: int = 256
@@ -52,7 +52,7 @@ MODELS = {
 
 
 class Chunks:
-    """n tokens of noise as chunks made when asked for: each iteration gives the same ones, none is kept."""
+    """n tokens of noise as chunks generated during iteration, the same in each, and not stored."""
 
     def __init__(self, n: int, chunk: int, dim: int):
         self.n, self.chunk, self.dim = n, chunk, dim
@@ -81,7 +81,7 @@ def _timed(step, device: str) -> float:
 def run(
     model: str, task: str, n: int, *, device: str = "cpu", warm: bool = True, short_of: float = 30.0, **shape
 ) -> dict:
-    """Run one step here and return its seconds and bytes; `warm` repeats a step that took less than `short_of`.
+    """Run one step in this process; return seconds and bytes.  `warm` repeats a step shorter than `short_of` seconds.
 
     Raises ValueError for an unknown model or task.
     """
@@ -124,10 +124,10 @@ def measure(
     limit_seconds: float | None = None,
     **options,
 ) -> dict:
-    """Return `run` of a fresh process: model, task, n, outcome, seconds, peak, start, parameters.
+    """`run` in a fresh process: model, task, n, outcome, seconds, peak, start, parameters.
 
-    outcome is "ran", "memory" (it asked for more than limit_bytes) or "time" (it passed limit_seconds).
-    Raises RuntimeError when the process fails for another reason, with what it wrote.
+    outcome: "ran", "memory" (it needed more than limit_bytes) or "time" (more than limit_seconds).
+    Raises RuntimeError with the process's error output when it fails for another reason.
     """
     case = {"model": model, "task": task, "n": n, "threads": torch.get_num_threads(), **options}
     command = [sys.executable, "-m", "artifact.studies.common.probe", json.dumps({**case, "limit_bytes": limit_bytes})]
@@ -144,7 +144,7 @@ def measure(
 
 
 def main() -> int:
-    """Run the case given as JSON and print what it took."""
+    """Run the case given as JSON and print its measurements."""
     case = json.loads(sys.argv[1])
     end_with_parent()
     torch.set_num_threads(case.pop("threads", torch.get_num_threads()))

@@ -1,4 +1,4 @@
-"""Intervals over seeds, paired comparisons."""
+"""Intervals over seeds and paired comparisons."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Return the mean and its Student t interval over seeds; one value alone has no interval (NaN)."""
+    """Mean and its Student t interval over seeds; NaN bounds for a single value."""
     from scipy import stats
 
     x = np.asarray(list(values), dtype=float)
@@ -20,9 +20,9 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> tuple[fl
 
 
 def paired_difference(a: Iterable[float], b: Iterable[float]) -> tuple[float, float, float, float]:
-    """Return the mean of a - b over pairs, its 95% Student interval, and the two-sided p of no difference.
+    """Mean of a - b over pairs, its 95% Student interval, and the two-sided p of no difference.
 
-    Where all pairs differ by the same amount the interval has no width: p is then 1 for no difference, else 0.
+    Where all pairs differ by the same amount the interval has zero width; p is then 1 for no difference, else 0.
     """
     from scipy import stats
 

@@ -1,10 +1,9 @@
-"""Seconds and bytes: steps timed in turn, what this machine's memory and products allow, peaks of a process.
+"""Seconds and bytes: alternated timing of steps, lower bounds from this machine's speed, memory of a process.
 
-Two steps are compared by running them in turn in one process, so that both see the same machine; what is reported is
-the median of the turns.  The process keeps the memory that it frees, as a training run at a steady pace does: mapped
-anew, page by page, a large result can cost more than what computes it, on every side of a comparison.  A floor says
-how far a time is from what the machine can do: bytes that must move over the measured speed of a copy, products that
-must be done over the measured speed of a matrix product.
+Steps are compared by running them in turn in one process, under the same conditions; reported is the median of the
+turns.  The process reuses freed memory, as a steady training run does: mapping new pages for a large result can cost
+more than computing it.  A lower bound of a time: the bytes that must move over the measured speed of a copy, or the
+products that must be computed over the measured speed of a matrix product.
 """
 
 from __future__ import annotations
@@ -25,21 +24,21 @@ Step = Callable[[], object]
 
 
 def pass_of(model: nn.Module, x: Tensor) -> Step:
-    """Return a step: one forward and backward pass of `model`, gradients for x and every parameter."""
+    """A step: one forward and backward pass of `model`, with gradients for x and every parameter."""
     x = x.detach().requires_grad_(True)
     with torch.no_grad():
-        towards = torch.randn_like(model(x))
+        cotangent = torch.randn_like(model(x))
 
     def step() -> None:
         x.grad = None
         model.zero_grad(set_to_none=True)
-        model(x).backward(towards)
+        model(x).backward(cotangent)
 
     return step
 
 
 def seconds_of(step: Step, device: str = "cpu", min_seconds: float = 0.1) -> float:
-    """Return the median seconds of one call of `step`; on CUDA from events on the stream, after a warm-up."""
+    """Median seconds of one call of `step`; on CUDA by events on the stream, after a warm-up."""
     if torch.device(device).type == "cpu":
         timer = Timer("step()", globals={"step": step}, num_threads=torch.get_num_threads())
         return timer.blocked_autorange(min_run_time=min_seconds).median
@@ -56,7 +55,7 @@ def seconds_of(step: Step, device: str = "cpu", min_seconds: float = 0.1) -> flo
 
 
 def keep_freed_memory() -> None:
-    """Ask glibc, where the C library is glibc, to serve large tensors from memory that was freed before."""
+    """Make glibc, where it is the C library, serve large tensors from freed memory."""
     library = ctypes.CDLL(None) if os.name == "posix" else None
     if hasattr(library, "mallopt"):
         mmap_max, trim_threshold = -4, -1  # malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD
@@ -67,7 +66,7 @@ def keep_freed_memory() -> None:
 def alternated(
     steps: dict[str, Step], *, device: str = "cpu", rounds: int = 3, min_seconds: float = 0.1
 ) -> dict[str, float]:
-    """Return the seconds of each step: the median over rounds in which the steps take turns, after a warm-up."""
+    """Seconds of each step: the median over rounds in which the steps alternate, after a warm-up."""
     keep_freed_memory()
     for step in steps.values():
         step()
@@ -79,21 +78,21 @@ def alternated(
 
 
 def copy_step(elements: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Step:
-    """Return a step that copies a tensor of so many elements into another: 2 x elements x itemsize bytes moved."""
+    """A step that copies a tensor of `elements` elements: 2 x elements x itemsize bytes moved."""
     source = torch.randn(elements, device=device).to(dtype)
     target = torch.empty_like(source)
     return lambda: target.copy_(source)
 
 
 def product_step(size: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Step:
-    """Return a step that multiplies two matrices of size x size: 2 size^3 operations."""
+    """A step that multiplies two matrices of size x size: 2 size^3 operations."""
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     c = torch.empty_like(a)
     return lambda: torch.mm(a, b, out=c)
 
 
 def resident_bytes(*, peak: bool) -> int:
-    """Return the bytes of memory this process holds, or the most it held since it began."""
+    """Bytes of memory that this process occupies, or its peak since the start."""
     status = Path("/proc/self/status")
     if status.exists():  # Linux: this process alone, where ru_maxrss remembers the parent that forked it
         fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)

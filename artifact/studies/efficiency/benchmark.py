@@ -1,36 +1,30 @@
-"""How fast and how small, against the best peers: one table a word, both sides of every comparison in one run.
+"""Speed and memory against the best peers: one table a word, both sides of every comparison in one run.
 
-    python -m artifact.studies.efficiency.benchmark mixing          BandMixing against the same map by FFT and against one nn.Linear
-    python -m artifact.studies.efficiency.benchmark layer           ResonanceLayer, alone and with a feed-forward, against its peers
-    python -m artifact.studies.efficiency.benchmark training        training steps and inference of whole models at one shape
-    python -m artifact.studies.efficiency.benchmark memory          peak memory of a training step of those models, a process each
-    python -m artifact.studies.efficiency.benchmark context         LongContextResonanceNet against a Transformer, to where that stops
-    python -m artifact.studies.efficiency.benchmark growth          time of BandMixing against length, its exponent, and the law that fits
-    python -m artifact.studies.efficiency.benchmark engines         every engine over a grid of n, k, d, and what `choose_engine` picks
-    python -m artifact.studies.efficiency.benchmark memory-recall   HolographicMemory against a plain table of its patterns
+    python -m artifact.studies.efficiency.benchmark WORD [--lengths 4096 16384 ...] [--device cpu|cuda]
 
-Options: --lengths 4096 16384 ..., --device cpu|cuda, --json FILE.  Progress goes to stderr, the table to stdout.
-Float32, batch 1, d = 256 and k = 64 unless the table says otherwise; medians of alternated runs (see `timing`).
-For memory-recall the lengths are those of the patterns.
+    mixing          BandMixing against the same map by FFT and against one nn.Linear
+    layer           ResonanceLayer, alone and with a feed-forward, against its peers
+    training        training steps and inference of whole models at one shape, seconds and peak memory
+    growth          time of BandMixing against length, its exponent, and the law that fits
+    engines         every engine over a grid of n, k, d, and the choice of `choose_engine`
+    memory-recall   HolographicMemory against a plain table of its patterns; lengths are those of the patterns
+
+Progress goes to stderr, the table to stdout.  Float32, batch 1, d = 256 and k = 64 unless the table says otherwise;
+medians of alternated runs (`timing`).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
-import platform
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from artifact.files import write_text
 from artifact.peers.transformer import FNetLayer, transformer_layer
-from artifact.pipeline.ledger import commit, device_name
 from artifact.studies.common import probe
 from artifact.studies.common.growth import fit_laws, slope
 from artifact.studies.common.timing import alternated, copy_step, pass_of, product_step, seconds_of
@@ -41,21 +35,21 @@ from resonance.memory import HolographicMemory
 from resonance.spectral import ENGINES, choose_engine
 
 DIM, FREQUENCIES = 256, 64
-STEP_BYTES, STEP_SECONDS = 20 * 10**9, 600.0  # where a peer of `context` is stopped
+STEP_BYTES, STEP_SECONDS = 20 * 10**9, 600.0  # limits of a whole model
 
-# How many times faster each comparison was to be, set before it was measured; a row shows it beside the ratio.
-AIMS = {
+# How many times faster ours should be in each comparison, set before it was measured; shown beside the ratio.
+TARGETS = {
     ("BandMixing", "torch.fft"): dict.fromkeys((4096, 16384, 65536, 262144), 6.0),
     ("BandMixing", "nn.Linear"): dict.fromkeys((4096, 16384, 65536, 262144), 1.5),
     ("ResonanceLayer", "Transformer layer"): {1024: 8.0, 4096: 40.0, 16384: 150.0},
     ("ResonanceLayer + feed-forward", "Transformer layer"): {1024: 2.0, 4096: 5.0, 16384: 11.0},
 }
 
-PATTERNS = {512: [250], 1024: [500, 1000], 2048: [1000]}  # the source's table, and the size of the marks
-RECALL_SECONDS, RECALL_ERROR = 2e-3, 1e-4  # marks, set before they were measured: one pattern; relative
+PATTERNS = {512: [250], 1024: [500, 1000], 2048: [1000]}  # the source's table, and the size of the targets
+RECALL_SECONDS, RECALL_ERROR = 2e-3, 1e-4  # targets, set before they were measured: one pattern; relative
 
 
-PROGRESS = logging.getLogger(__name__)  # shown by the command line, on stderr; silent in a notebook
+PROGRESS = logging.getLogger(__name__)  # shown by the command line, on stderr; not in a notebook
 
 
 def say(text: str) -> None:
@@ -64,7 +58,7 @@ def say(text: str) -> None:
 
 
 def compare(ours: Iterable[str], models: dict[str, nn.Module], n: int, device: str) -> list[dict]:
-    """Return one row for each of ours against each peer at length n: seconds, their ratio, the aim if there is one."""
+    """One row for each of ours against each peer at length n: seconds, their ratio, the target where there is one."""
     say(f"n={n}: {', '.join(models)}")
     x = torch.randn(1, n, DIM, device=device)
     seconds = alternated({name: pass_of(model.to(device), x) for name, model in models.items()}, device=device)
@@ -72,17 +66,17 @@ def compare(ours: Iterable[str], models: dict[str, nn.Module], n: int, device: s
     rows = []
     for name in ours:
         for peer in (p for p in models if p not in ours):
-            aim = AIMS.get((name, peer), {}).get(n) if device == "cpu" else None
+            target = TARGETS.get((name, peer), {}).get(n) if device == "cpu" else None
             ratio = seconds[peer] / seconds[name]
             rows.append(
                 {"n": n, "model": name, "peer": peer, "seconds": seconds[name], "peer_seconds": seconds[peer]}
-                | {"ratio": ratio, "aim": aim, "reached": None if aim is None else ratio >= aim}
+                | {"ratio": ratio, "target": target, "reached": None if target is None else ratio >= target}
             )
     return rows
 
 
 def with_floors(table: pd.DataFrame, device: str) -> pd.DataFrame:
-    """Return a table of comparisons with two floors of this machine beside each row.
+    """Add two lower bounds of this machine to each row of a table of comparisons.
 
     bytes_floor: the four passes over (n, d) that no layer avoids, at the speed of a copy of that size.
     products_floor: the operations of the four transforms, and of a feed-forward where there is one, forward and
@@ -150,42 +144,18 @@ def growth(lengths: Iterable[int], device: str) -> pd.DataFrame:
 
 def training(lengths: Iterable[int], device: str) -> pd.DataFrame:
     """Training steps and inference of whole models at one shape, a process each: seconds and bytes."""
-    return _probes(("resonance", "fnet", "transformer"), ("train", "infer"), lengths, device)
-
-
-def memory(lengths: Iterable[int], device: str) -> pd.DataFrame:
-    """Peak memory of one training step of every model, a process each."""
-    return _probes(tuple(probe.MODELS), ("train",), lengths, device)
-
-
-def context(lengths: Iterable[int], device: str) -> pd.DataFrame:
-    """LongContextResonanceNet trained and streamed, and the Transformer trained until it passes a limit."""
-    lengths = sorted(lengths)
-    ours = _probes(("long context",), ("train", "stream"), lengths, device)
-    rows, stopped = [], ""
+    rows = []
     for n in lengths:
-        if not stopped:
-            row = _probe("transformer", "train", n, device)
-            stopped = "" if row["outcome"] == "ran" else row["outcome"]
-        else:
-            row = {"model": "transformer", "task": "train", "n": n, "outcome": "not run: a shorter one did not end"}
-        rows.append(row)
-    return pd.concat([ours, pd.DataFrame(rows)], ignore_index=True)
-
-
-def _probe(model: str, task: str, n: int, device: str) -> dict:
-    say(f"n={n}: {model}, {task}")
-    return probe.measure(model, task, n, device=device, limit_bytes=STEP_BYTES, limit_seconds=STEP_SECONDS)
-
-
-def _probes(models: Iterable[str], tasks: Iterable[str], lengths: Iterable[int], device: str) -> pd.DataFrame:
-    cases = [(model, task, n) for n in lengths for task in tasks for model in models]
-    floor = probe.Shape().chunk
-    return pd.DataFrame([_probe(*c, device) for c in cases if c[0] != "long context" or c[2] >= floor])
+        for task in ("train", "infer"):
+            for model in ("resonance", "fnet", "transformer"):
+                say(f"n={n}: {model}, {task}")
+                limits = {"limit_bytes": STEP_BYTES, "limit_seconds": STEP_SECONDS}
+                rows.append(probe.measure(model, task, n, device=device, **limits))
+    return pd.DataFrame(rows)
 
 
 def engines(lengths: Iterable[int], device: str) -> pd.DataFrame:
-    """Each engine's time over a grid of n, k and d, and how far the engine chosen is from the best."""
+    """Each engine's time over a grid of n, k and d, and the time of the chosen one over the best."""
     rows = []
     for n in lengths:
         for k in (8, 64, 256):
@@ -194,7 +164,7 @@ def engines(lengths: Iterable[int], device: str) -> pd.DataFrame:
             for d in (64, 256, 768):
                 say(f"n={n}, k={k}, d={d}")
                 x = torch.randn(1, n, d, device=device)
-                names = [e for e in ENGINES if e != "dense" or n * k <= 2**22]  # beyond, its table outgrows the cache
+                names = [e for e in ENGINES if e != "dense" or n * k <= 2**22]  # beyond, its table exceeds the cache
                 steps = {e: pass_of(BandMixing(d, k, engine=e).to(device), x) for e in names}
                 seconds = alternated(steps, device=device, min_seconds=0.05)
                 chosen = choose_engine(make_band(n, k))
@@ -204,7 +174,7 @@ def engines(lengths: Iterable[int], device: str) -> pd.DataFrame:
 
 
 class PlainTable:
-    """The honest peer of a memory: the patterns themselves, (capacity, dim), and their energies."""
+    """Peer of the holographic memory: a table of the patterns themselves, (capacity, dim), and their energies."""
 
     def __init__(self, dim: int, capacity: int, device: str):
         self.rows = torch.zeros(capacity, dim, device=device)
@@ -223,7 +193,7 @@ class PlainTable:
         self.energy.copy_(patterns.square().sum(dim=1))
 
     def recall(self, cue: Tensor) -> Tensor:
-        """Return the nearest pattern."""
+        """The nearest pattern."""
         return self.rows[(self.energy - 2.0 * (self.rows @ cue)).argmin()].clone()
 
 
@@ -231,8 +201,8 @@ def memory_recall(dims: Iterable[int], device: str) -> pd.DataFrame:
     """Write, read and recall in a full `HolographicMemory` of aperture dim, and in a table of the same patterns.
 
     A row for each operation: one pattern written (over the oldest), one read, one recalled from a cue with noise of its
-    own size, all written in one batch, all read.  error is that of all patterns read, relative; bytes are all of the
-    state.  A row is reached when its error and, for one pattern written or read, its seconds are within the marks.
+    own size, all written in one batch, all read.  error: of all patterns read, relative; bytes: of the whole state.
+    reached: the error and, for one pattern written or read, the seconds are within the targets.
     """
     cases = [(dim, count) for dim in dims for count in PATTERNS.get(dim, [dim // 2 - 1])]
     return pd.DataFrame([row for case in cases for row in _recall_rows(*case, device)])
@@ -246,7 +216,7 @@ def _recall_rows(dim: int, count: int, device: str) -> list[dict]:
     keys = memory.encode(patterns)
     table.fill(patterns)
     error = ((memory.reconstruct(keys) - patterns).norm() / patterns.norm()).item()
-    steps = {  # ours, the table's; what only reads comes before what writes
+    steps = {  # ours, the table's; reads come before writes
         "reconstruct": (lambda: memory.reconstruct(middle), lambda: table.rows[middle].clone()),
         "reconstruct all": (lambda: memory.reconstruct(keys), lambda: table.rows.clone()),
         "recall": (lambda: memory.recall(cue), lambda: table.recall(cue)),
@@ -257,11 +227,11 @@ def _recall_rows(dim: int, count: int, device: str) -> list[dict]:
     rows = []
     for name, (ours, plain) in steps.items():
         seconds = alternated({"ours": ours, "table": plain}, device=device)
-        mark = RECALL_SECONDS if name in ("encode", "reconstruct") and device == "cpu" else None
-        reached = error <= RECALL_ERROR and (mark is None or seconds["ours"] <= mark)
+        target = RECALL_SECONDS if name in ("encode", "reconstruct") and device == "cpu" else None
+        reached = error <= RECALL_ERROR and (target is None or seconds["ours"] <= target)
         rows.append(
-            {"dim": dim, "patterns": count, "operation": name, "seconds": seconds["ours"], "mark": mark}
-            | {"table_seconds": seconds["table"], "error": error, "error_mark": RECALL_ERROR, "reached": reached}
+            {"dim": dim, "patterns": count, "operation": name, "seconds": seconds["ours"], "target": target}
+            | {"table_seconds": seconds["table"], "error": error, "target_error": RECALL_ERROR, "reached": reached}
             | sizes
         )
     return rows
@@ -271,25 +241,10 @@ WORDS: dict[str, tuple[Callable[[Iterable[int], str], pd.DataFrame], list[int]]]
     "mixing": (mixing, [4096, 16384, 65536, 262144]),
     "layer": (layer, [1024, 4096, 16384]),
     "training": (training, [1024, 4096]),
-    "context": (context, [8192, 32768, 131072, 262144, 1048576]),
-    "memory": (memory, [2048, 4096, 8192]),
     "memory-recall": (memory_recall, list(PATTERNS)),
     "growth": (growth, [2**e for e in range(12, 21)]),
     "engines": (engines, [2**e for e in range(6, 19)]),
 }
-
-
-def save(path: Path, word: str, table: pd.DataFrame, device: str) -> None:
-    """Write a table with what it was measured on: machine, versions, commit, date."""
-    record = {
-        "word": word,
-        "device": torch.cuda.get_device_name() if device == "cuda" else device_name(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-        "commit": commit(),
-        "date": pd.Timestamp.now("UTC").isoformat(timespec="seconds"),
-        "rows": json.loads(table.to_json(orient="records")),
-    }
-    write_text(path, json.dumps(record, indent=1) + "\n")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -302,7 +257,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("word", choices=list(WORDS))
     parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="lengths instead of the usual")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table and the machine to FILE")
     options = parser.parse_args(arguments)
     run, lengths = WORDS[options.word]
     lengths = options.lengths or lengths
@@ -313,8 +267,6 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{options.word}: expected lengths of at least {least}, got {min(lengths)}")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: this torch sees no CUDA device")
-    if options.json is not None and not options.json.parent.is_dir():
-        parser.error(f"--json {options.json}: no folder {options.json.parent}")
     handler = logging.StreamHandler(sys.stderr)
     PROGRESS.addHandler(handler)
     PROGRESS.setLevel(logging.INFO)
@@ -324,8 +276,6 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         PROGRESS.removeHandler(handler)
         PROGRESS.setLevel(logging.NOTSET)
-    if options.json is not None:
-        save(options.json, options.word, table, options.device)
     print(table.to_string(index=False, float_format="{:.4g}".format, na_rep="-"))
     return 0
 

@@ -1,9 +1,8 @@
-"""What one family of models costs over another at the same quality, read off curves of quality against cost.
+"""Cost of one family of models over another at equal quality, from their curves of error against cost.
 
-A family is trained at several sizes.  Its curve says what it costs to be as good as q: through the sizes in order of
-cost, those left out that a cheaper one beats, from the worst quality that any of them has.  Where two curves overlap in
-quality, their costs are compared there, in logarithms; each seed gives a pair of curves, and the seeds an interval.
-Where they do not overlap there is no factor.
+A family is trained at several sizes.  Its curve gives the cost at which it reaches an error: it runs through the sizes
+in order of cost, without those that a cheaper one beats, from the worst error that any of them has.  Where two curves
+overlap in error, their costs are compared in logarithms; each seed gives a pair of curves, and the seeds an interval.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ GRID = 64  # qualities at which two curves are compared
 
 
 def curve(costs: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return a curve in order of cost: (log cost, error), errors strictly falling.
+    """A curve in order of cost: (log cost, error), errors strictly falling.
 
-    A size that a cheaper one beats does not count, but its quality is reached, for the cheaper one's cost: where such a
-    quality is the worst, the curve begins there.
+    A size that a cheaper one beats is left out, but its error is reached at the cheaper one's cost: where that error is
+    the worst, the curve begins there.
     Raises ValueError for costs that are not positive, values that are not finite, or none.
     """
     costs, errors = np.asarray(costs, dtype=float), np.asarray(errors, dtype=float)
@@ -48,16 +47,15 @@ def curve(costs: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def overlap(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> tuple[float, float] | None:
-    """Return the range of errors that both curves reach, (best, worst), or None where they do not overlap."""
+    """The range of errors that both curves reach, (best, worst), or None where they do not overlap."""
     best, worst = max(a[1][-1], b[1][-1]), min(a[1][0], b[1][0])
     return (best, worst) if best < worst else None
 
 
 def log_factor(theirs: tuple[np.ndarray, np.ndarray], ours: tuple[np.ndarray, np.ndarray]) -> float:
-    """Return the mean of log(cost of theirs / cost of ours) over the errors that both reach; NaN where there is none.
+    """Mean of log(cost of theirs / cost of ours) over the errors that both reach (eq:factor); NaN where there is none.
 
     Between two sizes log cost is linear in the error.
-    In the report: eq:factor.
     """
     common = overlap(theirs, ours)
     if common is None:
@@ -69,7 +67,7 @@ def log_factor(theirs: tuple[np.ndarray, np.ndarray], ours: tuple[np.ndarray, np
 
 @dataclass(frozen=True)
 class Factor:
-    """How many times more theirs costs than ours at equal quality: geometric mean over seeds, 95% interval."""
+    """Cost of theirs over ours at equal quality: geometric mean over seeds, 95% interval."""
 
     value: float
     low: float
@@ -78,10 +76,9 @@ class Factor:
 
 
 def factor(points: pd.DataFrame, cost: str, *, theirs: str = "Transformer", ours: str = "resonance") -> Factor | None:
-    """Return the factor between two families at equal quality, or None where fewer than two seeds' curves overlap.
+    """The factor of eq:factor between two families, or None where the curves of fewer than two seeds overlap.
 
     points: columns family, seed, error, and the cost; one row a size and seed.
-    In the report: eq:factor.
     """
     logs = []
     for _, same in points.groupby("seed"):
@@ -94,7 +91,7 @@ def factor(points: pd.DataFrame, cost: str, *, theirs: str = "Transformer", ours
 
 
 def factors(points: pd.DataFrame) -> pd.DataFrame:
-    """Return the factor of every task and cost: columns task, cost, factor, low, high, seeds; NaN without overlap."""
+    """The factor of every task and cost: columns task, cost, factor, low, high, seeds; NaN without overlap."""
     rows = []
     for task, group in points.groupby("task", sort=False):
         for cost in COSTS:
@@ -107,11 +104,11 @@ def factors(points: pd.DataFrame) -> pd.DataFrame:
 
 
 def judged(table: pd.DataFrame, printed: float) -> tuple[str, str]:
-    """Return the verdict on a printed factor, and its condition, from the rows of one cost in `factors`.
+    """Verdict on a printed factor, and its condition, from the rows of one cost in `factors`.
 
     A task reaches it with a factor at least as large, its interval above 1; misses it with an interval below it; else
-    leaves it open, as where curves do not overlap.  holds: every task reaches it.  holds if: some do, which the
-    condition names.  false as printed: none does, and some miss it.  not comparable: all leave it open.
+    it is undecided, as where curves do not overlap.  holds: every task reaches it.  holds if: some do, which the
+    condition names.  false as printed: none does, and some miss it.  not comparable: all are undecided.
     """
     reached = table[(table["factor"] >= printed) & (table["low"] > 1)]
     if len(reached) == len(table):

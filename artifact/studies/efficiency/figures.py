@@ -1,4 +1,4 @@
-"""Figures of `05_efficiency` at equal quality: each draws saved results (style: `plots`)."""
+"""Figures of `05_efficiency`: each draws saved results and returns the figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from artifact.studies.efficiency.equal_quality import COSTS
 
 
 def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
-    """How many times faster than each peer, against length; the aim set beforehand as a bar."""
+    """Speed over that of each peer against length; bars: the targets."""
     figure, axes = panels(2, 2.9)
     for axis, table, title in zip(axes, (mixing, layers), ("mixing alone", "whole layers"), strict=True):
         cases = table.groupby(["model", "peer"], sort=False)
@@ -23,7 +23,7 @@ def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
                 f"against {peer}" if model == "BandMixing" else f"{model.replace('ResonanceLayer', 'layer')}: {peer}"
             )
             axis.plot(group["n"], group["ratio"], marker=marker, ms=4, lw=1.1, color=colour, label=label)
-            axis.plot(group["n"], group["aim"], ls="", marker="_", ms=11, mew=1.4, color=colour)
+            axis.plot(group["n"], group["target"], ls="", marker="_", ms=11, mew=1.4, color=colour)
         axis.axhline(1, color=GREY, lw=0.8)
         axis.set(xlabel="sequence length $n$ (samples)", title=title)
         axis.set_xscale("log", base=2)
@@ -31,7 +31,7 @@ def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         axis.yaxis.set_major_formatter("{x:g}")
         axis.margins(x=0.12, y=0.1)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=6.5)
-    axes[0].set_ylabel("times faster (bar: aim)")
+    axes[0].set_ylabel("times faster (bar: target)")
     return figure
 
 
@@ -46,9 +46,9 @@ def _plain(axis: Axis) -> None:
 
 
 def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
-    """Error against each cost, a row a task, a marker a size: the mean over seeds, with its interval.
+    """Error against each cost, a row a task, a marker a size: mean and interval over seeds; lower left is better.
 
-    Nearer to the lower left is better.  labels: what the error of a task is.
+    labels: the error's name, by task.
     """
     use_style()
     tasks = list(points["task"].unique())
@@ -74,7 +74,7 @@ def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
 
 
 def factors(table: pd.DataFrame, printed: dict[str, float]) -> Figure:
-    """The factor at equal quality of each cost and task, with its interval; black bars mark the printed ones."""
+    """Factor at equal quality of each cost and task (eq:factor), with its interval; black bars: the printed factors."""
     figure, (axes,) = panels(1, 2.3)
     tasks = list(table["task"].unique())
     for i, (task, marker) in enumerate(zip(tasks, "os^D", strict=False)):

@@ -1,24 +1,21 @@
-"""Real tasks at which a family of models is trained at several sizes, and what each size costs.
+"""Four real tasks at which each family of models is trained at several sizes, and the cost of each size.
 
     forecasting    ETTh1, 96 hours ahead: our closed form at several ranks against a Transformer on patches
-    vision         MNIST, some hundred steps: ResonanceVisionNet against a vision Transformer
+    vision         MNIST, 600 steps: ResonanceVisionNet against a vision Transformer
     documents      film reviews, fold 0: DocumentClassifier against a Transformer
-    language       characters of Shakespeare: ResonanceLM against a GPT (`language_tasks`)
+    language       characters of Shakespeare: ResonanceLM against a GPT (`language.tasks`)
 
-Each family gets the same number of tries of what is tuned (a rate; the ridge of the closed form), at full length with
-the first seed; the best on validation is then run with every seed, and tested once.  Costs are measured in a process of
-their own, alone on the machine.
+Each family has the same number of values of what is tuned (a rate; the ridge of the closed form), in full trainings
+with the first seed; the best on validation is then trained with every seed and tested once.  Costs are measured in
+separate processes, one after the other.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import suppress
 from functools import cache
-from multiprocessing import get_all_start_methods, get_context
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,7 +31,7 @@ from artifact.datasets.series import load_etth1
 from artifact.peers.forecasting import Budget, PatchTransformer, train_patch_transformer
 from artifact.peers.vision import VisionTransformer
 from artifact.studies.common.classification import accuracy, predict, shuffled, train_classifier
-from artifact.studies.common.processes import end_with_parent
+from artifact.studies.common.processes import spread
 from artifact.studies.common.timing import Step, keep_freed_memory, resident_bytes, seconds_of
 from artifact.studies.documents.tasks import document_model, fold_of, train_documents
 from artifact.studies.language.tasks import Language
@@ -49,7 +46,7 @@ Tries = dict[str, tuple[float, ...]]
 
 
 def _descent(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
-    """Return a step of training: forward, backward, Adam."""
+    """A training step: forward, backward, Adam."""
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
 
     def step() -> None:
@@ -170,7 +167,7 @@ class DocumentReviews:
         return score.validation_loss, score.loss
 
     def _batch(self, split: str, drop: float) -> tuple[Tensor, Tensor, Tensor]:
-        """A batch of documents of like length, the middle one of sixteen."""
+        """A batch of documents of similar length: of twelve batches, that of the median length."""
         generator = torch.Generator().manual_seed(0)
         batches = document_batches(self.fold.ids[split], self.fold.labels[split], self.batch, generator, drop=drop)
         drawn = sorted((next(batches) for _ in range(12)), key=lambda batch: batch[0].shape[1])
@@ -197,62 +194,49 @@ def _task(name: str, effort: float):
 # --------------------------------------------------------------------------- quality
 
 
-def _score(name: str, effort: float, family: str, size: int, tried: float, seed: int) -> dict:
-    validation, error = _task(name, effort).scores(family, size, tried, seed)
-    row = {"task": name, "family": family, "size": size, "tried": tried, "seed": seed}
-    return {**row, "validation": validation, "error": error}
+def _qualities(name: str, effort: float, family: str, size: int, seeds: int) -> tuple[list[dict], list[dict]]:
+    """Rows of every value tried with the first seed, and of the best on validation with every seed."""
+    task = _task(name, effort)
 
+    def row(tried: float, seed: int) -> dict:
+        validation, error = task.scores(family, size, tried, seed)
+        settings = {"task": name, "family": family, "size": size, "tried": tried, "seed": seed}
+        return {**settings, "validation": validation, "error": error}
 
-def _begin() -> None:
-    torch.set_num_threads(1)
-    end_with_parent()
-
-
-def _fresh() -> BaseContext:
-    """Return the way to start a process that knows this module and nothing else of its parent.
-
-    A server imports the module once, and forks before any thread or data is there: a start then costs no import.
-    """
-    context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _scores(pool: Executor, cases: Iterable[tuple], effort: float) -> pd.DataFrame:
-    """Run cases (task, family, size, tried, seed) on a pool, the costly ones first."""
-    cases = sorted(cases, key=lambda case: (list(TASKS).index(case[0]), case[1], -case[2]))
-    return pd.DataFrame([job.result() for job in [pool.submit(_score, c[0], effort, *c[1:]) for c in cases]])
+    tries = [row(tried, 0) for tried in task.tries[family]]
+    best = min(tries, key=lambda one: one["validation"])
+    return tries, [best, *(row(best["tried"], seed) for seed in range(1, seeds))]
 
 
 def qualities(
     tasks: Iterable[str], sizes: int, seeds: int, *, effort: float = 1.0, processes: int = 2
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train every family at its `sizes` first sizes; return all tries, and the scores of the chosen, a row a seed.
+    """Train every family at its first `sizes` sizes: all tries, and the scores of the chosen, a row a seed.
 
     effort scales the training steps.  Raises ValueError for an unknown task.
     """
     tasks = list(tasks)
     if unknown := set(tasks) - set(TASKS):
         raise ValueError(f"unknown task {', '.join(sorted(unknown))}: expected some of {', '.join(TASKS)}")
-    models = [(t, f, size) for t in tasks for f in FAMILIES for size in TASKS[t].sizes[f][:sizes]]
-    with ProcessPoolExecutor(processes, _fresh(), initializer=_begin) as pool:  # each with one thread
-        tried = _scores(pool, [(*m, x, 0) for m in models for x in TASKS[m[0]].tries[m[1]]], effort)
-        best = tried.loc[tried.groupby(["task", "family", "size"], sort=False)["validation"].idxmin()]
-        again = [(r.task, r.family, r.size, r.tried, seed) for r in best.itertuples() for seed in range(1, seeds)]
-        rest = _scores(pool, again, effort) if again else pd.DataFrame()
-    return tried, pd.concat([best, rest], ignore_index=True)
+    jobs = [
+        (task, effort, family, size, seeds)
+        for task in TASKS
+        if task in tasks
+        for family in FAMILIES[::-1]  # the largest Transformers take longest
+        for size in TASKS[task].sizes[family][:sizes][::-1]
+    ]
+    found = spread(_qualities, jobs, processes=processes)
+    return tuple(pd.DataFrame([row for part in parts for row in part]) for parts in zip(*found, strict=True))
 
 
 # --------------------------------------------------------------------------- costs
 
 
-def _cost(name: str, effort: float, family: str, size: int, threads: int) -> dict:
-    """Return what one size costs: parameters, bytes of a training step, seconds of a training and of an item."""
-    torch.set_num_threads(threads)
-    end_with_parent()
+def _cost(name: str, effort: float, family: str, size: int) -> dict:
+    """Parameters, megabytes of a training step, seconds of a training, milliseconds of an item."""
     task = TASKS[name](effort)
     gc.collect()
-    with suppress(OSError):  # the peak so far, of loading the data, is forgotten where the system lets it be
+    with suppress(OSError):  # reset the peak, so far that of loading the data, where the system allows it
         Path("/proc/self/clear_refs").write_text("5")
     start = resident_bytes(peak=False)
     torch.manual_seed(0)
@@ -271,14 +255,12 @@ def _cost(name: str, effort: float, family: str, size: int, threads: int) -> dic
 
 
 def costs(cases: pd.DataFrame, *, effort: float = 1.0, threads: int = 1) -> pd.DataFrame:
-    """Return the costs of every (task, family, size) in `cases`, one after the other, each in a fresh process."""
-    rows = []
-    for task, family, size in cases[["task", "family", "size"]].drop_duplicates().itertuples(index=False):
-        with ProcessPoolExecutor(1, _fresh()) as pool:
-            rows.append(pool.submit(_cost, task, effort, family, int(size), threads).result())
-    return pd.DataFrame(rows)
+    """Costs of every (task, family, size) in `cases`, one after the other, each in a fresh process."""
+    sizes = cases[["task", "family", "size"]].drop_duplicates().itertuples(index=False)
+    jobs = [(task, effort, family, int(size)) for task, family, size in sizes]
+    return pd.DataFrame(spread(_cost, jobs, processes=1, threads=threads, fresh=True))
 
 
 def stand_ins(tasks: Sequence[str]) -> list[str]:
-    """Return those of some tasks whose real data is not to be had here."""
+    """Those of some tasks whose real data is not available."""
     return [name for name in tasks if TASKS[name](1.0).stand_in]

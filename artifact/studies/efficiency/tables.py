@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from artifact.studies.common.latex import MISSING, Cells, number, to_latex
-from artifact.studies.efficiency.benchmark import AIMS
+from artifact.studies.efficiency.benchmark import TARGETS
 from artifact.studies.efficiency.equal_quality import COSTS
 
 PAIRS = {  # key of the comparison: ours, peer
@@ -49,7 +49,7 @@ def speed(cells: Cells) -> str:
                     "Against": SHORT.get(peer, peer),
                     "$n$": number(n, 7),
                     "Times faster": cells.number(f"speed.{pair}.{n}"),
-                    "Target": number(AIMS.get((ours, peer), {}).get(n)),
+                    "Target": number(TARGETS.get((ours, peer), {}).get(n)),
                     "Bytes": cells.number(f"{floors}.bytes.{n}", 2),
                     "Products": cells.number(f"{floors}.products.{n}", 2),
                 }

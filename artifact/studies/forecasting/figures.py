@@ -1,37 +1,22 @@
-"""Figures of `08_forecasting`: each draws saved results and returns the figure (style: `plots`)."""
+"""Figures of `08_forecasting`: each draws saved results and returns the figure."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from artifact.studies.common.plots import GREY, PALETTE, panels, student_interval
+from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
 
 
 def forecast_errors(scores: pd.DataFrame, published: pd.DataFrame, dataset: str) -> Figure:
-    """Test MSE of each trained method, seeds as points and their interval as bars, beside published figures.
+    """Test MSE of each method with the interval over its seeds; lines: published errors.
 
-    The seasonal repeat is left to the table: far worse, it would squeeze the rest together.
+    The seasonal naive forecast, far worse, is only in the table.
     """
     scores = scores[scores["method"] != "seasonal naive"]
     figure, (axes,) = panels(1, 2.6)
-    order = list(dict.fromkeys(scores["method"]))
-    sns.stripplot(scores, x="mse", y="method", order=order, color=PALETTE[0], size=4, alpha=0.6, jitter=False, ax=axes)
-    sns.pointplot(
-        scores,
-        x="mse",
-        y="method",
-        order=order,
-        errorbar=student_interval,
-        color="k",
-        markers="|",
-        linestyle="none",
-        markersize=10,
-        err_kws={"linewidth": 1.3},
-        ax=axes,
-    )
+    seeds_with_interval(axes, scores, "mse", "method")
     for (_, row), line in zip(published.iterrows(), ("-", "--", "-.", ":"), strict=False):
         axes.axvline(row["mse"], color=GREY, lw=0.9, ls=line, label=f"{row['method']}, published")
     axes.set(xlabel=f"test mean squared error, {dataset}, standardised units", ylabel="")
@@ -41,7 +26,7 @@ def forecast_errors(scores: pd.DataFrame, published: pd.DataFrame, dataset: str)
 
 
 def forecast_example(example: pd.DataFrame, step: str) -> Figure:
-    """One test window: the past, what came, what each method said, and where the forecaster has an interval, that."""
+    """One test window: past, future, the forecast of each method, and the interval of ours where there is one."""
     figure, (axes,) = panels(1, 2.4)
     past = example[example["step"] <= 0]
     future = example[example["step"] > 0]
@@ -60,7 +45,7 @@ def forecast_example(example: pd.DataFrame, step: str) -> Figure:
 
 
 def learned_spectrum(gain: pd.DataFrame, step: str) -> Figure:
-    """How strongly each past frequency speaks to each future frequency: |U V| in decibels below its largest entry."""
+    """Gain |U V| from each past frequency to each future frequency, in decibels below its largest entry."""
     figure, (axes,) = panels(1, 2.9)
     table = gain.pivot(index="future", columns="past", values="gain")
     decibel = 20 * np.log10(table / table.to_numpy().max())
@@ -72,10 +57,10 @@ def learned_spectrum(gain: pd.DataFrame, step: str) -> Figure:
     return figure
 
 
-def standings(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
+def peer_ratios(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
     """Test error of the forecaster over each peer's, a panel a task; bars: 95% interval over blocks of the test's time.
 
-    Left of 1 the forecaster is better; the grey band is the tolerance.  The seasonal repeat is left to the table.
+    Left of 1 the forecaster is better; the grey band is the tolerance.  The seasonal naive forecast is in the table.
     """
     comparisons = comparisons[comparisons["peer"] != "seasonal naive"]
     tasks, peers = (list(dict.fromkeys(comparisons[column])) for column in ("task", "peer"))
@@ -86,9 +71,9 @@ def standings(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
         axes.axvspan(1, 1 + tolerance, color="0.9", lw=0)
         axes.axvline(1, color=GREY, lw=0.8)
         for _, line in comparisons[comparisons["task"] == task].iterrows():
-            colour, y = colours[line["standing"]], peers.index(line["peer"])
+            colour, y = colours[line["difference"]], peers.index(line["peer"])
             axes.plot([line["ratio_low"], line["ratio_high"]], [y, y], color=colour, lw=1.4)
-            axes.plot(line["ratio"], y, marker=markers[line["standing"]], color=colour, ms=5)
+            axes.plot(line["ratio"], y, marker=markers[line["difference"]], color=colour, ms=5)
         axes.set_title(task)
         axes.set(ylim=(len(peers) - 0.5, -0.5), yticks=range(len(peers)), yticklabels=peers)
         axes.locator_params(axis="x", nbins=3)
@@ -97,7 +82,7 @@ def standings(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
 
 
 def interval_coverage(coverage: pd.DataFrame, step: str) -> Figure:
-    """Share of values inside the intervals, by how far ahead; the levels asked for are the grey lines."""
+    """Coverage of the intervals by step ahead; grey lines: their nominal levels."""
     figure, (axes,) = panels(1, 2.6)
     for level in coverage["level"].unique():
         axes.axhline(100 * level, color=GREY, lw=0.8, ls=":")

@@ -1,15 +1,15 @@
-"""Intervals around a forecast, from the errors that it made on validation, and how often they held.
+"""Prediction intervals from the errors of a forecast on validation, and their coverage.
 
-Split conformal prediction (Papadopoulos et al. 2002; Lei et al. 2018), for every step ahead h and channel c on its own:
+Split conformal prediction (Papadopoulos et al. 2002; Lei et al. 2018), for every step ahead h and channel separately:
 
-    s = sd(past)^power,    lower, upper = yhat + s q(alpha / 2), yhat + s q(1 - alpha / 2),
+    s = sd(past)^power,    lower, upper = yhat + s q(alpha / 2), yhat + s q(1 - alpha / 2)
 
-q the quantiles of (y - yhat) / s over the validation windows, one rank further out for the finite sample.  The promise
-of 1 - alpha holds for exchangeable windows.  Windows of a series are not: hence coverage is measured, and
+q the quantiles of (y - yhat) / s over the validation windows, one rank further out for the finite sample.  Coverage of
+1 - alpha is guaranteed for exchangeable windows, which those of a series are not: it is measured, and
 
     alpha(t+1) = alpha(t) + step (alpha - missed(t - h))
 
-(Gibbs and Candes 2021, delayed until the value at h has been seen) corrects the level as the test goes by.
+(Gibbs and Candes 2021, delayed until the value at h is known) corrects the level online.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Residuals:
         return Residuals(self.error[windows], self.deviation[windows])
 
     def scaled(self, power: float) -> np.ndarray:
-        """Return the errors over deviation^power."""
+        """Errors over deviation^power."""
         return self.error / self.deviation**power
 
 
 @torch.no_grad()
 def residuals(forecast: Callable[[Tensor], Tensor], windows: Windows) -> Residuals:
-    """Return the errors of a forecast on every window of a split."""
+    """Errors of a forecast on every window of a split."""
     errors, deviations = [], []
     for past, future in windows.batches(512):
         errors.append((future - forecast(past)).numpy())
@@ -65,9 +65,9 @@ class Calibration:
         return cls(np.sort(seen.scaled(power), axis=0), power)
 
     def bounds(self, alpha: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-        """Return lower and upper bounds of the scaled error, (horizon, channels), at level 1 - alpha.
+        """Lower and upper bounds of the scaled error, (horizon, channels), at level 1 - alpha.
 
-        alpha: a number or (horizon, channels); below what n windows can tell, the extremes seen.
+        alpha: a number or (horizon, channels); where it is too small for n windows, the extreme errors.
         """
         n = len(self.sorted)
         rank = np.floor((n + 1) * np.asarray(alpha) / 2 + 1e-9).astype(int)  # 1 - 0.8 is a little under 0.2
@@ -97,13 +97,13 @@ class Intervals:
 
     @property
     def score(self) -> np.ndarray:
-        """The interval score, width + (2 / alpha) times how far outside; small is good (Gneiting, Raftery 2007)."""
+        """Interval score, width + (2 / alpha) distance outside; lower is better (Gneiting, Raftery 2007)."""
         outside = np.maximum(self.lower - self.error, 0.0) + np.maximum(self.error - self.upper, 0.0)
         return self.width + 2.0 / (1.0 - self.level) * outside
 
 
 def intervals(calibration: Calibration, new: Residuals, level: float) -> Intervals:
-    """Return the intervals of a level, the same for every window but for its scale.
+    """Intervals of a level, the same for every window up to its scale.
 
     Raises ValueError for a level outside (0, 1).
     """
@@ -115,10 +115,10 @@ def intervals(calibration: Calibration, new: Residuals, level: float) -> Interva
 
 
 def adaptive_intervals(calibration: Calibration, new: Residuals, level: float, *, step: float = 0.005) -> Intervals:
-    """Return intervals whose level is corrected for every step ahead and channel as the windows go by.
+    """Intervals whose level is corrected online, for every step ahead and channel.
 
-    Window t is corrected by window t - h at step ahead h, whose value is the last seen when t is forecast.  The
-    correction is fed back h windows late: keep step * horizon below about 1, or the level swings.  0.005 as published.
+    Window t is corrected by window t - h at step ahead h, the last value known when t is forecast.  The feedback is
+    delayed by h windows: keep step * horizon below about 1, or the level oscillates.  0.005 as published.
     Raises ValueError for a level outside (0, 1).  Cost: windows x horizon x channels.
     """
     if not 0 < level < 1:
@@ -129,7 +129,7 @@ def adaptive_intervals(calibration: Calibration, new: Residuals, level: float, *
     lower, upper = np.empty_like(new.error), np.empty_like(new.error)
     scale = new.deviation**calibration.power
     for t in range(windows):
-        known = ahead[ahead <= t]  # step h of window t - h has just been seen
+        known = ahead[ahead <= t]  # the value of step h of window t - h is known
         if len(known):
             at = (t - known, known - 1)
             missed = (new.error[at] < lower[at]) | (new.error[at] > upper[at])
@@ -140,9 +140,9 @@ def adaptive_intervals(calibration: Calibration, new: Residuals, level: float, *
 
 
 def choose_power(seen: Residuals, levels: Sequence[float], powers: Sequence[float] = (0.0, 0.5, 1.0)) -> float:
-    """Return the power of the scale with the least interval score, mean over levels.
+    """Choose the power of the scale with the lowest interval score, mean over levels.
 
-    Calibrated on the first half of the windows, judged on the second.  Raises ValueError for fewer than two windows.
+    Calibrated on the first half of the windows, scored on the second.  Raises ValueError for fewer than two windows.
     """
     half = len(seen.error) // 2
     first, second = seen[:half], seen[half:]
@@ -155,7 +155,7 @@ def choose_power(seen: Residuals, levels: Sequence[float], powers: Sequence[floa
 
 
 def coverage(method: str, found: Intervals) -> pd.DataFrame:
-    """Return by step ahead, over windows and channels: method, level, step, coverage, width, score."""
+    """By step ahead, over windows and channels: method, level, step, coverage, width, score."""
     columns = {"coverage": found.held, "width": found.width, "score": found.score}
     means = {name: values.mean(axis=(0, 2), dtype=np.float64) for name, values in columns.items()}
     steps = np.arange(1, found.error.shape[1] + 1)

@@ -1,8 +1,8 @@
 """One study of a forecasting task: every method chosen on validation, tested once, compared over the test's time.
 
-study    choose and train every method; the test rows are not touched
-tested   the error of every window of the test, once, for what was chosen
-compare  the forecaster against each peer, with an interval over blocks of time
+study      choose and train every method; the test rows are not touched
+outcome    the error of the chosen models on every window of the test
+compare    the forecaster against each peer, with an interval over blocks of time
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ METHODS = {  # key in the ledger: name in tables and figures
     "transformer": "patch Transformer",
     "resonance": "resonance",
 }
-BETTER, EVEN, WORSE = "better", "no difference seen", "worse"
+BETTER, EVEN, WORSE = "better", "no difference seen", "worse"  # significant differences of two test errors
 
 
 @dataclass(frozen=True)
 class Search:
-    """What the methods may choose from on validation, the same on every series; lookbacks stand apart."""
+    """The values that validation chooses from, the same on every series; lookbacks are separate."""
 
     tapers: Sequence[float]
     variance_powers: Sequence[float]
-    ranks: Sequence[int]  # cut to what a horizon's band can hold
+    ranks: Sequence[int]  # at most the bins of the horizon
     ridges: Sequence[float]  # the forecaster's and the ridge's
     rates: dict[str, Sequence[float]]  # by key of METHODS, of those that are trained
     epochs: int  # of fine-tuning
@@ -60,7 +60,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Study:
-    """What was chosen for a task: per method the models of all seeds, and everything that was tried."""
+    """What validation chose for a task: the models of all seeds of each method, and everything that was tried."""
 
     task: ForecastTask
     chosen: dict[str, list[Trained]]  # by key of METHODS
@@ -71,9 +71,9 @@ class Study:
 def over_seeds(
     train: Callable[..., Trained], lookbacks: Sequence[int], rates: Sequence[float], seeds: Sequence[int]
 ) -> tuple[list[Trained], list[Trained]]:
-    """Return the models of all seeds at the lookback and rate that validation prefers by the first seed, and all tried.
+    """Train at every lookback and rate with the first seed, then at the best on validation with the others.
 
-    train(lookback, rate=, seed=) gives one model.
+    train(lookback, rate=, seed=) returns one model.  Returns the models of all seeds, and everything that was tried.
     """
     tried = [train(lookback, rate=rate, seed=seeds[0]) for lookback, rate in product(lookbacks, rates)]
     best = min(tried, key=lambda trained: trained.validation_mse)
@@ -136,7 +136,7 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
 
 
 def feasible(series: Series, horizons: Sequence[int], lookback: int) -> list[int]:
-    """Return the horizons that leave a window of `lookback` in every split of a series."""
+    """The horizons that leave a window of `lookback` in every split of a series."""
     found = []
     for horizon in horizons:
         first, second, third = forecast_task(series, horizon).borders
@@ -146,12 +146,12 @@ def feasible(series: Series, horizons: Sequence[int], lookback: int) -> list[int
 
 
 def with_rates_of(search: Search, study: Study) -> Search:
-    """Return a search that tries only the rates that a study chose, one a method."""
+    """The same search with only the rates that a study chose, one a method."""
     return replace(search, rates={key: [study.chosen[key][0].rate] for key in search.rates})
 
 
 def parameters(model: object) -> int:
-    """Return the number of real numbers that a forecaster has learned."""
+    """Number of real parameters of a forecaster."""
     if isinstance(model, torch.nn.Module):
         return count_parameters(model)
     return model.matrix.numel() if isinstance(model, Ridge) else 0
@@ -170,13 +170,13 @@ class Outcome:
 
 @torch.no_grad()
 def window_errors(forecast: Callable[[Tensor], Tensor], windows: Windows) -> np.ndarray:
-    """Return each window's mean squared and mean absolute error, (2, windows), over its steps and channels."""
+    """Mean squared and mean absolute error of each window over its steps and channels, (2, windows)."""
     errors = [(forecast(past) - future).double().flatten(1) for past, future in windows.batches(128)]
     return torch.cat([torch.stack([e.square().mean(dim=1), e.abs().mean(dim=1)]) for e in errors], dim=1).numpy()
 
 
 def outcome(study: Study) -> Outcome:
-    """Return the errors of what a study chose on the windows of its test."""
+    """Errors of a study's chosen models on the windows of its test."""
     rows, windows = [], {}
     for key, seeds in study.chosen.items():
         errors = [window_errors(trained.model, study.task.windows("test", trained.lookback)) for trained in seeds]
@@ -191,10 +191,10 @@ def outcome(study: Study) -> Outcome:
 
 
 def block_means(values: np.ndarray, block: int, *, draws: int = 2000, seed: int = 0) -> np.ndarray:
-    """Return bootstrap means (draws, rows) of dependent series (rows, n): circular blocks (Politis, Romano 1992).
+    """Bootstrap means (draws, rows) of dependent series (rows, n), by circular blocks (Politis, Romano 1992).
 
-    n values a draw, in blocks of `block` neighbours that start anywhere; the same blocks for every row.  A block is cut
-    to a third of the values: one that holds them all would draw the same mean again and again, a false certainty.
+    n values a draw, in blocks of `block` neighbours that start anywhere; the same blocks for every row.  A block is at
+    most a third of the values: one that held them all would give the same mean in every draw.
     Raises ValueError for block < 1 or no value.
     """
     n = values.shape[1]
@@ -209,17 +209,17 @@ def block_means(values: np.ndarray, block: int, *, draws: int = 2000, seed: int 
 def block_interval(
     values: np.ndarray, block: int, *, confidence: float = 0.95, **options
 ) -> tuple[float, float, float]:
-    """Return the mean of a dependent series (n,) and its interval by `block_means`."""
+    """Mean of a dependent series (n,) and its interval by `block_means`."""
     means = block_means(values[None], block, **options)
     return float(values.mean()), *np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2]).tolist()
 
 
 def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.DataFrame:
-    """Return the forecaster against each peer: the ratio of test errors, its 95% interval, and a standing.
+    """The forecaster against each peer: the ratio of test errors, its 95% interval, and the difference.
 
     The interval is over time, in blocks of a horizon, because neighbouring windows share their future.
-    "better" or "worse": the whole interval lies on that side of 1.  not_worse: at most `tolerance` above the peer, or
-    not "worse".
+    difference: "better" or "worse" where the whole interval lies on that side of 1.  not_worse: at most `tolerance`
+    above the peer, or not "worse".
     """
     ours = result.windows["resonance"]
     rows = []
@@ -228,10 +228,10 @@ def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.Dat
             ratio = ours.mean() / theirs.mean()
             drawn = block_means(np.stack([ours, theirs]), horizon)
             low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
-            standing = BETTER if high < 1 else WORSE if low > 1 else EVEN
+            difference = BETTER if high < 1 else WORSE if low > 1 else EVEN
             rows.append(
-                {"peer": METHODS[key], "ratio": ratio, "ratio_low": low, "ratio_high": high, "standing": standing}
-                | {"not_worse": bool(ratio <= 1 + tolerance or standing != WORSE)}
+                {"peer": METHODS[key], "ratio": ratio, "ratio_low": low, "ratio_high": high, "difference": difference}
+                | {"not_worse": bool(ratio <= 1 + tolerance or difference != WORSE)}
             )
     return pd.DataFrame(rows)
 
@@ -251,14 +251,14 @@ def score_measures(prefix: str, scores: pd.DataFrame, figures: Sequence[str] = (
         yield f"{prefix}.{KEYS[method]}.parameters", int(rows["parameters"].iloc[0]), "", (np.nan, np.nan)
 
 
-def standing_measures(prefix: str, comparisons: pd.DataFrame) -> Iterator[Measure]:
-    """Yield how many comparisons there are, how many end not worse, better, worse, below 1, and the highest ratio."""
-    standing = comparisons["standing"]
+def comparison_measures(prefix: str, comparisons: pd.DataFrame) -> Iterator[Measure]:
+    """Yield the number of comparisons, how many end not worse, better, worse, below 1, and the highest ratio."""
+    difference = comparisons["difference"]
     counts = {
         "comparisons": len(comparisons),
         "not_worse": comparisons["not_worse"].sum(),
-        "better": (standing == BETTER).sum(),
-        "worse": (standing == WORSE).sum(),
+        "better": (difference == BETTER).sum(),
+        "worse": (difference == WORSE).sum(),
         "lower_error": (comparisons["ratio"] < 1).sum(),
     }
     yield from ((f"{prefix}.{name}", int(count), "", (np.nan, np.nan)) for name, count in counts.items())
