@@ -62,7 +62,10 @@ class Tree:
 
     def python(self, *arguments: str, **options) -> subprocess.CompletedProcess:
         """Run python in the tree; the result carries stdout, stderr and the exit status."""
-        command = [sys.executable, *arguments]
+        return self.run([sys.executable, *arguments], **options)
+
+    def run(self, command: list[str], **options) -> subprocess.CompletedProcess:
+        """Run a command in the tree; the result carries stdout, stderr and the exit status."""
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=300, **options
         )

@@ -10,10 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import platform
 import random
-import re
-import subprocess
 import time
 from pathlib import Path
 
@@ -23,6 +20,7 @@ import torch
 from matplotlib.figure import Figure
 
 from artifact.files import ROOT
+from artifact.pipeline.machine import commit, device_name
 from resonance.training.checkpoint import written_aside
 
 VERDICTS = ("holds", "holds if", "false as printed", "not comparable", "not measured")
@@ -38,42 +36,6 @@ Interval = tuple[float, float]
 def printed_claims() -> pd.DataFrame:
     """Return the claims as printed, in order, indexed by id; the other columns as in paper/claims.csv."""
     return pd.read_csv(ROOT / "paper" / "claims.csv", dtype=str, keep_default_na=False).set_index("id")
-
-
-def device_name() -> str:
-    """Return what ran: the CPU's name and the number of threads used.  No notebook uses a GPU yet."""
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    threads = torch.get_num_threads()
-    return f"{model}, {threads} thread{'s' if threads > 1 else ''}"
-
-
-def commit() -> str:
-    """Return the short commit of the checkout, with "+" where tracked code differs from it; "unknown" without git."""
-    try:
-        git = ["git", "-C", str(ROOT)]
-        head = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True, check=True)
-        code = ["resonance", "notebooks", "Snakefile", "requirements.lock", "paper/claims.csv", "paper/published.csv"]
-        changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *code], check=False)
-        return head.stdout.strip() + ("+" if changed.returncode else "")
-    except (OSError, subprocess.CalledProcessError):
-        return _head_of(ROOT / ".git") or "unknown"
-
-
-def _head_of(git: Path) -> str:
-    """Return the short commit that a .git folder's HEAD names, read from its files; "" if there is none."""
-    if not (git / "HEAD").exists():
-        return ""
-    head = (git / "HEAD").read_text().strip().removeprefix("ref: ")
-    if (git / head).exists():
-        head = (git / head).read_text().strip()
-    elif (git / "packed-refs").exists():
-        packed = [line.split() for line in (git / "packed-refs").read_text().splitlines()]
-        head = next((words[0] for words in packed if words[1:] == [head]), head)
-    return head[:10] if re.fullmatch(r"[0-9a-f]{40,64}", head) else ""
 
 
 def seed_everything(seed: int) -> None:
@@ -108,6 +70,7 @@ class Experiment:
         seed_everything(seed)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.figures.mkdir(parents=True, exist_ok=True)
+        print(f"data: {dataset}")
 
     def save(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Write a table of results to <name>.csv and return it as a reader of that file gets it."""
@@ -120,8 +83,13 @@ class Experiment:
         return pd.read_csv(self.folder / f"{name}.csv")
 
     def figure(self, name: str, figure: Figure) -> Figure:
-        """Write a figure as <NN>_<name>.pdf and .png, the same bytes for the same figure, and return it."""
+        """Write a figure as <NN>_<name>.pdf and .png, the same bytes for the same figure, and return it.
+
+        A figure of stand-in data names them in its corner.
+        """
         stem = f"{self.notebook[:2]}_{name}"
+        if "stand-in" in self.dataset:
+            figure.text(0.005, 0.005, f"data: {self.dataset}", fontsize=5, color="0.4")
         for suffix, metadata in ((".pdf", {"CreationDate": None, "Producer": None}), (".png", {"Software": None})):
             with written_aside(self.figures / (stem + suffix)) as aside:
                 figure.savefig(aside, metadata=metadata)
@@ -192,7 +160,7 @@ class Experiment:
             "notebook": self.notebook,
             "dataset": self.dataset,
             "seeds": self.seeds,
-            "device": device_name(),
+            "device": device_name(torch.get_num_threads()),
             "profile": self.profile,
             "commit": commit(),
             "seconds": round(time.perf_counter() - self._started, 1),
@@ -210,6 +178,8 @@ class Experiment:
         self.save("measures", pd.DataFrame(self._measures, columns=MEASURE_COLUMNS))
         for row in self._claims:
             print(f"{row['id']}: {row['verdict']}" + (f" {row['condition']}" if row["condition"] else ""))
+        if "stand-in" in self.dataset:
+            print(f"all on stand-in data: {self.dataset}")
 
 
 def _printed_text(claim: pd.Series) -> str:

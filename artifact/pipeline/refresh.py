@@ -1,4 +1,4 @@
-"""Renew the committed notebooks from the quick results, and the README's generated parts: all, or nothing.
+"""Renew the committed notebooks from the quick results, and the README's and docs' generated parts: all, or nothing.
 
     python -m artifact.pipeline.refresh [--dry-run]
 
@@ -28,7 +28,7 @@ from artifact.pipeline.notebooks import (
     settings,
 )
 from artifact.pipeline.progress import duration
-from artifact.pipeline.readme import readme_parts, renew_readme
+from artifact.pipeline.readme import renew
 
 COST = re.compile(r"\*\*Cost:\*\*.*?(?= \*\*\w|$)", re.M)
 
@@ -67,7 +67,7 @@ def committed(name: str) -> nbformat.NotebookNode:
 
 
 def refresh(dry_run: bool = False) -> None:
-    """Renew every committed notebook and the README's generated parts; RunError, and nothing renewed, if one cannot be.
+    """Renew every committed notebook and generated part; RunError, and nothing renewed, if one cannot be.
 
     The quick results must be current.
     """
@@ -75,8 +75,7 @@ def refresh(dry_run: bool = False) -> None:
     if stale := [f"{name}: {'; '.join(why)}" for name, why in found.items() if why]:
         raise RunError("nothing renewed; run ./run_all.sh first.  Not current:\n  " + "\n  ".join(stale))
     texts = {NOTEBOOKS / f"{name}.ipynb": nbformat.writes(committed(name)) + "\n" for name in found}
-    readme = ROOT / "README.md"
-    texts[readme] = renew_readme(readme.read_text(encoding="utf-8"), readme_parts())
+    texts |= renew()
     aside = {path: path.with_name(f".{path.name}.new") for path in texts}
     try:
         for path, text in texts.items():

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -22,6 +23,7 @@ from pathlib import Path
 from artifact.files import ROOT, write_text
 from artifact.pipeline import progress
 from artifact.pipeline.freshness import data_available, digest, ledger_digest
+from artifact.pipeline.machine import commit, device_name
 from artifact.pipeline.notebooks import (
     NOTEBOOKS,
     RunError,
@@ -147,16 +149,16 @@ def _place_figures(source: Path, target: Path, number: str) -> None:
 
 def _surroundings(partial: Path, threads: int) -> dict:
     """The machine, versions, commit and data behind a result."""
-    import pandas as pd
     import psutil
 
-    from artifact.pipeline.ledger import commit, device_name
-
-    claims = pd.read_csv(partial / "claims.csv") if (partial / "claims.csv").exists() else pd.DataFrame()
+    dataset = None
+    if (partial / "claims.csv").exists():
+        with (partial / "claims.csv").open(newline="", encoding="utf-8") as file:
+            dataset = next((row["dataset"] for row in csv.DictReader(file)), None)
     return {
         "commit": commit(),
-        "dataset": claims["dataset"].iloc[0] if len(claims) else None,
-        "device": device_name(),
+        "dataset": dataset,
+        "device": device_name(threads),
         "threads": threads,
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import matplotlib.pyplot as plt
 import pytest
 
 from artifact.files import ROOT
-from artifact.pipeline import ledger
+from artifact.pipeline import ledger, machine
 from artifact.pipeline.ledger import CLAIM_COLUMNS, MEASURE_COLUMNS, Experiment, merge, printed_claims, read_ledger
 from artifact.studies.common.statistics import mean_interval
 from resonance.training.checkpoint import written_aside
@@ -99,15 +100,15 @@ def test_close_writes_what_merge_reads(experiment, tmp_path, monkeypatch):
 
 
 def test_the_commit_is_read_without_git(tmp_path):
-    assert ledger._head_of(tmp_path) == ""
+    assert machine._head_of(tmp_path) == ""
     (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
     (tmp_path / "packed-refs").write_text("# pack-refs\n" + "a" * 40 + " refs/heads/main\n")
-    assert ledger._head_of(tmp_path) == "a" * 10
+    assert machine._head_of(tmp_path) == "a" * 10
     (tmp_path / "refs" / "heads").mkdir(parents=True)
     (tmp_path / "refs" / "heads" / "main").write_text("b" * 40 + "\n")
-    assert ledger._head_of(tmp_path) == "b" * 10
+    assert machine._head_of(tmp_path) == "b" * 10
     (tmp_path / "HEAD").write_text("c" * 40 + "\n")
-    assert ledger._head_of(tmp_path) == "c" * 10
+    assert machine._head_of(tmp_path) == "c" * 10
 
 
 def test_student_interval():
@@ -124,3 +125,16 @@ def test_a_file_written_aside_is_whole_or_absent(tmp_path):
         aside.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_every_output_on_stand_in_data_says_so(tmp_path, monkeypatch, capsys):
+    for name in ("RESULTS", "FIGURES"):
+        monkeypatch.setenv(f"RESONANCE_{name}", str(tmp_path / name))
+    experiment = Experiment("01_stable_gradients", dataset="CO2 at Mauna Loa (stand-in)")
+    experiment.rule("T1.phase", "holds if equal")
+    experiment.verdict("T1.phase", "holds")
+    experiment.close()
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert "stand-in" in first and "stand-in" in last
+    figure = experiment.figure("empty", plt.figure())
+    assert any("stand-in" in text.get_text() for text in figure.texts)
