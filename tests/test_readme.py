@@ -1,4 +1,4 @@
-"""The README's code runs as it stands: what a reader copies first."""
+"""The code of the README and of docs/ runs as it is printed: what a reader copies first."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ import torch
 
 from artifact.files import ROOT
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"(?:^    .*\n|^\n(?=    ))+", TEXT, flags=re.M)
-CODE = [textwrap.dedent(block).strip("\n") for block in BLOCKS if re.search(r"^    (from|import) ", block, flags=re.M)]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
 
 
-@pytest.mark.parametrize("code", CODE, ids=lambda code: re.search(r"import (\w+)", code)[1])
+def code_of(text: str) -> list[str]:
+    """The indented blocks of a page that import something."""
+    blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", text, flags=re.M)
+    return [textwrap.dedent(block).strip("\n") for block in blocks if re.search(r"^    (from|import) ", block, re.M)]
+
+
+CODE = [pytest.param(code, id=f"{page}-{at}") for page, text in TEXTS.items() for at, code in enumerate(code_of(text))]
+
+
+@pytest.mark.parametrize("code", CODE)
 def test_a_block_of_code_runs(code, tmp_path, monkeypatch):
     if "mine.csv" in code:
         dates = pd.date_range("2020-01-01", periods=4000, freq="h", name="date")
@@ -26,8 +34,18 @@ def test_a_block_of_code_runs(code, tmp_path, monkeypatch):
     (tmp_path / "build").mkdir()
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    exec(compile(code, "README.md", "exec"), {"torch": torch})  # a later block goes on from an earlier import
+    exec(compile(code, "a block of the README or docs", "exec"), {})
 
 
 def test_there_is_code_to_run():
-    assert len(CODE) >= 3
+    assert len(CODE) >= 6 and "README.md-0" in [case.id for case in CODE]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_and_figures_of_a_page_exist(path):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", TEXTS[path.name]):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) <= 120

@@ -64,7 +64,8 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
     for key in (*FACTS, *(f"version.{name}" for name in PACKAGES)):
         if key not in facts:
             define("known@fact", key, "")
-    drawn = {Path(name).stem for record in provenance for name in record["figures"] if name.endswith(".pdf")}
+    named = {Path(name).stem for record in provenance for name in record["figures"]}
+    drawn = {name for name in named if (PAPER.parent / "figures" / profile / f"{name}.pdf").exists()}
     for name in sorted(drawn):
         define("figure", name, "")
     numbers = {notebook[:2]: notebook for notebook in notebooks()}

@@ -67,24 +67,23 @@ def state(provenance: list[dict]) -> str:
     commits = list(dict.fromkeys(record["commit"] for record in provenance))
     changed = sum(map(changed_since, provenance))
     return (
-        f"Results of {len(provenance)} of {len(notebooks())} notebooks, made "
-        + (f"on {days[0]}" if len(days) == 1 else f"between {days[0]} and {days[-1]}")
-        + (" at commit " if len(commits) == 1 else " at commits ")
+        f"{len(provenance)} of {len(notebooks())} notebooks ran, "
+        + (f"on {days[0]}, " if len(days) == 1 else f"between {days[0]} and {days[-1]}, ")
+        + ("at commit " if len(commits) == 1 else "at commits ")
         + ", ".join(commits)
+        + (" (+: with uncommitted changes)" if any(commit.endswith("+") for commit in commits) else "")
         + f"; the code of {changed} of them has changed since."
     )
 
 
 def stand_ins(provenance: list[dict]) -> str:
-    """One sentence naming the notebooks that ran on stand-in data, and the data replaced; "" where none did."""
-    used = {r["notebook"]: r["dataset"] for r in provenance if "stand-in" in r["dataset"] and r["notebook"] in notebooks()}
+    """A sentence or two naming the notebooks that ran on stand-in data, and the data replaced; "" where none did."""
+    used = [record for record in provenance if "stand-in" in record.get("data", {}).values()]
     if not used:
         return ""
-    replaced = dict.fromkeys(
-        name for notebook in used if notebook in notebooks() for name in settings(notebook)["data"]
-    )
+    replaced = dict.fromkeys(name for record in used for name, kind in record["data"].items() if kind == "stand-in")
     return (
         "Stand-in data: "
-        + "; ".join(f"{notebook} read {dataset}" for notebook, dataset in used.items())
+        + "; ".join(f"{record['notebook']} read {record['dataset']}" for record in used)
         + f". Where the text names {', '.join(replaced)}, the numbers of these notebooks are of the stand-ins."
     )

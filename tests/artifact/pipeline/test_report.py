@@ -1,22 +1,26 @@
-"""The report and the README: complete macros, no typed numbers, a log that is read, a summary that is true."""
+"""The report and the README: built from whatever a run has measured, no typed numbers, a log that is read."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 import shutil
+import subprocess
 
 import pandas as pd
 import pytest
 
+import artifact.studies.complexity.tables
 from artifact.files import ROOT
-from artifact.pipeline import report, runner
-from artifact.pipeline.ledger import VERDICTS, printed_claims, read_ledger
-from artifact.pipeline.readme import readme_parts, renew_readme
+from artifact.pipeline import ledger, readme, report, tables
+from artifact.pipeline.ledger import VERDICTS, merge, printed_claims, read_ledger
+from artifact.pipeline.notebooks import RunError, notebooks, result_folder, settings
 from artifact.pipeline.report import log_faults
-from artifact.pipeline.tables import escape, number, with_interval
+from artifact.studies.common.latex import Cells, escape, number, to_latex, with_interval
 
+REFERENCE = read_ledger("full")[1]
 SECTIONS = sorted((ROOT / "paper" / "sections").glob("*.tex"))
 TEX = "\n".join(path.read_text() for path in [ROOT / "paper" / "report.tex", *SECTIONS])
 NAMES = "printednum|cite[tp]?|val|valint|ci|ifmeasured|includegraphics|input|claimid"  # what stands behind is a key
@@ -53,7 +57,7 @@ def test_every_figure_names_its_notebook():
     for figure in figures:
         number = re.search(r"\\includegraphics\[[^\]]*\]\{(\d\d)_\w+\}", figure)[1]
         named = re.search(r"\\notebook\{(\w+)\}", figure)[1]
-        assert named.startswith(number) and named in notebooks.notebooks()
+        assert named.startswith(number) and named in notebooks()
 
 
 def test_every_citation_has_an_entry_and_every_entry_is_cited():
@@ -92,17 +96,34 @@ def test_numbers_are_rounded_and_escaped():
 
 
 def test_the_readme_is_generated_from_the_reference_run():
-    text = (ROOT / "README.md").read_text()
-    assert renew_readme(text, readme_parts()) == text
-    for claim in read_ledger("full")[0].query("verdict != 'not measured'")["id"]:
+    for path, text in readme.renew().items():
+        assert text == path.read_text(encoding="utf-8"), f"{path.name}: run python -m artifact.pipeline.report readme"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for claim in printed_claims().index:
         assert f"`{claim}`" in text
+
+
+def test_every_listed_result_is_in_the_reference_ledger():
+    listed = pd.read_csv(ROOT / "paper" / "results.csv", dtype={"notebook": str})
+    by_notebook = REFERENCE.set_index("key")["notebook"]
+    assert not listed["key"].duplicated().any() and not listed["label"].duplicated().any()
+    for _, row in listed.iterrows():
+        assert by_notebook[row["key"]].startswith(row["notebook"])
+    assert (printed_claims()["short"].str.split().str.len() <= 12).all()
+
+
+def test_a_marker_without_partner_or_part_is_refused():
+    assert readme.renewed("a\n<!-- x -->\nold\n<!-- /x -->\nb", {"x": "new"}) == "a\n<!-- x -->\nnew\n<!-- /x -->\nb"
+    for text in ("<!-- x -->\n", "<!-- y -->\n<!-- /y -->\n"):
+        with pytest.raises(RunError, match="pair of markers"):
+            readme.renewed(text, {"x": "new"})
 
 
 def test_reference_results_are_whole():
     claims, _ = read_ledger("full")
     assert set(claims["verdict"]) <= set(VERDICTS) and list(claims["id"]) == list(printed_claims().index)
-    for name in notebooks.notebooks():
-        record = notebooks.result_folder(name, "full") / "provenance.json"
+    for name in notebooks():
+        record = result_folder(name, "full") / "provenance.json"
         assert record.exists(), f"no reference result for {name}"
     assert (ROOT / "paper" / "report.pdf").read_bytes().startswith(b"%PDF")
 
@@ -146,7 +167,7 @@ def test_tectonic_builds_where_it_is_the_tex(paper, tmp_path, monkeypatch):
 
 def test_a_missing_tex_is_said(paper, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(notebooks.RunError, match="latexmk"):
+    with pytest.raises(RunError, match="latexmk"):
         report.build_pdf("full")
 
 
@@ -161,11 +182,129 @@ def test_the_reference_report_builds_and_the_same_sources_give_the_same_bytes(pa
     assert int(re.search(r"Output written on report\.pdf \((\d+) pages", log)[1]) >= 6
 
 
+# --------------------------------------------------------------------------- a run that has measured less
+
+
+@pytest.fixture
+def run(paper, tmp_path, monkeypatch):
+    """Make a quick run of some of the reference results, changed where asked; return the folder with its sources."""
+    monkeypatch.setattr(ledger, "ROOT", tmp_path)
+    monkeypatch.setattr(tables, "digest", lambda name, profile: "changed")
+    (tmp_path / "figures").unlink()
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "quick").symlink_to(ROOT / "figures" / "full")
+
+    def make(names, keep=lambda key: True, stand_in=False):
+        results = tmp_path / "data" / "results" / "quick"
+        shutil.rmtree(results, ignore_errors=True)
+        for name in names:
+            (results / name).mkdir(parents=True)
+            source = ROOT / "data" / "results" / "full" / name
+            measures, claims = (pd.read_csv(source / f"{part}.csv") for part in ("measures", "claims"))
+            measures[measures["key"].map(keep).astype(bool)].to_csv(results / name / "measures.csv", index=False)
+            record = json.loads((source / "provenance.json").read_text()) | {"profile": "quick"}
+            if stand_in:
+                record["dataset"] = claims["dataset"] = "something else (stand-in)"
+                record["data"] = dict.fromkeys(settings(name)["data"], "stand-in")
+            claims.to_csv(results / name / "claims.csv", index=False)
+            (results / name / "provenance.json").write_text(json.dumps(record))
+        results.mkdir(parents=True, exist_ok=True)
+        merge("quick")
+        return paper
+
+    return make
+
+
+RUNS = {
+    "nothing": {"names": []},
+    "every second notebook": {"names": notebooks()[::2]},
+    "the other half": {"names": notebooks()[1::2]},
+    "stand-ins": {"names": notebooks(), "keep": lambda key: not re.search("8192|65536", key), "stand_in": True},
+}
+
+
 @needs_tex
-@pytest.mark.parametrize(("broken", "says"), [(r"\val{no.such.key}", "no val"), (r"\ref{nowhere}", "nowhere")])
-def test_an_unknown_number_or_reference_breaks_the_build(paper, broken, says):
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_report_builds_from_what_its_run_has_measured(run, kind):
+    run(**RUNS[kind])
+    work = report.prepare("quick")
+    command = ["pdflatex", "-draftmode", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
+    environment = os.environ | {"max_print_line": "10000"}
+    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    faults = [
+        fault for fault in log_faults((work / "report.log").read_text(errors="replace")) if "undefined" not in fault
+    ]
+    assert not faults  # one pass alone: references are not resolved yet
+
+
+@needs_tex
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [(r"\val{no.such.key}", "no val"), (r"\ref{nowhere}", "nowhere"), (r"\includegraphics{12_none}", "no figure")],
+)
+def test_an_unknown_number_figure_or_reference_breaks_the_build_and_the_summary_says_why(run, broken, says):
+    paper = run([])
     with open(paper / "sections" / "limits.tex", "a") as file:
         file.write(broken)
-    with pytest.raises(notebooks.RunError, match=says):
-        report.build_pdf("full")
-    assert not (paper / "report.pdf").exists()
+    with pytest.raises(RunError, match=says):
+        report.build_pdf("quick")
+    assert not (paper / "build" / "quick" / "report.pdf").exists()
+    last = report.summary("quick").splitlines()[-1]
+    assert last.startswith("report: not built: the ") and says in last
+
+
+@pytest.mark.parametrize("missing", notebooks())
+def test_a_run_without_a_notebook_defines_all_that_the_sections_use(run, missing):
+    run([name for name in notebooks() if name != missing])
+    folder = report.generate("quick")
+    defined = set(re.findall(r"\\csname ([^@]+@[^@]+?)\\endcsname", text := (folder / "macros.tex").read_text()))
+    defined |= set(re.findall(r"\\csname known@(\S+?)\\endcsname", text))
+    used = {f"val@{key}" for key in re.findall(r"\\(?:val|valint|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX)}
+    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(ci|fact|verdict)\{([\w.]+)\}", TEX)}
+    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(rule|condition|dataset)for\{([\w.]+)\}", TEX)}
+    used |= {f"figure@{name}" for name in re.findall(r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}", TEX)}
+    assert len(used) > 200 and used <= defined, used - defined
+    for name in re.findall(r"\\input\{\\generated/(\w+)\}", TEX):
+        assert (folder / f"{name}.tex").exists(), name
+    unfilled = {path.stem for path in folder.glob("*.tex") if r"\notmeasuredin{" in path.read_text()}
+    made = report.study_tables(REFERENCE[REFERENCE["notebook"] == missing])
+    assert unfilled == {name for name, table in made.items() if "notmeasuredin" not in table} - {"published"}
+
+
+def test_the_summary_says_what_there_is_and_why_there_is_no_pdf(run, monkeypatch):
+    run([name for name in notebooks() if name != "12_documents"])
+    assert report.summary("quick").endswith("report: not built: no result yet of 12_documents")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert report.summary("quick").endswith("report: not built: TeX is missing")
+    assert report.main(["pdf"]) == 1
+    text = report.summary("quick")
+    assert "T1.phase" in text and "report: not built: TeX is missing: expected latexmk" in text.splitlines()[-1]
+
+
+def test_the_state_of_a_run_is_said(run):
+    run([])
+    assert tables.state(ledger.read_provenance("quick")) == "No notebook has run."
+    run(["01_stable_gradients", "08_forecasting"], stand_in=True)
+    records = ledger.read_provenance("quick")
+    said = tables.state(records)
+    assert said.startswith(f"2 of {len(notebooks())} notebooks ran, ") and "of 2 of them has changed" in said
+    assert all(record["commit"] in said for record in records)
+    stand_ins = tables.stand_ins(records)
+    assert "08_forecasting read something else (stand-in)" in stand_ins and "ETTh1, MNIST" in stand_ins
+    assert tables.stand_ins([records[0] | {"data": {"ETTh1": "real"}}]) == ""
+
+
+def test_a_table_has_one_study(monkeypatch):
+    monkeypatch.setattr(artifact.studies.complexity.tables, "tables", lambda measures: {"forecasting": ""})
+    with pytest.raises(ValueError, match="two studies make a table 'forecasting'"):
+        report.study_tables(REFERENCE)
+
+
+def test_cells_and_rows_without_a_measure():
+    cells = Cells(pd.DataFrame({"value": [2.0, 3.0]}, index=["a.10.s", "a.9.s"]))
+    assert cells.number("a.9.s") == r"\num{3}" and cells.number("b") == cells.interval("b") == "--"
+    assert cells.lengths("a.", ".s") == [9, 10] and cells.names("a.", ".s") == ["10", "9"]
+    body = to_latex([{"of": "a", "n": "--"}, {"of": "b", "n": cells.number("a.9.s")}], "lr")
+    assert "b & " in body and "a & " not in body
+    assert to_latex([{"of": "a", "n": "--"}], "lr") == to_latex([], "lr") == ""
