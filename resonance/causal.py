@@ -58,7 +58,7 @@ class FromChannels(nn.Linear):
 class CausalResonance(nn.Module):
     """Mix a sequence causally: token shift, projection to value and gate, `CausalMixing`, gate, projection.
 
-        y = W_out (silu(g) * CausalMixing(v)),    (v, g) = W_in TokenShift(x)
+        y = W_out (silu(g) * CausalMixing(v)),    (v, g) = W_in TokenShift(x)        (eq:sublayer)
 
     A sublayer like attention with its projections: no norm, no residual.  `forward`, `extend` and `step` are one map:
     in parallel from the zero state, in parallel from a given state, one token at a time with a state of constant size.
@@ -67,7 +67,6 @@ class CausalResonance(nn.Module):
     Raises ValueError for a wrong shape, length, state or engine.
     Parameters: 3 dim^2 + (2k + 5) dim + 2k.  Cost: n (3 dim^2 + (B + 4k) dim) multiply-adds in chunks of B.
     State: "resonators" (batch, dim, k, 2) and "previous" (batch, dim), whatever the context.
-    In the report: eq:sublayer.
     """
 
     def __init__(self, dim: int, num_resonators: int, *, longest: float = 2048, engine: str = "auto"):

@@ -118,10 +118,7 @@ class CausalMixing(nn.Module):
         return torch.atan2(im, re) / (2 * math.pi)
 
     def response(self, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-        """The z-transform of the kernel on the unit circle at frequencies in cycles per step: (re, im), (., dim).
-
-        In the report: eq:response.
-        """
+        """The frequency response (eq:response) at frequencies in cycles per step: (re, im), each (frequencies, dim)."""
         pole = self.poles().double()
         factor = torch.view_as_complex(unit_readout(self.readout.double(), pole)).T  # (k, dim)
         pole, delay = torch.view_as_complex(pole), torch.exp(-2j * math.pi * frequencies.double())[:, None]

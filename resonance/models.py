@@ -22,7 +22,7 @@ from .spectral import check_sequences
 class Recollection(nn.Module):
     """Associative read of a memory for a cue c: r = sum_i a_i P_i / rms(P_i), one step of a modern Hopfield network.
 
-        (a_0, a_1, ..., a_N) = softmax(beta (tau, cos(c, P_1), ..., cos(c, P_N)))
+        (a_0, a_1, ..., a_N) = softmax(beta (tau, cos(c, P_1), ..., cos(c, P_N)))        (eq:recollection)
 
     `correlate` gives the cosines, `superpose` the sum.  a_0, the share of the threshold tau, contributes nothing: an
     empty memory returns exactly 0, a cue whose cosines all stay well below tau nearly 0.  Cosine and rms make the
@@ -30,7 +30,6 @@ class Recollection(nn.Module):
     2021); no token is compared with another.
     cue: (batch, dim) -> (batch, dim), differentiable in the cue, in beta (stored as its logarithm) and in tau.
     Parameters: 2.  Cost: as `HolographicMemory.correlate` and `superpose`.
-    In the report: eq:recollection.
     """
 
     def __init__(self):
@@ -64,7 +63,7 @@ class ResonanceNet(nn.Module):
 
     `holographic_memory` holds `holographic_capacity` real patterns of input_dim (0: no memory).  The summary s of a
     sequence is the mean of its tokens.  With use_memory each summary is a cue: the result r of `Recollection` is added
-    after the layers, h + gate * (W_in r) at every position, with a gate for each hidden channel that starts at 0.
+    after the layers, h + gate * (W_in r) at every position (eq:recollection), with a gate a channel that starts at 0.
     With store_to_memory each summary is written, as a constant without gradient; in a full memory it replaces the
     oldest pattern.  With both, the whole batch is read before any of it is written.  Without the two arguments the
     memory is neither read nor changed.
@@ -75,7 +74,6 @@ class ResonanceNet(nn.Module):
     Raises ValueError for a wrong shape, a band too short, a memory used where there is none.
     Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections; hidden + 2 for reading
     a memory.  No attention between tokens, no product of two tokens, no key-value cache.
-    In the report: eq:recollection.
     """
 
     def __init__(

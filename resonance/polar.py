@@ -219,11 +219,10 @@ def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
         with natural_polar_step(model):
             optimizer.step()
 
-    The optimiser gets the gradient in the orthonormal frame (dr, r dphi).  Plain descent then divides each phase
-    gradient by r^2, which is descent on the complex weight itself to first order; Adam, which is invariant to the
-    scale of a gradient, becomes Adam in that frame.  Phases should have no weight decay.
+    The optimiser gets the gradient in the orthonormal frame (dr, r dphi), eq:natural.  Plain descent then divides each
+    phase gradient by r^2, which is descent on the complex weight itself to first order; Adam, which is invariant to
+    the scale of a gradient, becomes Adam in that frame.  Phases should have no weight decay.
     `NaturalPolarTrainer` does this within a whole training step.
-    In the report: eq:natural.
     """
     arc_gradients_(model, floor)
     with arc_step(model, floor):

@@ -37,7 +37,9 @@ WEAK = -1.0  # initial bias of the strengths, sigmoid(-1) = 0.27: old pairs deca
 class PlainRecall(nn.Module):
     """Recall what followed: record every token under the one before it and read by the current one; plain sum.
 
-        y_t = O [S_t' q_t],    S_t = S_(t-1) + beta_t r_t v_t'        (a head; [.] concatenates the heads)
+        y_t = O [S_t' q_t],    S_t = S_(t-1) + beta_t r_t v_t'        (a head; [.] concatenates heads)
+
+    This is eq:recall without S' r.
 
     Initially keys come from the previous token and the rest from the current one; each takes a learnable mix of both.
     Query and key weights are initially equal, and O the inverse of the value map, so that a value is read back as it
@@ -47,7 +49,6 @@ class PlainRecall(nn.Module):
     Raises ValueError for heads that do not divide dim, or features that are not even.
     Parameters: 2 dim^2 + dim heads (F + 1) + heads + 4 dim.  State: F dim + dim reals, whatever the length.
     Cost a step: 2 F dim multiply-adds in the recurrence, C (F heads + dim) more in chunks of C; linear in n.
-    In the report: eq:recall.
     """
 
     def __init__(self, dim: int, heads: int = 2, *, features: int = 64):

@@ -30,7 +30,7 @@ def top_mask(score: Tensor, k: int) -> Tensor:
 
 
 class LearnedSelection(nn.Module):
-    """Keep the k frequencies with the largest scores; the scores train by a straight-through gradient.
+    """Keep the k frequencies with the largest scores; the scores train by a straight-through gradient (eq:selection).
 
     Forward: a mask of ones and zeros.  Backward: as if the whole layer had used the relaxed top-k
     sigmoid((s_f - tau) / temperature), tau half-way between the k-th and the next score (straight-through estimator:
@@ -70,6 +70,8 @@ class EnergySelection(nn.Module):
 
 class SelectiveMixing(BandMixing):
     """`BandMixing` whose frequencies are weighted by a selection before and after the weights and the interference.
+
+        y = S P M W P A x        (eq:selection; P the mask)
 
     x: (batch, n, dim) -> (batch, n, dim).  `selection` maps a spectrum (re, im), each (batch, candidates, dim), to
     a mask (candidates,) and its relaxation or None; `options` are those of `BandMixing`.

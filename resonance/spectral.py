@@ -210,13 +210,12 @@ def synthesis(
     grid: int | None = None,
     engine: str = "auto",
 ) -> Tensor:
-    """The real sequence with a given band, y_t = N^(-1/2) sum_f c_f Re[Y_f exp(2 pi i f t / N)]: S of eq:layer.
+    """The real sequence with a given band, y_t = N^(-1/2) sum_f c_f Re[Y_f exp(2 pi i f t / N)] (eq:synthesis).
 
     re, im: (batch, k, d), at `frequencies`, by default the k lowest.  Returns (batch, n, d): the first n samples of
     the grid.  The imaginary parts at DC and at Nyquist have no effect: a real signal has none.
     Raises ValueError when re and im differ in shape, when there are not k frequencies, and as `analysis` does.
     Cost: as `analysis`.
-    In the report: eq:synthesis.
     """
     if re.shape != im.shape:
         raise ValueError(f"re and im must have one shape, got {tuple(re.shape)} and {tuple(im.shape)}")

@@ -90,10 +90,7 @@ def turn_rank(theta: float, tolerance: float) -> int:
 
 @lru_cache(maxsize=16)
 def block_functions(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """(U, rho) of `misses` for the band's waves in a block of `size` samples, with time 0 at the block's centre.
-
-    In the report: eq:fast.
-    """
+    """(U, rho) of `misses` (U of eq:fast) for the band's waves in a block of `size` samples, time 0 at its centre."""
     double_place = 2 * np.arange(size) + 1 - size
     turns = np.multiply.outer(double_place, np.array(band.frequencies)) % (2 * band.grid)  # exact, in whole numbers
     angle = turns * (math.pi / band.grid)
@@ -106,7 +103,7 @@ def block_functions(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
 class Plan(NamedTuple):
     """The factorisation of a band transform (thm:linear): `blocks` blocks of `size` samples, `rank` functions each.
 
-    In the report: prop:operations.
+    Its `operations` are those of prop:operations.
     """
 
     size: int  # B, the last block may be shorter; 1: no factorisation pays, the transform is dense
