@@ -37,9 +37,7 @@ WEAK = -1.0  # initial bias of the strengths, sigmoid(-1) = 0.27: old pairs deca
 class PlainRecall(nn.Module):
     """Recall what followed: record every token under the one before it and read by the current one; plain sum.
 
-        y_t = O [S_t' q_t],    S_t = S_(t-1) + beta_t r_t v_t'        (a head; [.] concatenates heads)
-
-    This is eq:recall without S' r.
+        y_t = O [S_t' q_t],    S_t = S_(t-1) + beta_t r_t v_t'    (a head; [.] joins heads; eq:recall without S' r)
 
     Initially keys come from the previous token and the rest from the current one; each takes a learnable mix of both.
     Query and key weights are initially equal, and O the inverse of the value map, so that a value is read back as it
