@@ -1,4 +1,4 @@
-"""Figures of `07_large_vocabulary`: each draws saved results and returns the figure (style: `plots`)."""
+"""Figures of `07_large_vocabulary`, each drawn from saved results."""
 
 from __future__ import annotations
 
@@ -7,65 +7,44 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from artifact.studies.common.plots import GREY, PALETTE, panels, student_interval
+from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
 
 
 def nearest_cosines(nearest: pd.DataFrame, chance: float) -> Figure:
-    """How alike each sampled row and its nearest row are, among all rows: waves multiplied, and waves added."""
+    """Histogram of the cosine of each sampled row with its nearest, among all rows: waves multiplied, waves added."""
     figure, (axes,) = panels(1, 2.5)
     bins = np.linspace(0, 1, 81)
     styles = zip(nearest.groupby("rows", sort=False), PALETTE, ("-", "--"), strict=False)
     for (name, group), colour, line in styles:
-        axes.hist(group["cosine"], bins, weights=np.full(len(group), 100 / len(group)), color=colour, alpha=0.35)
-        axes.hist(
-            group["cosine"],
-            bins,
-            weights=np.full(len(group), 100 / len(group)),
-            color=colour,
-            histtype="step",
-            ls=line,
-            label=name,
-        )
-    axes.axvline(chance, color=GREY, lw=1, ls=":", label="random directions, about")
+        share = {"bins": bins, "weights": np.full(len(group), 100 / len(group)), "color": colour}
+        axes.hist(group["cosine"], **share, alpha=0.35)
+        axes.hist(group["cosine"], **share, histtype="step", ls=line, label=name)
+    axes.axvline(chance, color=GREY, lw=1, ls=":", label="random directions, approximately")
     axes.set(xlabel="cosine with the nearest of all other rows", ylabel="share of sampled rows (%)", xlim=(0, 1))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def perplexities(scores: pd.DataFrame, dataset: str) -> Figure:
-    """Test perplexity by embedding, seeds as points and their interval as bars: words, and pairs of words."""
-    tasks = list(dict.fromkeys(scores["task"]))
-    counts = [scores.loc[scores["task"] == task, "arm"].nunique() for task in tasks]
-    figure, axes = panels(1, 3.4)
-    axes[0].remove()
-    grid = figure.add_gridspec(len(tasks), 1, height_ratios=counts)
-    for row, task in enumerate(tasks):
-        axis = figure.add_subplot(grid[row])
-        part = scores[scores["task"] == task]
-        order = list(dict.fromkeys(part["arm"]))
-        common = {"x": "perplexity", "y": "arm", "order": order, "ax": axis}
-        sns.stripplot(part, **common, color=PALETTE[0], size=4, alpha=0.6, jitter=False)
-        sns.pointplot(
-            part,
-            **common,
-            errorbar=student_interval,
-            color="k",
-            markers="|",
-            linestyle="none",
-            markersize=10,
-            err_kws={"linewidth": 1.3},
-        )
-        axis.set(xlabel="", ylabel="", title=f"{task}, {dataset}")
-        full = part.loc[part["arm"] == "full table", "perplexity"]
+    """Test perplexity of each embedding by seed, for words and for pairs of words."""
+    tasks = dict(list(scores.groupby("task", sort=False)))
+    figure, (axes,) = panels(1, 3.4)
+    axes.remove()
+    rows = [part["embedding"].nunique() for part in tasks.values()]
+    grid = figure.subplots(len(tasks), 1, height_ratios=rows, squeeze=False)[:, 0]
+    for axis, (task, part) in zip(grid, tasks.items(), strict=True):
+        seeds_with_interval(axis, part, "perplexity", "embedding")
+        axis.set_title(f"{task}, {dataset}")
+        full = part.loc[part["embedding"] == "full table", "perplexity"]
         if len(full):
-            axis.axvline(1.05 * full.mean(), color=GREY, lw=0.9, ls="--", label="full table, and 5%")
+            axis.axvline(1.05 * full.mean(), color=GREY, lw=0.9, ls="--", label="full table plus 5%")
             axis.legend(loc="best")
     axis.set_xlabel("test perplexity (next word)")
     return figure
 
 
 def seconds(lookups: pd.DataFrame, heads: pd.DataFrame) -> Figure:
-    """Milliseconds of a lookup of a batch, and of a training step of each output layer."""
+    """Time of a lookup of a batch of ids, and of a training step of each output layer."""
     figure, (left, right) = panels(2, 2.6)
     lookups = lookups.assign(ms=1e3 * lookups["seconds"], case=lookups["ids"] + ",\n" + lookups["pass"])
     sns.barplot(lookups, x="ms", y="case", hue="embedding", palette=PALETTE[:2], ax=left)

@@ -1,13 +1,11 @@
-"""What `07_large_vocabulary` measures: rows told apart, seconds of lookups and of output layers, words by embedding."""
+"""What `07_large_vocabulary` measures: distinct rows, seconds of lookups and output layers, embeddings of words."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle
-from multiprocessing import get_context
 
 import numpy as np
 import pandas as pd
@@ -18,19 +16,20 @@ from torch.nn import functional as F
 from artifact.datasets.words import Tokens
 from artifact.peers.vocabulary import HashingEmbedding, LowRankEmbedding, table
 from artifact.studies.common.classification import tuned
+from artifact.studies.common.processes import spread
 from artifact.studies.common.statistics import paired_difference
 from artifact.studies.common.timing import alternated, resident_bytes
-from artifact.studies.large_vocabulary.word_model import WordModel, build, perplexity, train
+from artifact.studies.large_vocabulary.word_model import CONTEXT, WordModel, build, perplexity, train
 from resonance.layers import ResonanceLayer
 from resonance.output_head import HierarchicalHead
 from resonance.polar import count_parameters
 from resonance.vocabulary import HierarchicalEmbedding
 
 BLOCK = 8192  # ids at a time
-STD = 0.1  # of every embedding's entries at the start of a language model: they move faster, relative to their size
+STD = 0.1  # of every embedding's entries at the start of a language model: small, so that steps change them faster
 
 
-# --------------------------------------------------------------------------- rows told apart
+# --------------------------------------------------------------------------- distinct rows
 
 
 def row_blocks(embedding: nn.Module, vocab_size: int) -> Iterator[tuple[int, Tensor]]:
@@ -41,9 +40,9 @@ def row_blocks(embedding: nn.Module, vocab_size: int) -> Iterator[tuple[int, Ten
 
 
 def distinct_rows(embedding: nn.Module, vocab_size: int, *, channels: int = 16, step: float = 1e-3) -> int:
-    """Return how many distinct rows there are at least: those that differ in the first channels, rounded to `step`.
+    """A lower bound on the number of distinct rows: those whose first channels, rounded to `step`, differ.
 
-    Rows whose rounded parts differ are different rows, so a count of vocab_size proves all distinct.
+    A count of vocab_size proves that all rows are distinct.
     """
     parts = [
         (rows[:, :channels].float() / step).round().to(torch.int32) for _, rows in row_blocks(embedding, vocab_size)
@@ -54,14 +53,14 @@ def distinct_rows(embedding: nn.Module, vocab_size: int, *, channels: int = 16, 
 
 @torch.no_grad()
 def nearest_rows(embedding: nn.Module, vocab_size: int, *, sample: int, seed: int) -> pd.DataFrame:
-    """Return, for ids drawn at random, the id of the row nearest by cosine among all others, and that cosine."""
+    """The row nearest by cosine, among all others, to each of `sample` random rows: id, nearest, cosine."""
     ids = torch.randperm(vocab_size, generator=torch.Generator().manual_seed(seed))[:sample]
     some = F.normalize(embedding(ids).float(), dim=1)
     best, where = torch.full((sample,), -2.0), torch.zeros(sample, dtype=torch.long)
     for start, rows in row_blocks(embedding, vocab_size):
         cosine = F.normalize(rows.float(), dim=1) @ some.T
         inside = (ids >= start) & (ids < start + len(rows))
-        cosine[ids[inside] - start, inside.nonzero().squeeze(1)] = -2.0  # a row is no neighbour of itself
+        cosine[ids[inside] - start, inside.nonzero().squeeze(1)] = -2.0  # a row does not count as its own neighbour
         value, place = cosine.max(dim=0)
         where = torch.where(value > best, start + place, where)
         best = torch.maximum(value, best)
@@ -69,7 +68,7 @@ def nearest_rows(embedding: nn.Module, vocab_size: int, *, sample: int, seed: in
 
 
 def chance_cosine(vocab_size: int, dim: int) -> float:
-    """Return about the largest cosine of one of vocab_size random directions with another: sqrt(2 log V / dim)."""
+    """Approximate largest cosine of a random direction with vocab_size others: sqrt(2 log V / dim)."""
     return math.sqrt(2 * math.log(vocab_size) / dim)
 
 
@@ -77,25 +76,22 @@ def chance_cosine(vocab_size: int, dim: int) -> float:
 
 
 def zipf_ids(vocab_size: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Return ids whose frequency falls like 1 / (rank + 1), as that of words."""
-    return (
-        (torch.exp(torch.rand(shape, generator=generator) * math.log(vocab_size + 1)) - 1)
-        .long()
-        .clamp_max(vocab_size - 1)
-    )
+    """Random ids of frequency proportional to 1 / (rank + 1), as that of words."""
+    uniform = torch.rand(shape, generator=generator)
+    return (torch.exp(uniform * math.log(vocab_size + 1)) - 1).long().clamp_max(vocab_size - 1)
 
 
 def lookup_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, seed: int = 0) -> pd.DataFrame:
-    """Return the seconds of a lookup, and of one with its backward pass, for a table and for digit waves.
+    """Seconds of a lookup, and of one with its backward pass, for a table and for digit waves.
 
-    Every lookup has new ids, so that the rows of the table come from memory, as they do in use: evenly drawn, and drawn
-    like words.  The table has sparse gradients, its cheapest.
+    Every lookup has new ids, so that the rows of the table come from memory, as in use: drawn uniformly, and with the
+    frequencies of words.  The table has sparse gradients, its cheapest.
     """
     ours = HierarchicalEmbedding(vocab_size, dim)
     rows_of = nn.Embedding(1, dim, sparse=True)
     rows_of.weight = nn.Parameter(torch.empty(vocab_size, dim).fill_(0.1))
     generator = torch.Generator().manual_seed(seed)
-    towards, rows = torch.randn(batch, dim, generator=generator), []
+    cotangent, rows = torch.randn(batch, dim, generator=generator), []
     drawn = {
         "even": lambda: torch.randint(vocab_size, (batch,), generator=generator),
         "like words": lambda: zipf_ids(vocab_size, (batch,), generator),
@@ -109,7 +105,7 @@ def lookup_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, seed: 
         def both(model: nn.Module, batches=batches) -> Callable[[], None]:
             def step() -> None:
                 model.zero_grad(set_to_none=True)
-                model(next(batches)).backward(towards)
+                model(next(batches)).backward(cotangent)
 
             return step
 
@@ -120,8 +116,10 @@ def lookup_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, seed: 
 
 
 def speed_facts(lookups: pd.DataFrame, heads: pd.DataFrame) -> dict[str, float]:
-    """Return what the ledger keeps of both tables: times as fast as the table, milliseconds and sizes of the heads,
-    at the largest vocabulary and at the largest that the full softmax was measured at."""
+    """Measures for the ledger: speed relative to the table, milliseconds, and sizes of the heads.
+
+    Heads are given at the largest vocabulary, and at the largest for which the full softmax was timed.
+    """
     facts = {}
     for (ids, what), group in lookups.groupby(["ids", "pass"]):
         seconds = group.set_index("embedding")["seconds"]
@@ -157,7 +155,7 @@ class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
 
 
 def head_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, full: bool, seed: int = 0) -> pd.DataFrame:
-    """Return parameters and seconds of a training step (forward, backward) of each output layer; targets like words."""
+    """Parameters and seconds of a training step of each output layer, for targets with the frequencies of words."""
     generator = torch.Generator().manual_seed(seed)
     heads = {"hierarchical": HierarchicalHead(vocab_size, dim), "adaptive softmax": AdaptiveSoftmax(vocab_size, dim)}
     if full:
@@ -180,17 +178,16 @@ def head_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, full: bo
 
 
 def printed_call(vocab_size: int = 500_000, hidden: int = 768, layers: int = 8, *, length: int = 512) -> pd.DataFrame:
-    """Return parameters, bytes and seconds of building the printed sizes and of one pass over a short text.
+    """Parameters, bytes and seconds of building the printed sizes, and of one pass over a short text.
 
     Embedding, resonance layers of 64 frequencies, output head; ids to the log-probability of the ids.  Runs in a
-    process of its own, whose peak of memory, above what the libraries hold, is that of the call.
+    process of its own, so that its peak of memory, above what the libraries hold, is that of the call.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_printed_call, vocab_size, hidden, layers, length, torch.get_num_threads()).result()
+    job = vocab_size, hidden, layers, length
+    return spread(_printed_call, [job], processes=1, threads=torch.get_num_threads())[0]
 
 
-def _printed_call(vocab_size: int, hidden: int, layers: int, length: int, threads: int) -> pd.DataFrame:
-    torch.set_num_threads(threads)
+def _printed_call(vocab_size: int, hidden: int, layers: int, length: int) -> pd.DataFrame:
     started, before = time.perf_counter(), resident_bytes(peak=False)
     embedding, head = HierarchicalEmbedding(vocab_size, hidden), HierarchicalHead(vocab_size, hidden)
     stack = nn.Sequential(*(ResonanceLayer(hidden, 64) for _ in range(layers)), nn.LayerNorm(hidden))
@@ -208,19 +205,20 @@ def _printed_call(vocab_size: int, hidden: int, layers: int, length: int, thread
 
 
 def call_facts(call: pd.DataFrame) -> dict[str, float]:
-    """Return what the ledger keeps of `printed_call`."""
+    """Measures of `printed_call` for the ledger."""
     parts = call.set_index("part")
     facts = {f"call.{part.replace(' ', '_')}.parameters": parts.loc[part, "parameters"] for part in parts.index}
     return facts | {f"call.{name}": parts.loc["all", name] for name in ("megabytes", "build_seconds", "pass_seconds")}
 
 
-# --------------------------------------------------------------------------- words by embedding
+# --------------------------------------------------------------------------- embeddings of words
 
 
-def embedding_arms(vocab_size: int, dim: int, share: float, *, levels: int = 2) -> dict[str, Callable[[], nn.Module]]:
-    """Return how to make each embedding: the full table, and the others within `share` of its parameters.
+def embeddings(vocab_size: int, dim: int, share: float, *, levels: int = 2) -> dict[str, Callable[[], nn.Module]]:
+    """Constructors of each embedding: the full table, and the others within `share` of its parameters.
 
     "hashing, own rows" has the own rows of "hierarchical" and hashes the rest into as many numbers as the waves have.
+    Raises ValueError for a share too small for the digit waves.
     """
     budget = int(share * vocab_size * dim)
 
@@ -240,7 +238,7 @@ def embedding_arms(vocab_size: int, dim: int, share: float, *, levels: int = 2) 
 
 
 def compare(
-    arms: dict[str, Callable[[], nn.Module]],
+    candidates: dict[str, Callable[[], nn.Module]],
     words: Tokens,
     *,
     dim: int,
@@ -251,56 +249,57 @@ def compare(
     head_direct: int,
     limit: int | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (tuning, scores): each arm at each rate on validation, then each arm at its best rate, by seed, on test.
+    """(tuning, scores): each embedding at each rate on validation, then at its best rate, by seed, on test.
 
-    The tuning seed is none of the others.  `limit`: about how many words of a part are scored.
+    The tuning seed is none of `seeds`.  `limit`: about how many words of a part are scored.
     """
 
-    def trained(arm: str, rate: float, count: int, seed: int) -> WordModel:
-        model = build(arms[arm], words, dim, head_direct=head_direct, seed=seed)
+    def trained(name: str, rate: float, count: int, seed: int) -> WordModel:
+        model = build(candidates[name], words, dim, head_direct=head_direct, seed=seed)
         train(model, words, count, rate=rate, seed=seed)
         return model
 
     tuning, scores = [], []
-    for arm in arms:
+    for name in candidates:
 
-        def validate(rate: float, arm: str = arm) -> float:
-            model = trained(arm, rate, tuning_steps, max(seeds) + 1)
+        def validate(rate: float, name: str = name) -> float:
+            model = trained(name, rate, tuning_steps, max(seeds) + 1)
             return -perplexity(model, words, "validation", limit=limit)
 
         table, best = tuned(validate, rates)
-        tuning += [{"arm": arm, "rate": row.rate, "perplexity": -row.validation} for row in table.itertuples()]
+        tuning += [{"embedding": name, "rate": row.rate, "perplexity": -row.validation} for row in table.itertuples()]
         for seed in seeds:
-            model = trained(arm, best, steps, seed)
-            found = {"arm": arm, "seed": seed, "rate": best, "parameters": count_parameters(model.embedding)}
+            model = trained(name, best, steps, seed)
+            found = {"embedding": name, "seed": seed, "rate": best, "parameters": count_parameters(model.embedding)}
             scores.append(found | {"perplexity": perplexity(model, words, "test", limit=limit)})
     return pd.DataFrame(tuning), pd.DataFrame(scores)
 
 
 def gaps(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return by how many percent the test perplexity of "hierarchical" is above each other embedding's, over seeds.
+    """Excess of the test perplexity of "hierarchical" over each other embedding's, in percent.
 
     Paired by seed: the mean difference of log perplexities and its Student interval, as percent of the other's.
-    Columns: task, arm, percent, low, high.
+    Columns: task, embedding, percent, low, high.
     """
-    logs = scores.assign(log=np.log(scores["perplexity"])).pivot(index="seed", columns=["task", "arm"], values="log")
+    table = scores.assign(log=np.log(scores["perplexity"]))
+    logs = table.pivot(index="seed", columns=["task", "embedding"], values="log")
     rows = []
-    for task, arm in logs.columns:
-        if arm != "hierarchical":
-            mean, low, high, _ = paired_difference(logs[task, "hierarchical"], logs[task, arm])
+    for task, name in logs.columns:
+        if name != "hierarchical":
+            mean, low, high, _ = paired_difference(logs[task, "hierarchical"], logs[task, name])
             percent = [100 * math.expm1(value) for value in (mean, low, high)]
-            rows.append({"task": task, "arm": arm} | dict(zip(("percent", "low", "high"), percent, strict=True)))
+            rows.append({"task": task, "embedding": name} | dict(zip(("percent", "low", "high"), percent, strict=True)))
     return pd.DataFrame(rows)
 
 
 @torch.inference_mode()
 def decode(model: WordModel, words: Tokens, *, contexts: int, k: int, seed: int) -> pd.DataFrame:
-    """Return, context by context, whether the best-first search found the k words that all log-probabilities give.
+    """Whether best-first search finds the k most probable words of all log-probabilities, for random contexts.
 
-    Columns: context, same, opened (nodes), nodes (all that there are).
+    Columns: context, same, opened (nodes), nodes (inner nodes of the tree).
     """
     model.eval()
-    length = model.reach + 1
+    length = CONTEXT + 1
     generator = torch.Generator().manual_seed(seed)
     starts = torch.randint(len(words.inputs["test"]) - length, (contexts, 1), generator=generator)
     hidden = model(words.inputs["test"][starts + torch.arange(length)])[:, -1]

@@ -49,26 +49,26 @@ def test_distinct_rows_counts_copies_and_nearest_rows_finds_them():
 
 
 def test_every_peer_keeps_the_budget_and_hardly_wastes_it():
-    sizes = {name: count_parameters(make()) for name, make in large_vocabulary.embedding_arms(9_000, 64, 0.1).items()}
+    sizes = {name: count_parameters(make()) for name, make in large_vocabulary.embeddings(9_000, 64, 0.1).items()}
     assert sizes.pop("full table") == 9_000 * 64
     for name, size in sizes.items():
         assert 0.07 * 9_000 * 64 < size <= 0.1 * 9_000 * 64, name
     with pytest.raises(ValueError, match="budget"):
-        large_vocabulary.embedding_arms(100, 64, 0.1)
+        large_vocabulary.embeddings(100, 64, 0.1)
 
 
 def test_a_comparison_from_tuning_to_gaps():
     words = tokens(TEXT)
-    arms = {
+    candidates = {
         "full table": lambda: nn.Embedding(words.input_types, 16),
         "hierarchical": lambda: HierarchicalEmbedding(words.input_types, 16),
     }
     options = {"dim": 16, "rates": [1e-4, 1e-2], "tuning_steps": 8, "steps": 8, "seeds": range(2), "head_direct": 2}
-    tuning, scores = large_vocabulary.compare(arms, words, **options)
-    best = tuning.loc[tuning.groupby("arm")["perplexity"].idxmin()].set_index("arm")["rate"]
-    assert len(tuning) == 4 and len(scores) == 4 and (scores["rate"] == scores["arm"].map(best)).all()
+    tuning, scores = large_vocabulary.compare(candidates, words, **options)
+    best = tuning.loc[tuning.groupby("embedding")["perplexity"].idxmin()].set_index("embedding")["rate"]
+    assert len(tuning) == 4 and len(scores) == 4 and (scores["rate"] == scores["embedding"].map(best)).all()
     gap = large_vocabulary.gaps(scores.assign(task="words")).iloc[0]
-    mean = scores.groupby("arm")["perplexity"].apply(lambda p: np.log(p).mean())
+    mean = scores.groupby("embedding")["perplexity"].apply(lambda p: np.log(p).mean())
     assert gap["percent"] == pytest.approx(100 * math.expm1(mean["hierarchical"] - mean["full table"]))
     assert gap["low"] <= gap["percent"] <= gap["high"]
 
