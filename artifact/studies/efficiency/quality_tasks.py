@@ -67,7 +67,7 @@ class Forecasting:
 
     def __init__(self, effort: float = 1.0):
         self.task = forecast_task(load_etth1(allow_stand_in=True), 96)
-        self.stand_in = self.task.series.stand_in
+        self.dataset, self.stand_in = self.task.series.dataset, self.task.series.stand_in
         self.budget = Budget(epochs=3, steps=max(2, round(200 * effort)), batch=32)
         self.train, self.validation, self.test = (
             self.task.windows(split, self.lookback) for split in ("train", "validation", "test")
@@ -115,7 +115,8 @@ class Vision:
 
     def __init__(self, effort: float = 1.0):
         images = load_mnist(allow_stand_in=True)
-        self.stand_in, self.steps = images.stand_in, max(2, round(600 * effort))
+        self.dataset, self.stand_in = images.dataset, images.stand_in
+        self.steps = max(2, round(600 * effort))
         (x, y), (test_x, test_y) = (
             (torch.from_numpy(a)[:, None], torch.from_numpy(b)) for a, b in (images.train, images.test)
         )
@@ -155,7 +156,8 @@ class DocumentReviews:
 
     def __init__(self, effort: float = 1.0):
         documents = load_movie_reviews(allow_stand_in=True)
-        self.stand_in, self.epochs = documents.stand_in, max(1, round(4 * effort))
+        self.dataset, self.stand_in = documents.dataset, documents.stand_in
+        self.epochs = max(1, round(4 * effort))
         self.fold = fold_of(documents, 0)
 
     def model(self, family: str, size: int) -> nn.Module:
@@ -261,6 +263,6 @@ def costs(cases: pd.DataFrame, *, effort: float = 1.0, threads: int = 1) -> pd.D
     return pd.DataFrame(spread(_cost, jobs, processes=1, threads=threads, fresh=True))
 
 
-def stand_ins(tasks: Sequence[str]) -> list[str]:
-    """Those of some tasks whose real data is not available."""
-    return [name for name in tasks if TASKS[name](1.0).stand_in]
+def datasets(tasks: Sequence[str]) -> list[str]:
+    """The names of the data sets of some tasks; that of a stand-in says so."""
+    return [TASKS[name](1.0).dataset for name in tasks]

@@ -1,7 +1,7 @@
 """The task "language" of `05_efficiency`: characters of Shakespeare, in the form of `quality_tasks.TASKS`.
 
-A size is a width; a try is a rate.  Both families train for the same number of steps on the same windows.  An item is
-one character written after a context of 256.
+A size is a width; a try is a learning rate.  Both families train for the same number of steps on the same windows.  An
+item is one character generated after a context of 256.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from artifact.datasets.characters import load_tinyshakespeare
 from artifact.peers.causal import state_after
 from artifact.peers.language import RotaryGPT
-from artifact.studies.language.study import adamw, loss_on, scheduled, windows
+from artifact.studies.language.study import adamw, cross_entropy, loss_on, scheduled, update, windows
 from resonance.language import LanguageModel, ResonanceLM
 
 
@@ -30,7 +29,8 @@ class Language:
 
     def __init__(self, effort: float = 1.0):
         self.corpus = load_tinyshakespeare(allow_stand_in=True)
-        self.stand_in, self.steps = self.corpus.stand_in, max(2, round(400 * effort))
+        self.dataset, self.stand_in = self.corpus.dataset, self.corpus.stand_in
+        self.steps = max(2, round(400 * effort))
 
     def model(self, family: str, size: int) -> LanguageModel:
         vocab_size = len(self.corpus.vocabulary)
@@ -41,12 +41,6 @@ class Language:
     def _batches(self, seed: int):
         return windows(self.corpus.parts["fit"], self.context, self.batch, torch.Generator().manual_seed(seed))
 
-    def _step(self, model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(model(x).flatten(0, 1), y.flatten()).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-
     def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
         torch.manual_seed(seed)
         model, batches = self.model(family, size), self._batches(seed)
@@ -54,14 +48,20 @@ class Language:
         for step in range(self.steps):
             for group in optimizer.param_groups:
                 group["lr"] = tried * scheduled(step / self.steps)
-            self._step(model, optimizer, *next(batches))
+            cross_entropy(model, *next(batches)).backward()
+            update(model, optimizer)
         parts = (self.corpus.parts[name] for name in ("choice", "report"))
         validation, test = (loss_on(model, part, self.context, self.limit) for part in parts)
         return validation, test
 
     def training(self, model: nn.Module) -> tuple[Callable[[], None], int]:
         optimizer, (x, y) = adamw(model, 1e-3), next(self._batches(0))
-        return lambda: self._step(model, optimizer, x, y), self.steps
+
+        def step() -> None:
+            cross_entropy(model, x, y).backward()
+            update(model, optimizer)
+
+        return step, self.steps
 
     def inference(self, model: LanguageModel) -> tuple[Callable[[], Tensor], int]:
         ids, state = torch.zeros(1, dtype=torch.long), state_after(model, self.context)
