@@ -1,4 +1,4 @@
-"""ESC-50, environmental sounds, in its published layout; run where its folder is, never fetched.
+"""ESC-50, environmental sounds, in its published layout; read where its folder is available, never fetched.
 
     audio/{fold}-{clip}-{take}-{target}.wav    five seconds of mono 16-bit sound at 44.1 kHz; folds 1 to 5
     meta/esc50.csv                             filename, fold, target, category, ...: the names of the targets
@@ -37,18 +37,18 @@ class Sounds:
 
 
 def find_esc50() -> Path | None:
-    """Return the folder of ESC-50 in the cache or the mirror (`data`), named ESC-50 or ESC-50-master, or None."""
+    """The folder of ESC-50 in the cache or the mirror, named ESC-50 or ESC-50-master, or None."""
     places = [place for place in (data.CACHE, data.mirror()) if place is not None]
     folders = [place / name for place in places for name in ("ESC-50", "ESC-50-master")]
     return next((folder for folder in folders if (folder / "audio").is_dir()), None)
 
 
 def load_esc50(folder: str | Path, *, rate: int = 11025) -> Sounds:
-    """Return the recordings of a folder in ESC-50's layout, at `rate` Hz (anti-aliased), sorted by file name.
+    """The recordings of a folder in ESC-50's layout, at `rate` Hz (anti-aliased), sorted by file name.
 
     Folds and labels are those of the file names; meta/esc50.csv, if there, names the labels and must agree.
-    Raises FileNotFoundError where there is no recording; ValueError, naming the file, for a name that is not of the
-    layout, for sound that is not mono 16-bit, for metadata that disagree.
+    Raises FileNotFoundError where there is no recording; ValueError, naming the file, for a name of another layout,
+    sound that is not mono 16-bit, or metadata that disagree.
     Memory: 4 bytes a sample, 220 kB a clip at the default rate.
     """
     folder = Path(folder)
@@ -64,7 +64,7 @@ def load_esc50(folder: str | Path, *, rate: int = 11025) -> Sounds:
 
 
 def _read(path: Path, rate: int) -> np.ndarray:
-    """Return a recording at `rate` Hz."""
+    """A recording at `rate` Hz."""
     own, wave = wavfile.read(path)
     if wave.ndim != 1 or wave.dtype != np.int16:
         raise ValueError(f"{path}: expected mono 16-bit sound, got {wave.dtype} of shape {wave.shape}")
@@ -73,7 +73,7 @@ def _read(path: Path, rate: int) -> np.ndarray:
 
 
 def _label_names(folder: Path, paths: list[Path], folds: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:
-    """Return the names of the labels: the categories of the metadata, or else their numbers."""
+    """The names of the labels: the categories of the metadata, or else their numbers."""
     names = [str(label) for label in range(labels.max() + 1)]
     meta = folder / "meta" / "esc50.csv"
     if not meta.exists():

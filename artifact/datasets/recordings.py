@@ -14,7 +14,7 @@ Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Recordings:
-    """Waves (count, samples), zero behind each one's length; lengths in samples and labels, (count,), int64."""
+    """Waves (count, samples), padded with zeros; lengths in samples and labels, (count,), int64."""
 
     waves: Tensor
     lengths: Tensor
@@ -24,7 +24,7 @@ class Recordings:
         return len(self.labels)
 
     def chosen(self, which: np.ndarray | Tensor) -> Recordings:
-        """Return the recordings that a mask or an index names."""
+        """The recordings of a mask or an index."""
         which = torch.as_tensor(which)
         return Recordings(self.waves[which], self.lengths[which], self.labels[which])
 
@@ -33,9 +33,8 @@ class Recordings:
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield (waves, lengths, labels) without end, every recording once an epoch, like lengths together.
 
-        Lengths are blurred by a fifth before they are sorted, so that batches differ between epochs, and a batch is
-        padded to its own longest.  A short rest goes with the last batch.
-        Raises ValueError when there is nothing to draw from.
+        Lengths are multiplied by noise of a fifth before they are sorted, so that batches differ between epochs; a
+        batch is padded to its own longest.  Raises ValueError when there is nothing to draw from.
         """
         if len(self) < 1 or size < 1:
             raise ValueError(f"expected at least one recording and size >= 1, got {len(self)} and {size}")
@@ -53,7 +52,7 @@ class Recordings:
 
     @torch.inference_mode()
     def logits(self, model: torch.nn.Module, size: int = 256) -> Tensor:
-        """Return a model's logits in evaluation mode, in the recordings' order; padded only to like lengths."""
+        """Logits of a model in evaluation mode, in the recordings' order; batches are of like lengths."""
         model.eval()
         order = self.lengths.argsort()
         parts = [model(self.waves[i, : int(self.lengths[i].max())], self.lengths[i]) for i in order.split(size)]
@@ -61,7 +60,7 @@ class Recordings:
 
 
 def recordings(waves: Sequence[np.ndarray], labels: np.ndarray, longest: int) -> Recordings:
-    """Return recordings in one array; of one longer than `longest` samples, the stretch with the most energy."""
+    """Recordings as one padded array, each cut to the `longest` samples in a row with the most energy."""
     cut = [loudest(wave, longest) for wave in waves]
     lengths = torch.tensor([len(wave) for wave in cut])
     if not len(cut) or int(lengths.min()) < 1:
@@ -73,7 +72,7 @@ def recordings(waves: Sequence[np.ndarray], labels: np.ndarray, longest: int) ->
 
 
 def loudest(wave: np.ndarray, longest: int) -> np.ndarray:
-    """Return the stretch of at most `longest` samples with the most energy; the first of equals."""
+    """The at most `longest` samples in a row with the most energy; the first of equals."""
     if len(wave) <= longest:
         return wave
     energy = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64))])
