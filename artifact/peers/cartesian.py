@@ -9,7 +9,7 @@ from resonance.polar import PolarWeight, complex_product
 
 
 class CartesianWeight(nn.Module):
-    """Complex weights a + i b as two real parameters `re` and `im`, starting where the polar weights given stand.
+    """Complex weights a + i b as two real parameters `re` and `im`, initialised with the values of polar weights.
 
     Parameters: 2 reals a weight.  Cost: a product a weight.
     """
@@ -19,7 +19,7 @@ class CartesianWeight(nn.Module):
         self.re, self.im = (nn.Parameter(part.detach().clone()) for part in start.pair())
 
     def pair(self) -> tuple[Tensor, Tensor]:
-        """Return the weights as (re, im)."""
+        """The weights as (re, im)."""
         return self.re, self.im
 
     def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Transformer and FNet encoders, sequence to sequence: the peers of the mixing layer."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ class TransformerEncoder(nn.Module):
 
 
 def transformer_layer(dim: int, num_heads: int = 4, *, dropout: float = 0.0) -> nn.TransformerEncoderLayer:
-    """Return torch's encoder layer as it is strongest: pre-norm, GELU, 4x feed-forward, fused attention.
+    """torch's encoder layer in its best form: pre-norm, GELU, 4x feed-forward, fused attention.
 
-    Dropout acts on the residual branches and the feed-forward, not inside attention: there it would turn the fused
-    kernel off on CPUs.
+    Dropout acts on the residual branches and the feed-forward, not inside attention, where it would disable the fused
+    kernel on CPUs.
     """
     layer = nn.TransformerEncoderLayer(
         dim, num_heads, 4 * dim, dropout, activation=F.gelu, batch_first=True, norm_first=True
@@ -94,7 +94,7 @@ class FNetEncoder(nn.Module):
 
 
 def sinusoidal_positions(n: int, dim: int, *, like: Tensor) -> Tensor:
-    """Return (n, dim) sines and cosines of geometrically spaced periods, in the dtype and place of `like`."""
+    """Sines and cosines of geometrically spaced periods, (n, dim), in the dtype and on the device of `like`."""
     rates = torch.exp(torch.arange(0, dim, 2, dtype=torch.float64) * (-math.log(10000.0) / dim))
     angle = torch.outer(torch.arange(n, dtype=torch.float64), rates)
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)[:, :dim].to(like)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""The printed timings, and the error of the linear-time engine against its bound (eq:bound, thm:linear)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ PRINTED_POINTS = pd.DataFrame(
 
 
 def function_errors(thetas: Iterable[float], *, waves: int = 33, samples: int = 256) -> pd.DataFrame:
-    """Return what the best p functions of a block miss of its waves, and the bound on it (eq:bound).
+    """The residual of a block's waves on its best p functions, and its bound (eq:bound).
 
-    For waves of a band that turn by up to 2 theta over the block.  Returns theta, functions (p), error (the largest
-    root mean square missed of any wave) and bound; pairs outside 1e-14 .. 1, where rounding or nothing rules, are left
-    out.
+    For waves whose phase advances by up to 2 theta over the block.  Columns theta, functions (p), error (the largest
+    root mean square residual of any wave) and bound; errors below 1e-14 (rounding) and bounds above 1 (vacuous) are
+    left out.
     """
     place = (np.arange(samples) + 0.5) * (2 / samples) - 1
     rows = []
@@ -47,9 +47,9 @@ def function_errors(thetas: Iterable[float], *, waves: int = 33, samples: int = 
 def transform_errors(
     lengths: Iterable[int], k: int, dtypes: Iterable[torch.dtype], *, channels: int = 8
 ) -> pd.DataFrame:
-    """Return the largest error of the fast engine's coefficients as a share of the sequence's norm (thm:linear).
+    """The largest error of the fast engine's coefficients over the sequence's norm (thm:linear).
 
-    The reference is the FFT in float64 of the same rounded input.  Returns n, dtype, error, tolerance (of the plan).
+    The reference is the FFT in float64 of the same rounded input.  Columns n, dtype, error, tolerance (of the plan).
     """
     rows = []
     for n in lengths:

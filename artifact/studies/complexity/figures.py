@@ -1,4 +1,4 @@
-"""TODO."""
+"""Figures of `03_complexity`: each draws saved results and returns the figure (style: `plots`)."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def growth(results: pd.DataFrame) -> Figure:
 
 
 def function_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
-    """What p functions miss of a block's waves under its bound, and the error of whole transforms by precision."""
+    """The residual of a block's waves on p functions with its bound, and the error of whole transforms by precision."""
     figure, (left, right) = panels(2, 3.0)
     for (theta, group), colour, marker in zip(errors.groupby("theta"), PALETTE, "osD^v", strict=False):
         left.plot(group["functions"], group["bound"], lw=1, color=colour)
         label = rf"$\theta$ = {theta:g}"
         left.plot(group["functions"], group["error"], ls="", marker=marker, ms=3.5, color=colour, label=label)
     left.set(
-        yscale="log", xlabel="functions a block $p$", ylabel=r"largest miss $\rho$", title="functions: bound (line)"
+        yscale="log", xlabel="functions a block $p$", ylabel=r"largest residual $\rho$", title="functions: bound (line)"
     )
     for (name, group), colour, marker in zip(transforms.groupby("dtype", sort=False), PALETTE, "osD", strict=False):
         right.plot(group["n"], group["error"], marker=marker, ms=3.5, lw=1.1, color=colour, label=name)
@@ -59,18 +59,13 @@ def function_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
 
 
 def printed_fit(fits: pd.DataFrame) -> Figure:
-    """The five printed timings with every growth law fitted to them: none is told apart."""
+    """The five printed timings with every growth law fitted to them: they do not separate the laws."""
     figure, (axes,) = panels(1, 2.6)
     n = np.geomspace(56, 1200, 200)
     for (_, fit), line, colour in zip(fits.iterrows(), ("-", "--", "-.", ":"), PALETTE, strict=False):
-        axes.plot(
-            n,
-            fit["plain_a"] * LAWS[fit["law"]](n) + fit["plain_c"],
-            ls=line,
-            lw=1.2,
-            color=colour,
-            label=f"{LAW_LABELS[fit['law']]}: $R^2$ = {fit['r2']:.4f}",
-        )
+        label = f"{LAW_LABELS[fit['law']]}: $R^2$ = {fit['r2']:.4f}"
+        time = fit["plain_a"] * LAWS[fit["law"]](n) + fit["plain_c"]
+        axes.plot(n, time, ls=line, lw=1.2, color=colour, label=label)
     axes.plot(PRINTED_POINTS["n"], PRINTED_POINTS["time"], "ko", ms=4, label="printed")
     axes.set_xscale("log", base=2)
     axes.set(xlabel="sequence length $n$ (tokens)", ylabel="printed time (ms)", ylim=(0, 330))

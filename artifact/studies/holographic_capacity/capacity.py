@@ -1,4 +1,4 @@
-"""What a hologram holds: the printed table against every scheme, the exact limit, noise, quantisation, Shannon.
+"""Capacity of a hologram: the printed table against every scheme, the exact limit, noise, quantisation, Shannon.
 
     glossary   code        report
                dim         D, entries of a pattern; here also the aperture, so a hologram has D x D pixels
@@ -6,9 +6,9 @@
                error       e = |P' - P| / |P|, norms over all patterns
                snr         SNR, power of the hologram's interference term over that of the noise, a pixel
 
-Limit: no readout of one real hologram tells all N complex patterns apart unless N <= floor((D-1)/2) (`lookalikes`).
-Noise: e^2 = 2N / (D SNR).  Information: I = N D log2(1 + 1/e^2) <= (D^2/2) log2(1 + SNR) bits.
-Rate-distortion: N random real D-vectors at error e need N D log2(1/e) bits, whatever the scheme.
+thm:limit    no readout of one real hologram determines N complex patterns unless N <= floor((D-1)/2) (`lookalikes`)
+thm:noise    e^2 = 2N / (D SNR); information I = N D log2(1 + 1/e^2) <= (D^2/2) log2(1 + SNR) bits
+prop:rate    N random real D-vectors at error e need N D log2(1/e) bits, whatever the scheme
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SCHEMES = {  # of storing patterns, and the key of each in the ledger
 
 
 def generator_of(seed: int) -> torch.Generator:
-    """Return a generator of its own for a seed."""
+    """A new generator with a seed."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -61,7 +61,7 @@ def gaussian_patterns(n: int, dim: int, generator: torch.Generator, dtype: torch
 
 
 def relative_error(read: Pair | Tensor, patterns: Pair | Tensor) -> float:
-    """Return |read - patterns| / |patterns|, in float64, over all entries."""
+    """|read - patterns| / |patterns|, in float64, over all entries."""
     read, patterns = ((x,) if isinstance(x, Tensor) else x for x in (read, patterns))
     off = sum((a.double() - b.double()).square().sum() for a, b in zip(read, patterns, strict=True))
     return (off / sum(b.double().square().sum() for b in patterns)).sqrt().item()
@@ -74,7 +74,7 @@ def scheme_errors(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.flo
     """Store n random patterns of `dim` entries by every scheme and read them back: a row each.
 
     Columns scheme, dim, n, dtype, seed, error, theory (0 where reading is exact but for rounding), reals that the
-    hologram keeps, numbers that the patterns hold (a complex entry counts as two).
+    hologram stores, numbers in the patterns (a complex entry counts as two).
     """
     generator = generator_of(seed)
     patterns = gaussian_patterns(n, dim, generator, dtype)
@@ -104,20 +104,17 @@ def scheme_errors(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.flo
 
 
 def needed_bits(n: int, dim: int, error: float) -> float:
-    """Return N D log2(1/e): bits without which n random real vectors cannot be told to relative error e < 1.
-
-    In the report: prop:rate.
-    """
+    """N D log2(1/e), the least bits for n random real vectors at relative error e < 1 (prop:rate)."""
     return n * dim * math.log2(1 / error)
 
 
 def least_error(bits: float, n: int, dim: int) -> float:
-    """Return 2^(-bits / ND) (prop:rate): the smallest relative error of n random real vectors kept in so many bits."""
+    """2^(-bits / ND), the smallest relative error of n random real vectors stored in so many bits (prop:rate)."""
     return 2.0 ** (-bits / (n * dim))
 
 
 def contradiction() -> pd.DataFrame:
-    """Return what each printed row would need: no measurement, only the rate-distortion function of Gaussians.
+    """The bits that each printed row would need, by the rate-distortion function of Gaussians (prop:rate).
 
     Columns needed (bits), ratio to the printed bits, best (error in the printed bits), trace (best error in one
     complex64 trace, 64 D bits), snr (that gives the printed error on real patterns), capacity (corrected, bits).
@@ -126,22 +123,19 @@ def contradiction() -> pd.DataFrame:
     for _, row in PRINTED.iterrows():
         dim, n = int(row["dim"]), int(row["n"])
         needed = needed_bits(n, dim, row["error"])
-        snr = n / (dim * row["error"] ** 2)  # n real patterns ride on n/2 carriers
-        rows.append(
-            {
-                **{"dim": dim, "n": n, "error": row["error"], "bits": row["bits"], "needed": needed},
-                **{"ratio": needed / row["bits"], "best": least_error(row["bits"], n, dim)},
-                **{"trace": least_error(64 * dim, n, dim), "snr": snr, "capacity": shannon_bits(dim, snr)},
-            }
-        )
-    return pd.DataFrame(rows)
+        snr = n / (dim * row["error"] ** 2)  # n real patterns use n/2 carriers
+        best, trace = least_error(row["bits"], n, dim), least_error(64 * dim, n, dim)
+        rows.append((dim, n, row["error"], row["bits"], needed, needed / row["bits"], best, trace, snr))
+    columns = ["dim", "n", "error", "bits", "needed", "ratio", "best", "trace", "snr"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.assign(capacity=[shannon_bits(dim, snr) for dim, snr in zip(table["dim"], table["snr"], strict=True)])
 
 
 # --------------------------------------------------------------------------- one pattern, read by H R
 
 
 def illuminated_error(pixels: int, reference: str, *, seed: int) -> float:
-    """Return the relative error of H R as a reconstruction of one pattern, H = |P + R|^2, pixel by pixel.
+    """The relative error of H R as a reconstruction of one pattern, H = |P + R|^2, pixel by pixel (prop:illumination).
 
     `reference` is "Gaussian" (expected sqrt(15)) or "unit modulus" (expected sqrt(6)); P is complex Gaussian.
     In the report: prop:illumination.
@@ -155,7 +149,7 @@ def illuminated_error(pixels: int, reference: str, *, seed: int) -> float:
 
 
 def illuminated_points(dim: int, *, seed: int) -> pd.DataFrame:
-    """Return entries of one pattern beside H R and beside its reading from a carrier: real parts, a row an entry."""
+    """One pattern, H R, and its reading from a carrier: real parts, a row an entry."""
     generator = generator_of(seed)
     p = gaussian_patterns(1, dim, generator, torch.float64)
     r = gaussian_patterns(1, dim, generator, torch.float64)
@@ -169,11 +163,11 @@ def illuminated_points(dim: int, *, seed: int) -> pd.DataFrame:
 
 
 def carrier_error(dim: int, n: int, *, snr: float = math.inf, seed: int, dtype=torch.float64) -> dict[str, float]:
-    """Read n complex patterns from carriers 1 .. n of D x D pixels, n < D, through white Gaussian noise at `snr`.
+    """Read n complex patterns from carriers 1 .. n of D x D pixels, n < D, with white Gaussian noise at `snr`.
 
-    Returns the error beside its theory, e^2 = (2n - D + 1)_+ / n + 2n / (D snr): past the limit carrier f and its twin
-    D - f overlap, and 2n - D + 1 of the n readings carry another pattern's twin (at D/2 their own) of their own size.
-    With noise, `shared` and `capacity` are the bits read and the bits that the pixels could tell.
+    Returns the error and its theory, e^2 = (2n - D + 1)_+ / n + 2n / (D snr): past the limit carrier f and its twin
+    D - f overlap, and 2n - D + 1 of the n readings contain another pattern's twin (at D/2 their own) of equal power.
+    With noise, `shared` is the information of the readings in bits and `capacity` that of the pixels.
     In the report: eq:tradeoff.
     """
     generator = generator_of(seed)
@@ -183,11 +177,15 @@ def carrier_error(dim: int, n: int, *, snr: float = math.inf, seed: int, dtype=t
     read = medium.read(medium.record(patterns) + noise)
     finite = math.isfinite(snr)
     return {
-        **{"dim": dim, "n": n, "load": n / capacity_of(dim, complex_patterns=True), "snr": snr, "seed": seed},
-        **{"error": relative_error(read, patterns)},
-        **{"theory": math.sqrt(max(0, 2 * n - dim + 1) / n + 2 * n / (dim * snr))},
-        **{"shared": information_bits(read, patterns) if finite else math.nan},
-        **{"capacity": shannon_bits(dim, snr) if finite else math.nan},
+        "dim": dim,
+        "n": n,
+        "load": n / capacity_of(dim, complex_patterns=True),
+        "snr": snr,
+        "seed": seed,
+        "error": relative_error(read, patterns),
+        "theory": math.sqrt(max(0, 2 * n - dim + 1) / n + 2 * n / (dim * snr)),
+        "shared": information_bits(read, patterns) if finite else math.nan,
+        "capacity": shannon_bits(dim, snr) if finite else math.nan,
     }
 
 
@@ -212,7 +210,7 @@ def real_error(dim: int, *, nyquist: bool, seed: int) -> tuple[int, float]:
 def lookalikes(references: Pair, *, seed: int) -> tuple[Tensor, Tensor]:
     """Return two different sets of N complex patterns (D = 1), (N,) complex each, with the same intensity hologram.
 
-    They exist for every set of references with 2N >= A, so no readout, linear or not, can tell them apart
+    They exist for every set of references with 2N >= A, so no readout, linear or not, can distinguish them
     (thm:limit).  Raises ValueError for 2N < A.
     """
     re, im = (part.double() for part in references)
@@ -233,7 +231,7 @@ def lookalikes(references: Pair, *, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def lookalikes_error(dim: int, n: int, *, seed: int) -> dict[str, float]:
-    """Return how far `lookalikes` on carriers 1 .. n of `dim` pixels are apart, and their holograms: relative norms."""
+    """Relative distance of two `lookalikes` on carriers 1 .. n of `dim` pixels, and of their holograms."""
     references = plane_waves(range(1, n + 1), dim, torch.float64)
     p, q = lookalikes(references, seed=seed)
     medium = IntensityHologram(references)
@@ -245,34 +243,28 @@ def lookalikes_error(dim: int, n: int, *, seed: int) -> dict[str, float]:
 
 
 def shannon_bits(dim: int, snr: float) -> float:
-    """Return (D^2/2) log2(1 + SNR): the most that D x D real pixels tell, at that power and Gaussian noise.
-
-    In the report: thm:noise.
-    """
+    """(D^2/2) log2(1 + SNR), Shannon's capacity of D x D real pixels with Gaussian noise (thm:noise)."""
     return dim**2 / 2 * math.log2(1 + snr)
 
 
 def information_bits(read: Pair, patterns: Pair) -> float:
-    """Return what Gaussian patterns and their readings share, -N D log2(1 - |rho|^2) bits, rho their correlation.
-
-    In the report: thm:noise.
-    """
+    """Mutual information of Gaussian patterns and readings of correlation rho, -N D log2(1 - |rho|^2) (thm:noise)."""
     a, b = torch.complex(*read).flatten(), torch.complex(*patterns).flatten()
     rho2 = (torch.vdot(a, b).abs() / (a.norm() * b.norm())).item() ** 2
     return -a.numel() * math.log2(1 - rho2)
 
 
 def quantise(x: Tensor, bits: int) -> Tensor:
-    """Return x rounded to 2^bits even levels over its range, the ends included; bits >= 1."""
+    """Round x to 2^bits uniform levels over its range, the ends included; bits >= 1."""
     low, high = x.min(), x.max()
-    if low == high:  # one level holds it
+    if low == high:
         return x.clone()
     step = (high - low) / (2**bits - 1)
     return low + ((x - low) / step).round() * step
 
 
 def quantised_error(dim: int, n: int, bits: int, *, seed: int) -> dict[str, float]:
-    """Read n complex patterns from a hologram of `bits` a pixel: error, and law step / sqrt(12 D) of even rounding.
+    """Read n complex patterns from a hologram of `bits` a pixel: error, and law step / sqrt(12 D) of uniform rounding.
 
     `needed` is the share of the stored bits that n complex Gaussians at this error need at least.
     """
@@ -282,7 +274,5 @@ def quantised_error(dim: int, n: int, bits: int, *, seed: int) -> dict[str, floa
     error = relative_error(medium.read(quantise(hologram, bits)), patterns)
     step = (hologram.max() - hologram.min()).item() / (2**bits - 1)
     needed = max(0.0, 2 * needed_bits(n, dim, error)) / (bits * dim**2)
-    return {
-        **{"dim": dim, "n": n, "bits": bits, "seed": seed, "error": error},
-        **{"law": step / math.sqrt(12 * dim), "needed": needed},
-    }
+    law = step / math.sqrt(12 * dim)
+    return {"dim": dim, "n": n, "bits": bits, "seed": seed, "error": error, "law": law, "needed": needed}

@@ -1,4 +1,4 @@
-"""Cleanup: which patterns of a known codebook lie in one trace, and how near to Shannon's limit they can be read.
+"""Cleanup: decoding the patterns of a known codebook from one trace, compared with Shannon's limit.
 
     glossary   code        report
                n           N bound patterns in the trace, each one of M
@@ -11,16 +11,16 @@
     S = sum_i a_i K_i C_{m_i} + noise,    rate = N log2(M) / D,    capacity = log2(1 + snr) bits an entry
 
 A trace of this kind is a sparse superposition code (Joseph & Barron 2012; Barbier & Krzakala 2017): a section for
-each key, of which one column a_i K_i C_m is sent.  A matched filter takes the largest score of each key and bears the
-crosstalk of all others.  Approximate message passing (Rush, Greig & Venkataramanan 2017) takes off the crosstalk that
-it believes in, corrected by the memory term of Onsager, and scores again:
+each key, of which one column a_i K_i C_m is sent.  A matched filter takes the largest score of each key, with the
+crosstalk of all others as noise.  Approximate message passing (Rush, Greig & Venkataramanan 2017) subtracts the
+expected crosstalk, with an Onsager correction, and scores again (eq:message-passing):
 
     Z = S - sum_im a_i K_i C_m b_im + c Z',   c = sum_i a_i^2 (1 - sum_m b_im^2) / tau'^2,   tau^2 = mean |Z|^2
     b_i = softmax_m (2 D / tau^2) (Re <a_i K_i C_m, Z> / D + a_i^2 b_im)
 
 The noise of a score has variance a_i^2 tau^2 / 2D, which `state_evolution` predicts from N, M, D and snr alone.
-With equal amplitudes all patterns must be read at once; graded ones let loud patterns be read first and the rest
-after them, nearer to capacity (Greig & Venkataramanan 2018).
+With equal amplitudes all patterns are decoded at once; with graded ones the strongest first and then the rest, nearer
+to capacity (Greig & Venkataramanan 2018).
 Cost of one iteration: 8 N M D operations, as four real matrix products.
 """
 
@@ -37,23 +37,23 @@ from artifact.studies.holographic_capacity.holography import Pair, bind, bundle,
 
 
 def superpose(symbols: Tensor, keys: Pair, codebook: Pair) -> Pair:
-    """Return the trace (D,) that holds codebook[symbols[i]], (N,), under key i."""
+    """The trace (D,) of codebook[symbols[i]] under key i, symbols (N,)."""
     return bundle(bind((codebook[0][symbols], codebook[1][symbols]), keys))
 
 
 def scores(trace: Pair, keys: Pair, codebook: Pair) -> Tensor:
-    """Return Re <a_i K_i C_m, S> / D, shape (N, M): a_i^2 for what is there, crosstalk and noise beside."""
+    """Re <a_i K_i C_m, S> / D, shape (N, M): a_i^2 for the pattern stored, plus crosstalk and noise."""
     read = unbind(trace, keys)
     return (read[0] @ codebook[0].mT + read[1] @ codebook[1].mT) / read[0].shape[-1]
 
 
 def matched_filter(trace: Pair, keys: Pair, codebook: Pair) -> Tensor:
-    """Return the symbol of the largest score for each key, (N,)."""
+    """The symbol of the largest score for each key, (N,)."""
     return scores(trace, keys, codebook).argmax(dim=1)
 
 
 def message_passing(trace: Pair, keys: Pair, codebook: Pair, iterations: int = 64, tolerance: float = 1e-4) -> Tensor:
-    """Return the symbols (N,) that approximate message passing settles on (eq:message-passing).
+    """The symbols (N,) decoded by approximate message passing (eq:message-passing).
 
     Stops when the beliefs of a key change by less than `tolerance` on average, at the latest after `iterations`.
     """
@@ -74,13 +74,13 @@ def message_passing(trace: Pair, keys: Pair, codebook: Pair, iterations: int = 6
     return beliefs.argmax(dim=1)
 
 
-# --------------------------------------------------------------------------- what theory expects
+# --------------------------------------------------------------------------- theory
 
 
 def matched_filter_accuracy(n: int, m: int, d: int, snr: float) -> float:
-    """Return the share of symbols that a matched filter gets right: E[Phi(X)^{M-1}], X ~ N(delta, 1).
+    """Share of symbols that a matched filter decodes correctly: E[Phi(X)^{M-1}], X ~ N(delta, 1).
 
-    delta^2 = 2D / (N - 1 + N/snr): a score of what is there is 1, any other 0, with the same Gaussian noise.
+    delta^2 = 2D / (N - 1 + N/snr): the right score has mean 1, the others 0, all with the same Gaussian noise.
     """
     from scipy import integrate, stats
 
@@ -92,10 +92,10 @@ def matched_filter_accuracy(n: int, m: int, d: int, snr: float) -> float:
 def state_evolution(
     power: np.ndarray, m: int, d: int, snr: float, *, draws: int = 2000, iterations: int = 500
 ) -> float:
-    """Return the share of symbols right at the fixed point of state evolution, by Monte Carlo over the scores' noise.
+    """Share of correct symbols at the fixed point of state evolution, by Monte Carlo over the scores' noise.
 
-    power: a_i^2 of the N patterns, on average 1.  tau^2 = N/snr + sum_i a_i^2 (1 - E b_i): what is not yet believed
-    in is noise to the rest.  Exact as N and D grow in proportion.
+    power: a_i^2 of the N patterns, on average 1.  tau^2 = N/snr + sum_i a_i^2 (1 - E b_i): the part not yet decoded
+    is noise to the rest.  Exact as N and D grow in proportion.
     """
     n = len(power)
     power = power[np.linspace(0, n - 1, draws).round().astype(int)]
@@ -118,12 +118,12 @@ def state_evolution(
 
 
 def patterns_at(rate: float, m: int, d: int, snr: float) -> int:
-    """Return N such that N log2(M) bits are `rate` of the capacity D log2(1 + snr) of a trace."""
+    """N such that N log2(M) bits are `rate` of the capacity D log2(1 + snr) of a trace."""
     return round(rate * d * math.log2(1 + snr) / math.log2(m))
 
 
 def graded_power(n: int, snr: float, *, slope: float = 0.6, flat: float = 0.7) -> np.ndarray:
-    """Return powers (n,) of mean 1 that fall as (1 + snr)^(-slope i/N) and are level from i = flat N on."""
+    """Powers (n,) of mean 1 that fall as (1 + snr)^(-slope i/N) and are constant from i = flat N on."""
     power = (1 + snr) ** (-slope * np.minimum(np.arange(n) / n, flat))
     return power / power.mean()
 
@@ -133,7 +133,7 @@ DECODERS = {"message passing": message_passing, "matched filter": matched_filter
 
 
 def cleanup_accuracy(rate: float, power: str, *, m: int, d: int, snr: float, seed: int) -> list[dict[str, object]]:
-    """Fill one random trace to `rate` of capacity and read it by both decoders: a row each, with the share right."""
+    """Fill one random trace to `rate` of capacity and decode it by both decoders: a row each, with the share right."""
     generator = torch.Generator().manual_seed(seed)
     n = patterns_at(rate, m, d, snr)
     amplitude = torch.from_numpy(POWER[power](n, snr)).float().sqrt()[:, None]
@@ -150,13 +150,13 @@ def cleanup_accuracy(rate: float, power: str, *, m: int, d: int, snr: float, see
 
 
 def cleanup_curve(rates: list[float], *, m: int, d: int, snr: float, seeds: int, seed: int = 0) -> pd.DataFrame:
-    """Return the share right against rate over capacity: a row for each rate, power, decoder and seed."""
+    """Share of correct symbols against rate over capacity: a row for each rate, power, decoder and seed."""
     runs = [(rate, power, seed + s) for power in POWER for rate in rates for s in range(seeds)]
     return pd.DataFrame([row for r, p, s in runs for row in cleanup_accuracy(r, p, m=m, d=d, snr=snr, seed=s)])
 
 
 def cleanup_theory(rates: list[float], *, m: int, d: int, snr: float) -> pd.DataFrame:
-    """Return what theory expects of `cleanup_curve`: columns rate, power, decoder, right."""
+    """The prediction of theory for `cleanup_curve`: columns rate, power, decoder, right."""
     rows = []
     for rate in rates:
         n = patterns_at(rate, m, d, snr)

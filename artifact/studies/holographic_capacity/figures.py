@@ -8,26 +8,23 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, student_interval, use_style
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, seeds_with_interval, use_style
 from artifact.studies.common.statistics import mean_interval
 from artifact.studies.holographic_capacity.capacity import PRINTED
-
-BAND = {"alpha": 0.18, "lw": 0}
 
 
 def _line(
     axes, group: pd.DataFrame, x: str, y: str, *, marker: str, colour, label: str, ms: float = 4, **options
 ) -> None:
     """Draw the mean over seeds of y against x with its Student interval as a bar."""
-    means = group.groupby(x)[y]
-    low, high = np.array([student_interval(values) for _, values in means]).T
-    mean = means.mean()
+    curve = pd.DataFrame({place: mean_interval(seeds) for place, seeds in group.groupby(x)[y]})
+    mean, low, high = curve.to_numpy()
     bars = np.nan_to_num(np.vstack([mean - low, high - mean]))
-    axes.errorbar(mean.index, mean, bars, marker=marker, ms=ms, ls="", lw=1.1, color=colour, label=label, **options)
+    axes.errorbar(curve.columns, mean, bars, marker=marker, ms=ms, ls="", lw=1.1, color=colour, label=label, **options)
 
 
 def illumination(points: pd.DataFrame) -> Figure:
-    """What H R gives for one pattern as printed, and what a carrier gives, against the pattern; one point an entry."""
+    """The reading H R of one pattern, as printed, and that from a carrier, against the pattern; one point an entry."""
     figure, (left, right) = panels(2, 2.7)
     for axes, column, colour in ((left, "printed", PALETTE[3]), (right, "carrier", PALETTE[2])):
         axes.plot(points["pattern"], points[column], "o", ms=3, color=colour, alpha=0.6, mew=0)
@@ -41,7 +38,7 @@ def illumination(points: pd.DataFrame) -> Figure:
 
 
 def printed_table(schemes: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
-    """Relative error against stored bits for each number of the patterns; left of the line no scheme can be."""
+    """Relative error against stored bits for each number of the patterns; no scheme can be left of the line."""
     figure, (axes,) = panels(1, 3.1)
     x = np.geomspace(0.01, 400, 400)
     bound = 2.0 ** -np.minimum(x, 60)
@@ -55,17 +52,11 @@ def printed_table(schemes: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
     single = schemes[schemes["dtype"] == "float32"]
     markers = dict(zip(single["scheme"].unique(), "ov^D*PsX", strict=False))
     for (scheme, group), colour in zip(single.groupby("scheme", sort=False), PALETTE, strict=False):
-        options = (
-            {"marker": markers[scheme], "mfc": "none"}
-            if scheme.startswith("intensity")
-            else {"marker": markers[scheme]}
-        )
-        axes.plot(
-            32 * group["reals"] / group["numbers"], group["error"], ls="", ms=5, color=colour, label=scheme, **options
-        )
+        look = {"marker": markers[scheme], "color": colour, "mfc": "none" if scheme.startswith("intensity") else colour}
+        axes.plot(32 * group["reals"] / group["numbers"], group["error"], ls="", ms=5, label=scheme, **look)
     axes.set(xscale="log", yscale="log", xlim=(0.01, 400), ylim=(1e-7, 100))
     axes.set(xlabel="bits stored for each real number of the patterns", ylabel="relative error")
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="32-bit reals unless said", title_fontsize=7.5)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="32-bit reals unless stated", title_fontsize=7.5)
     return figure
 
 
@@ -145,7 +136,7 @@ def capacity(information: pd.DataFrame, noises: pd.DataFrame) -> Figure:
 
 
 def cleanup(curve: pd.DataFrame, theory: pd.DataFrame) -> Figure:
-    """Share of symbols right against rate over capacity: mean over seeds, bars Student's, lines theory."""
+    """Share of correct symbols against rate over capacity: mean over seeds, bars Student's, lines theory."""
     figure, (axes,) = panels(1, 2.8)
     styles = {
         ("matched filter", "equal"): ("s", PALETTE[7], "matched filter"),
@@ -159,13 +150,13 @@ def cleanup(curve: pd.DataFrame, theory: pd.DataFrame) -> Figure:
         _line(axes, mine, "rate", "right", marker=marker, colour=colour, label=label)
     axes.axvline(1, color=GREY, lw=0.9, ls="--")
     axes.annotate("Shannon", (1, 0.97), xytext=(4, 0), textcoords="offset points", color=GREY)
-    axes.set(xlabel="rate over the capacity of the trace", ylabel="symbols right", ylim=(0, 1.05))
+    axes.set(xlabel="rate over the capacity of the trace", ylabel="share of symbols correct", ylim=(0, 1.05))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def album(pixels: pd.DataFrame, errors: pd.DataFrame) -> Figure:
-    """One picture of hundreds as each reading shows it, with the relative error over all pictures."""
+    """One picture of hundreds in each reading, with the relative error over all pictures."""
     use_style()
     columns = -(-len(pixels.columns) // 2)
     size = round(len(pixels) ** 0.5)
@@ -180,18 +171,12 @@ def album(pixels: pd.DataFrame, errors: pd.DataFrame) -> Figure:
 
 
 def facts(answers: pd.DataFrame) -> Figure:
-    """Share of facts answered rightly under each condition: every seed, and the mean with its Student interval."""
+    """Share of correct answers under each condition: every seed, and the mean with its Student interval."""
     figure, (axes,) = panels(1, 2.2)
-    order = list(dict.fromkeys(answers["condition"]))
-    for row, condition in enumerate(order):
-        group = answers[answers["condition"] == condition].assign(row=row)
-        colour = PALETTE[0] if condition in ("with memory", "reloaded") else PALETTE[7]
-        axes.plot(group["accuracy"], group["row"], "o", ms=3.5, color=colour, alpha=0.6, mew=0)
-        mean, low, high = mean_interval(group["accuracy"])
-        axes.plot([low, high], [row, row], color="k", lw=1.2)
-        axes.plot(mean, row, "|", color="k", ms=9)
+    reading = ("with memory", "reloaded")
+    looks = {name: (PALETTE[0 if name in reading else 7], "o") for name in dict.fromkeys(answers["condition"])}
+    seeds_with_interval(axes, answers, "accuracy", "condition", group="condition", looks=looks)
     axes.axvline(answers["chance"].iloc[0], color=GREY, lw=0.9, ls="--")
     axes.annotate("chance", (answers["chance"].iloc[0], -0.45), xytext=(4, 0), textcoords="offset points", color=GREY)
-    axes.set_yticks(range(len(order)), order)
-    axes.set(xlabel="share of facts answered rightly", xlim=(-0.02, 1.05), ylim=(len(order) - 0.5, -0.7))
+    axes.set(xlabel="share of answers correct", xlim=(-0.02, 1.05))
     return figure

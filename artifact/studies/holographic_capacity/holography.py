@@ -1,23 +1,23 @@
-"""Holograms: many patterns in one record, each read back by its own reference.
+"""Holograms: many patterns in one record, each read by its own reference (eq:hologram).
 
     glossary   code         report
                patterns     P_i, i = 0 .. N-1, of D complex entries: a pair (re, im) of shape (N, D)
                references   R_i, of A complex entries (the aperture, in pixels): a pair of shape (N, A)
-               hologram     what is kept; H has a row for each entry y of a pattern, a column for each pixel x
+               hologram     the record; H has a row for each entry y of a pattern, a column for each pixel x
 
 One algebra (Gabor 1948; Plate 1995): a pattern is *bound* to its reference by a product, bound patterns are *bundled*
-by adding them up, and a reference *unbinds* its pattern by the conjugate product.  Every medium below has two verbs:
-`record`, which binds and bundles, and `read`, which unbinds with every reference at once.
+by a sum, and a reference *unbinds* its pattern by the conjugate product.  Every medium below has two methods: `record`
+binds and bundles, `read` unbinds with all references at once.
 
     PhasorTrace             sum_i P_i K_i, entry by entry            2D reals: FHRR, one trace for all
-    AmplitudeHologram       sum_i P_i[y] conj(R_i[x])                2DA reals: what interference is made of
+    AmplitudeHologram       sum_i P_i[y] conj(R_i[x])                2DA reals: the interference term
     PseudoInverseHologram   the same record, read by the dual references
     RealHologram            the same for real patterns and references, DA reals
-    IntensityHologram       sum_i |P_i[y] + R_i[x]|^2                DA reals: what a film or a detector keeps
-    PhaseShiftingHologram   four intensity frames, 4DA reals, which give the amplitude hologram back
+    IntensityHologram       sum_i |P_i[y] + R_i[x]|^2                DA reals: the record of a film or detector
+    PhaseShiftingHologram   four intensity frames, 4DA reals, from which the amplitude hologram follows
 
 Reading by R_i is (1/A) sum_x H[y, x] R_i[x].  Plane waves of different carriers are orthogonal, so they read without
-crosstalk; what an intensity adds to the amplitude, the zero order and the conjugate twin, falls on other carriers.
+crosstalk; the other terms of an intensity, the zero order and the conjugate twin, fall on other carriers.
 Cost: recording and reading N patterns is a product of D x N and N x A each; a trace costs ND.
 """
 
@@ -37,32 +37,32 @@ Pair = tuple[Tensor, Tensor]
 
 
 def conjugate(a: Pair) -> Pair:
-    """Return the complex conjugate of a (re, im) pair."""
+    """The complex conjugate of a (re, im) pair."""
     return a[0], -a[1]
 
 
 def transpose(a: Pair) -> Pair:
-    """Return the transpose of a matrix held as a (re, im) pair, without conjugation."""
+    """The transpose of a matrix held as a (re, im) pair, without conjugation."""
     return a[0].mT, a[1].mT
 
 
 def bind(pattern: Pair, key: Pair) -> Pair:
-    """Return the pattern bound to a key, entry by entry: P K; shapes (..., D)."""
+    """Bind patterns to keys, entry by entry: P K; shapes (..., D)."""
     return complex_product(pattern, key)
 
 
 def bundle(bound: Pair) -> Pair:
-    """Return the sum of bound patterns: (..., N, D) -> (..., D)."""
+    """Sum bound patterns: (..., N, D) -> (..., D)."""
     return bound[0].sum(dim=-2), bound[1].sum(dim=-2)
 
 
 def unbind(trace: Pair, key: Pair) -> Pair:
-    """Return what a key reads from a trace: S conj(K); the inverse of `bind` for unit phasors."""
+    """Read a trace with a key: S conj(K), the inverse of `bind` for unit phasors."""
     return complex_product(trace, conjugate(key))
 
 
 def random_phasors(n: int, d: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Pair:
-    """Draw e^{i phi}, phi even over the circle: a pair of shape (n, d)."""
+    """Draw e^{i phi}, phi uniform on the circle: a pair of shape (n, d)."""
     phase = 2 * math.pi * torch.rand(n, d, generator=generator, dtype=torch.float64)
     return phase.cos().to(dtype), phase.sin().to(dtype)
 
@@ -70,7 +70,7 @@ def random_phasors(n: int, d: int, generator: torch.Generator, dtype: torch.dtyp
 def plane_waves(carriers: Iterable[int], aperture: int, dtype: torch.dtype = torch.float32) -> Pair:
     """Return R_f[x] = exp(2 pi i f x / A), f in cycles per aperture: a pair of shape (len(carriers), A).
 
-    f x is taken modulo A in integers and the angle in float64, whatever the dtype: large carriers lose nothing.
+    f x is reduced modulo A in integers and the angle computed in float64, whatever the dtype: exact for any carrier.
     """
     f = torch.as_tensor(list(carriers), dtype=torch.int64)
     turns = torch.remainder(f[:, None] * torch.arange(aperture), aperture).double() / aperture
@@ -79,7 +79,7 @@ def plane_waves(carriers: Iterable[int], aperture: int, dtype: torch.dtype = tor
 
 
 def cosine_waves(n: int, aperture: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Return the first n real references of the DCT-II, each of mean square 1: shape (n, A), n <= A, orthogonal."""
+    """The first n real references of the DCT-II, each of mean square 1: shape (n, A), n <= A, orthogonal."""
     if not 0 < n <= aperture:
         raise ValueError(f"expected 1 to {aperture} cosine waves on {aperture} pixels, got {n}")
     k, x = torch.arange(n), torch.arange(aperture)
@@ -90,7 +90,7 @@ def cosine_waves(n: int, aperture: int, dtype: torch.dtype = torch.float32) -> T
 
 
 def stored_reals(hologram: Tensor | Pair) -> int:
-    """Return how many real numbers a record keeps; a complex number counts as two."""
+    """The number of reals in a record; a complex number counts as two."""
     return hologram.numel() if isinstance(hologram, Tensor) else sum(part.numel() for part in hologram)
 
 
@@ -107,7 +107,7 @@ def _check_patterns(patterns: Pair | Tensor, n: int) -> None:
 class PhasorTrace:
     """One trace for all patterns: S = sum_i P_i K_i, read by conj(K_i) S (FHRR: Plate 1995; Heddes et al. 2023).
 
-    The other patterns stay as crosstalk: relative error sqrt(N - 1) for independent patterns, whatever D.
+    The other patterns remain as crosstalk: relative error sqrt(N - 1) for independent patterns, whatever D.
     Stores 2D reals.
     """
 
@@ -115,12 +115,12 @@ class PhasorTrace:
         self.keys = keys  # unit phasors, (N, D)
 
     def record(self, patterns: Pair) -> Pair:
-        """Return the trace (D,) of patterns (N, D)."""
+        """The trace (D,) of patterns (N, D)."""
         _check_patterns(patterns, len(self.keys[0]))
         return bundle(bind(patterns, self.keys))
 
     def read(self, trace: Pair) -> Pair:
-        """Return the N readings (N, D) of a trace (D,)."""
+        """The N readings (N, D) of a trace (D,)."""
         return unbind(trace, self.keys)
 
 
@@ -138,12 +138,12 @@ class AmplitudeHologram:
         self.references = references  # (N, A)
 
     def record(self, patterns: Pair) -> Pair | Tensor:
-        """Return the hologram (D, A) of patterns (N, D)."""
+        """The hologram (D, A) of patterns (N, D)."""
         _check_patterns(patterns, len(self.references[0]))
         return complex_matmul(transpose(patterns), conjugate(self.references))
 
     def read(self, hologram: Pair) -> Pair:
-        """Return the N readings (N, D) of a hologram (D, A)."""
+        """The N readings (N, D) of a hologram (D, A)."""
         aperture = self.references[0].shape[1]
         re, im = complex_matmul(self.references, transpose(hologram))
         return re / aperture, im / aperture
@@ -152,11 +152,11 @@ class AmplitudeHologram:
 class PseudoInverseHologram(AmplitudeHologram):
     """The same record, read by the dual references (R R^H)^{-1} R: exact for any N <= A independent references.
 
-    Noise grows by the condition of the references, and reading needs all of them at once.
+    Noise grows with the condition number of the references, and reading needs all of them at once.
     """
 
     def read(self, hologram: Pair) -> Pair:
-        """Return the N readings (N, D) of a hologram (D, A)."""
+        """The N readings (N, D) of a hologram (D, A)."""
         gram = torch.complex(*complex_matmul(self.references, conjugate(transpose(self.references))))
         dual = torch.linalg.solve(gram, torch.complex(*self.references))
         return complex_matmul((dual.real, dual.imag), transpose(hologram))
@@ -172,17 +172,17 @@ class RealHologram:
         self.references = references  # (N, A)
 
     def record(self, patterns: Tensor) -> Tensor:
-        """Return the hologram (D, A) of patterns (N, D)."""
+        """The hologram (D, A) of patterns (N, D)."""
         _check_patterns(patterns, len(self.references))
         return patterns.mT @ self.references
 
     def read(self, hologram: Tensor) -> Tensor:
-        """Return the N readings (N, D) of a hologram (D, A)."""
+        """The N readings (N, D) of a hologram (D, A)."""
         return self.references @ hologram.mT / self.references.shape[1]
 
 
 class IntensityHologram(AmplitudeHologram):
-    """What a detector keeps (eq:hologram): H[y, x] = sum_i |P_i[y] + R_i[x]|^2, read by (1/A) sum_x H[y, x] R_i[x].
+    """A detector's record (eq:hologram): H[y, x] = sum_i |P_i[y] + R_i[x]|^2, read by (1/A) sum_x H[y, x] R_i[x].
 
     H = zero order + twin + amplitude hologram: sum_i (|P_i|^2 + |R_i|^2) + 2 Re sum_i P_i conj(R_i).  On plane waves of
     carriers 1 .. floor((A-1)/2) the zero order and every twin fall on other carriers, and reading is exact; past that
@@ -190,37 +190,37 @@ class IntensityHologram(AmplitudeHologram):
     """
 
     def record(self, patterns: Pair) -> Tensor:
-        """Return the real hologram (D, A) of patterns (N, D)."""
+        """The real hologram (D, A) of patterns (N, D)."""
         _check_patterns(patterns, len(self.references[0]))
         order_zero = _power(patterns)[:, None] + _power(self.references)
         return order_zero + 2 * (patterns[0].mT @ self.references[0] + patterns[1].mT @ self.references[1])
 
     def read(self, hologram: Tensor) -> Pair:
-        """Return the N readings (N, D) of a real hologram (D, A)."""
+        """The N readings (N, D) of a real hologram (D, A)."""
         re, im = self.references
         aperture = re.shape[1]
         return re @ hologram.mT / aperture, im @ hologram.mT / aperture
 
 
 def _power(a: Pair) -> Tensor:
-    """Return sum_i |a_i|^2, (N, D) -> (D,)."""
+    """sum_i |a_i|^2, (N, D) -> (D,)."""
     return a[0].square().sum(0) + a[1].square().sum(0)
 
 
 class PhaseShiftingHologram(AmplitudeHologram):
-    """Four intensity frames with the references turned by i^q: the whole complex amplitude (Yamaguchi & Zhang 1997).
+    """Four intensity frames with the references times i^q: the whole complex amplitude (Yamaguchi & Zhang 1997).
 
     I_q = sum_i |P_i + i^q R_i|^2 gives sum_i P_i conj(R_i) = (I_0 - I_2 + i (I_1 - I_3))/4: no zero order, no twin, no
     carrier needed, so any references of unit modulus do, and orthogonal ones read N = A complex patterns.
-    Records 4DA reals; what reading needs of them is 2DA.
+    Records 4DA reals, of which reading needs 2DA.
     """
 
     def record(self, patterns: Pair) -> Tensor:
-        """Return the four frames (4, D, A) of patterns (N, D)."""
+        """The four frames (4, D, A) of patterns (N, D)."""
         re, im = self.references
-        turned = ((re, im), (-im, re), (-re, -im), (im, -re))
-        return torch.stack([IntensityHologram(reference).record(patterns) for reference in turned])
+        references = ((re, im), (-im, re), (-re, -im), (im, -re))  # times 1, i, -1, -i
+        return torch.stack([IntensityHologram(reference).record(patterns) for reference in references])
 
     def read(self, frames: Tensor) -> Pair:
-        """Return the N readings (N, D) of the frames (4, D, A)."""
+        """The N readings (N, D) of the frames (4, D, A)."""
         return super().read(((frames[0] - frames[2]) / 4, (frames[1] - frames[3]) / 4))

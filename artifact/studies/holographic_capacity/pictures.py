@@ -1,6 +1,6 @@
-"""A photograph stored among hundreds in one real hologram, read back through noise, coarse pixels and missing ones.
+"""A photograph stored among hundreds in one real hologram, read with noise, coarse pixels and missing ones.
 
-The pictures are crops of the two photographs that scikit-learn carries with it; nothing is downloaded.  Grey levels
+The pictures are crops of the two photographs shipped with scikit-learn; nothing is downloaded.  Grey levels
 run from -1 to 1, a pattern is a picture row by row.
 """
 
@@ -18,7 +18,7 @@ from resonance.memory import HolographicMemory
 
 
 def photographs() -> list[Tensor]:
-    """Return two photographs as grey levels in -1 .. 1, (height, width) each: a temple and a flower."""
+    """Two photographs as grey levels in -1 .. 1, (height, width) each: a temple and a flower."""
     from sklearn.datasets import load_sample_image
 
     weights = torch.tensor([0.299, 0.587, 0.114])
@@ -27,7 +27,7 @@ def photographs() -> list[Tensor]:
 
 
 def pictures(count: int, size: int, *, seed: int) -> Tensor:
-    """Return `count` square pictures (count, size^2): the temple, then random crops, some mirrored."""
+    """Draw `count` square pictures (count, size^2): the temple, then random crops, some mirrored."""
     generator = generator_of(seed)
     shots = photographs()
     side = min(shots[0].shape)
@@ -43,7 +43,7 @@ def pictures(count: int, size: int, *, seed: int) -> Tensor:
 
 
 class Album:
-    """Pictures in one `HolographicMemory`, the hologram as it was recorded, and one picture to look at."""
+    """Pictures in one `HolographicMemory`, and the hologram as it was recorded."""
 
     def __init__(self, images: Tensor, aperture: int, *, seed: int):
         self.images, self.generator = images, generator_of(seed)
@@ -53,35 +53,35 @@ class Album:
         self.fringe_power = self.memory.fringes.square().mean().item()
 
     def read(self, hologram: Tensor) -> Tensor:
-        """Return all pictures, (N, dim), as a memory reads them from another hologram."""
+        """All pictures, (N, dim), read from another hologram."""
         self.memory.set_hologram(hologram)
         return self.memory.reconstruct(self.memory.keys())
 
     def noisy(self, snr: float) -> Tensor:
-        """Return what is read at a ratio `snr` of the power of fringes to that of white noise.
+        """Read with white noise at a ratio `snr` of the power of fringes to that of the noise.
 
-        Expected error sqrt(N / (A snr)) of the pictures' power: real pictures take half a carrier each.
+        Expected relative error sqrt(N / (A snr)): real pictures use half a carrier each.
         """
         noise = torch.randn(self.recorded.shape, generator=self.generator)
         return self.read(self.recorded + noise * math.sqrt(self.fringe_power / snr))
 
     def coarse(self, bits: int) -> Tensor:
-        """Return what is read from a hologram of `bits` a pixel."""
+        """Read from a hologram of `bits` a pixel."""
         return self.read(quantise(self.recorded, bits))
 
     def erased(self, share: float) -> Tensor:
-        """Return what is read when a random share of all pixels is lost, and taken for the mean of its row.
+        """Read with a random share of all pixels lost and replaced by the mean of its row.
 
-        What is left is brighter by 1/(1 - share); the lost fringes are noise at snr (1 - share)/share.
+        The result is scaled by 1/(1 - share); the lost fringes act as noise at snr (1 - share)/share.
         """
         kept = torch.rand(self.recorded.shape, generator=self.generator) >= share
         mean = (self.recorded * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True)
         return self.read(torch.where(kept, self.recorded, mean)) / (1 - share)
 
     def solved(self, share: float) -> Tensor:
-        """Return what least squares reads when a random share of the columns is lost and it is known which.
+        """Read by least squares with a random share of the columns lost, and known which.
 
-        Exact while more columns are left than there are pictures.
+        Exact while more columns remain than there are pictures.
         """
         aperture, n = self.recorded.shape[1], len(self.images)
         left = torch.randperm(aperture, generator=self.generator)[round(share * aperture) :].sort().values
@@ -91,7 +91,7 @@ class Album:
         return torch.linalg.lstsq(design.mT, self.recorded[:, left].double().mT).solution[1:].float()
 
     def traced(self) -> Tensor:
-        """Return what one FHRR trace of the pictures reads, its real part scaled for the least error."""
+        """Read one FHRR trace of the pictures, its real part scaled for the least error."""
         keys = PhasorTrace(random_phasors(*self.images.shape, self.generator))
         read = keys.read(keys.record((self.images, torch.zeros_like(self.images))))[0]
         return read * ((read * self.images).sum() / read.square().sum())
@@ -100,7 +100,7 @@ class Album:
 def recall_pictures(
     count: int, size: int, aperture: int, *, snrs: list[float], bits: int, shares: list[float], seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the first picture as each reading shows it (grey 0 .. 255, a column each), and the errors over all.
+    """The first picture in each reading (grey 0 .. 255, a column each), and the errors over all pictures.
 
     The second table has columns panel, error (over all pictures), law (NaN where there is none).
     """

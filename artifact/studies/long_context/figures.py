@@ -1,4 +1,4 @@
-"""TODO."""
+"""Figure of `06_long_context`: draws saved results and returns the figure (style: `plots`)."""
 
 from __future__ import annotations
 

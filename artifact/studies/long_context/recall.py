@@ -1,9 +1,9 @@
-"""Recall over a long silence: a value stands early in the sequence and is asked for at its end.
+"""Recall over a long gap: a value early in the sequence is queried at its end.
 
-Tokens are one-hot: `values` values, a blank and a query.  The value stands at a random place of the first quarter, the
-query last, blanks everywhere else (the copying problem of Hochreiter and Schmidhuber 1997, with one symbol); the answer
-is read at the last token.  A bridge's weights belong to cycles per window, so a model trained on one window can be
-asked on a longer one, its weights unchanged.
+Tokens are one-hot: VALUES values, a blank and a query.  The value is at a random position of the first quarter, the
+query last, blanks everywhere else (the copying problem of Hochreiter and Schmidhuber 1997, with one symbol); the output
+at the last token is the answer.  A bridge's weights belong to cycles per window, so a model trained on one window runs
+on a longer one with its weights unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ VALUES = 8
 
 
 def recall_batch(batch: int, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return x (batch, n, VALUES + 2) and the values asked for (batch,); n >= 4."""
+    """Sequences (batch, n, VALUES + 2) and the values to recall (batch,); n >= 4."""
     if n < 4:
         raise ValueError(f"expected n >= 4 tokens, a first quarter and an end, got {n}")
     value = torch.randint(VALUES, (batch,), generator=generator)
@@ -31,7 +31,7 @@ def recall_batch(batch: int, n: int, generator: torch.Generator) -> tuple[Tensor
 
 
 def recall_model(n: int, *, bridges: bool = True) -> LongContextResonanceNet:
-    """Return a small network for windows of n tokens; without bridges it is the same network, their waves left out."""
+    """A small network for windows of n tokens; without bridges the same network with their gain set to 0."""
     model = LongContextResonanceNet(
         VALUES + 2, n, 512, 2, hidden_dim=64, num_frequencies=16, local_frequencies=8, output_dim=VALUES
     )
@@ -42,7 +42,7 @@ def recall_model(n: int, *, bridges: bool = True) -> LongContextResonanceNet:
 
 
 def train_recall(n: int, seed: int, *, bridges: bool = True, steps: int = 100, rate: float = 3e-3, batch: int = 32):
-    """Return a model trained by Adam on fresh batches at length n, and its loss at each step."""
+    """Train by Adam on fresh batches at length n; returns the model and its loss at each step."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = recall_model(n, bridges=bridges)
@@ -63,12 +63,12 @@ def train_recall(n: int, seed: int, *, bridges: bool = True, steps: int = 100, r
 def recall_accuracy(
     model: LongContextResonanceNet, n: int, seed: int, *, bridges: bool = True, sequences: int = 64, batch: int = 4
 ) -> float:
-    """Return the share of fresh sequences of n tokens answered rightly, the weights in a network of that window."""
-    asked = recall_model(n, bridges=bridges)
-    asked.load_state_dict(model.state_dict())
+    """Share of correct answers on fresh sequences of n tokens, the weights copied to a network of that window."""
+    longer = recall_model(n, bridges=bridges)
+    longer.load_state_dict(model.state_dict())
     generator = torch.Generator().manual_seed(10**6 + seed)
     right = 0
     for _ in range(0, sequences, batch):
         x, value = recall_batch(batch, n, generator)
-        right += int((asked(x)[:, -1].argmax(-1) == value).sum())
+        right += int((longer(x)[:, -1].argmax(-1) == value).sum())
     return right / (-(-sequences // batch) * batch)

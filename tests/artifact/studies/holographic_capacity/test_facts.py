@@ -32,27 +32,27 @@ def test_facts_are_recalled_with_the_memory_and_only_with_it():
 
 def test_what_was_overwritten_is_gone_and_the_rest_is_not(trained):
     trained.holographic_memory.clear()
-    told = facts.draw_facts(1500, torch.Generator().manual_seed(1))
-    facts.tell(trained, told, calls=5)
+    written = facts.draw_facts(1500, torch.Generator().manual_seed(1))
+    facts.write(trained, written, calls=5)
     assert len(trained.holographic_memory) == 1000
-    older, newer = (facts.Facts(*(part[rows] for part in told)) for rows in (slice(500), slice(500, None)))
-    assert facts.ask(trained, newer) > 0.97 and facts.ask(trained, older) < 3 / facts.VALUES
+    older, newer = (facts.Facts(*(part[rows] for part in written)) for rows in (slice(500), slice(500, None)))
+    assert facts.accuracy(trained, newer) > 0.97 and facts.accuracy(trained, older) < 3 / facts.VALUES
 
 
 def test_more_noise_in_the_question_costs_accuracy(trained):
     seen = []
     for noise in (0.0, 3.0):
-        told = facts.draw_facts(300, torch.Generator().manual_seed(2), noise=noise)
+        written = facts.draw_facts(300, torch.Generator().manual_seed(2), noise=noise)
         trained.holographic_memory.clear()
-        facts.tell(trained, told)
-        seen.append(facts.ask(trained, told))
+        facts.write(trained, written)
+        seen.append(facts.accuracy(trained, written))
     assert seen[0] > 0.97 and 1.5 / facts.VALUES < seen[1] < 0.6
 
 
 def test_questions_hold_no_value():
-    told, asked, value = facts.draw_facts(50, torch.Generator().manual_seed(0), noise=0.0)
-    assert asked[..., facts.KEY_DIM :].abs().max() == 0
-    torch.testing.assert_close(told.sum(dim=1)[:, facts.KEY_DIM :], F.one_hot(value, facts.VALUES).float())
-    torch.testing.assert_close(told.sum(dim=1)[:, : facts.KEY_DIM], asked.sum(dim=1)[:, : facts.KEY_DIM])
+    written, query, value = facts.draw_facts(50, torch.Generator().manual_seed(0), noise=0.0)
+    assert query[..., facts.KEY_DIM :].abs().max() == 0
+    torch.testing.assert_close(written.sum(dim=1)[:, facts.KEY_DIM :], F.one_hot(value, facts.VALUES).float())
+    torch.testing.assert_close(written.sum(dim=1)[:, : facts.KEY_DIM], query.sum(dim=1)[:, : facts.KEY_DIM])
     with pytest.raises(ValueError, match="at least one"):
         facts.draw_facts(0, torch.Generator())
