@@ -61,8 +61,3 @@ class GPT(RotaryGPT):
 
     def placed(self, h: Tensor, start: int) -> Tensor:
         return h + (self.positions[start : start + h.shape[1]] if h.dim() == 3 else self.positions[start])
-
-    @property
-    def customary_parameters(self) -> int:
-        """The parameters without those of positions."""
-        return sum(p.numel() for p in self.parameters()) - self.positions.numel()

@@ -1,26 +1,16 @@
-"""Recall by holography: one map in three forms, exact where references are orthogonal, causal; and the task of 16."""
+"""Recall by holography: one map in three forms, exact where references are orthogonal, causal."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifact.studies.common.graph import token_products
-from artifact.studies.recall.capacity import (
-    RULES,
-    delta_noise,
-    hologram_accuracy,
-    naming_accuracy,
-    predicted_accuracy,
-    read_back,
-    welch_bound,
-)
-from artifact.studies.recall.task import IGNORED, POWER, Task, associative_recall
+from artifact.studies.recall.capacity import read_back, welch_bound
 from resonance.recall import CHUNK, HolographicRecall, PlainRecall, waves
 
 CLASSES = [PlainRecall, HolographicRecall]
@@ -65,9 +55,6 @@ def stepped(layer, x, state=None):
         y, state = layer.step(token, state)
         ys.append(y)
     return torch.stack(ys, 1), state
-
-
-# --------------------------------------------------------------------------- one map
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -170,9 +157,6 @@ def test_a_pair_recorded_again_and_again_adds_nothing_under_the_delta_rule():
     assert plain.extend(x, plain.initial_state(1))[1]["hologram"].norm() > 100 * value
 
 
-# --------------------------------------------------------------------------- closed forms
-
-
 def orthogonal_references(count, features, heads=1):
     """Return plane waves of m carriers, then the same in quadrature: 2m orthogonal references in F = 2m reals."""
     m = features // 2
@@ -254,97 +238,6 @@ def test_bad_input_is_named():
         layer.extend(torch.randn(2, 3, 8), layer.initial_state(1))
     with pytest.raises(ValueError, match=r"1\.\.3"):
         layer(torch.randn(2, 3, 8), torch.tensor([3, 4]))
-
-
-# --------------------------------------------------------------------------- capacity
-
-
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize(("features", "pairs"), [(16, 8), (16, 48), (64, 96)])
-def test_theory_says_what_recording_measures(rule, features, pairs):
-    shape = {"features": features, "channels": 64, "values": 256, "heads": 2}
-    predicted = predicted_accuracy(rule, pairs, **shape)
-    found = hologram_accuracy(rule, pairs, trials=40, seed=1, **shape)
-    assert found == pytest.approx(predicted, abs=0.06)
-
-
-def test_delta_noise_is_what_recording_leaves():
-    """The power of the error of every pair, oldest first, against the recursion, at two strengths."""
-    features, pairs, trials = 32, 40, 300
-    generator = torch.Generator().manual_seed(0)
-    for strength in (1.0, 0.5):
-        layer = HolographicRecall(64, 1, features=features).double()
-        references = waves(2 * math.pi * torch.rand(trials, 1, pairs, 16, generator=generator, dtype=torch.float64))
-        values = torch.randn(trials, 1, pairs, 64, generator=generator, dtype=torch.float64)
-        strengths = torch.full((trials, 1, pairs, 1), strength, dtype=torch.float64)
-        empty = layer.initial_state(trials)["hologram"]
-        _, hologram = layer.recorded(references, references, values, strengths, empty)
-        read = references @ hologram
-        signal = (read * values).sum(-1).mean(0) / values.square().sum(-1).mean(0)
-        power = read.square().sum(-1).mean(0) / values.square().sum(-1).mean(0)
-        found = (power / signal**2 - 1)[0].numpy()
-        expected = delta_noise(pairs, features, strength)
-        np.testing.assert_allclose(found[:-4], expected[:-4], rtol=0.25)
-        assert strength < 1 or found[-1] < 1e-12
-
-
-def test_naming_without_noise_is_sure_and_in_noise_alone_a_guess():
-    none = np.zeros(1)
-    assert naming_accuracy(np.array([0.0]), 512, 16, none, 0.0) == pytest.approx(1.0, abs=1e-9)
-    assert naming_accuracy(np.array([1e9]), 512, 16, none, 0.0) == pytest.approx(1 / 16, rel=1e-2)
-
-
-# --------------------------------------------------------------------------- the task
-
-
-@settings(deadline=None, max_examples=40)
-@given(pairs=st.integers(1, 20), slack=st.integers(0, 30), odd=st.booleans(), seed=st.integers(0, 999))
-def test_sequences_are_as_zoology_defines_them(pairs, slack, odd, seed):
-    n = 4 * pairs + 2 * slack
-    task = Task(n + 50 + odd, n, pairs)
-    tokens, answers = associative_recall(task, 3, torch.Generator().manual_seed(seed))
-    half = task.vocab_size // 2
-    assert tokens.shape == answers.shape == (3, n) and tokens.min() >= 0 and tokens.max() < task.vocab_size
-    for row, answer in zip(tokens.tolist(), answers.tolist(), strict=True):
-        keys, values = row[0 : 2 * pairs : 2], row[1 : 2 * pairs : 2]
-        assert len(set(keys)) == len(set(values)) == pairs
-        assert all(1 <= key < half for key in keys) and all(half <= value < task.vocab_size for value in values)
-        asked = [t for t, said in enumerate(answer) if said != IGNORED]
-        assert len(asked) == pairs and all(t >= 2 * pairs and t % 2 == 0 for t in asked)
-        assert {row[t]: answer[t] for t in asked} == dict(zip(keys, values, strict=True)), (
-            "each key once, its own value"
-        )
-
-
-def test_gaps_follow_the_power_law():
-    """Of one pair the gap has exactly the law's probabilities; of more, the first pair's."""
-    for pairs in (1, 4):
-        tokens, answers = associative_recall(Task(100, 48, pairs), 40_000, torch.Generator().manual_seed(0))
-        first = (tokens == tokens[:, :1]) & (answers != IGNORED)
-        gap = (first.double().argmax(dim=1) - 2 * pairs) // 2
-        room = 24 - pairs
-        law = torch.arange(1.0, room + 1) ** (POWER - 1)
-        found = torch.bincount(gap, minlength=room).double() / len(gap)
-        torch.testing.assert_close(found, (law / law.sum()).double(), atol=0.01, rtol=0.1)
-
-
-def test_unfilled_positions_hold_zero_and_filled_ones_anything():
-    task = Task(64, 40, 3)
-    bare, answers = associative_recall(task, 500, torch.Generator().manual_seed(0), fill=False)
-    filled, same = associative_recall(task, 500, torch.Generator().manual_seed(0))
-    assert torch.equal(answers, same)
-    assert ((bare != 0).sum(1) == 9).all(), "three pairs and three queries"
-    assert torch.equal(bare[bare != 0], filled[bare != 0])
-    assert filled[bare == 0].unique().numel() == 64
-
-
-@pytest.mark.parametrize("task", [(64, 41, 3), (64, 40, 11), (40, 40, 3), (64, 40, 0)])
-def test_impossible_tasks_are_named(task):
-    with pytest.raises(ValueError, match="at least 4 pairs"):
-        associative_recall(Task(*task), 2, torch.Generator())
-
-
-# --------------------------------------------------------------------------- what it multiplies
 
 
 @pytest.mark.parametrize("cls", CLASSES)

@@ -27,15 +27,15 @@ from resonance.engines.chunked import by_chunks, by_fft
 
 DIM, HEADS, RESONATORS = 128, 4, (16, 32)
 CHUNKS = (16, 32, 64, 128)
-LONGEST_PEER = 16384  # beyond, attention takes minutes a pass, and the reference engine seconds: ours goes on alone
+LONGEST_PEER = 16384  # beyond, attention takes minutes a pass and the FFT engine seconds: neither is measured
 
-# How many times faster than its peer the sublayer was to be, set before it was measured; length 256 has no mark.
-MARKS = {1024: 1.0, 4096: 3.0, 16384: 8.0}
-STEP_MARKS = {16384: 5.0}
+# How many times faster than its peer the sublayer was to be, set before it was measured; length 256 has no target.
+TARGETS = {1024: 1.0, 4096: 3.0, 16384: 8.0}
+STEP_TARGETS = {16384: 5.0}
 
 
 def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, rounds: int = 3) -> pd.DataFrame:
-    """CausalResonance, by `auto` and by each engine, against CausalAttention, forward and backward; a row each.
+    """CausalResonance, by `auto` and by FFT, against CausalAttention, forward and backward; a row each.
 
     bytes_floor: the four passes over (n, d) that no layer avoids, at the speed of a copy of that size.
     products_floor: the multiply-adds of the projections and of the mixing, forward and backward, at the rate of a
@@ -53,50 +53,47 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
         seconds = alternated(steps, rounds=rounds)
         bytes_floor = 2 * seconds_of(copy_step(n * DIM))  # a copy is two passes
         for k, engine in cases:
-            taken, peer = seconds[k, engine], seconds.get("attention")
+            taken, peer, auto = seconds[k, engine], seconds.get("attention"), engine == "auto"
             size = chunk_size(n) if choose_engine(n) == "chunked" else 0
             operations = 3 * 2 * n * DIM * (3 * DIM + size + 4 * k)
-            mark = MARKS.get(n) if engine == "auto" else None
+            target = TARGETS.get(n) if auto else None
             rows.append(
-                {"n": n, "k": k, "engine": engine, "chosen": choose_engine(n) if engine == "auto" else engine}
+                {"n": n, "k": k, "engine": engine, "chosen": choose_engine(n) if auto else engine}
                 | {"seconds": taken, "peer_seconds": peer, "ratio": None if peer is None else peer / taken}
-                | {"mark": mark, "reached": None if mark is None else peer / taken >= mark}
-                | {"bytes_floor": bytes_floor, "products_floor": operations / rate if engine == "auto" else None}
+                | {"target": target, "reached": None if target is None else peer / taken >= target}
+                | {"bytes_floor": bytes_floor, "products_floor": operations / rate if auto else None}
             )
     return pd.DataFrame(rows)
 
 
 def growth(table: pd.DataFrame, shortest: int = 1024) -> pd.DataFrame:
-    """Return the exponent of time against length, with its interval, for each case of `layers` and for its peer."""
+    """The exponent of time against length, with its interval, for each case of `layers` and for its peer."""
     table = table[table["n"] >= shortest]
-    ours = {f"{engine}.k{k}": part for (k, engine), part in table.groupby(["k", "engine"])}
+    cases = {f"{engine}.k{k}": part for (k, engine), part in table.groupby(["k", "engine"])}
     peer = table.drop_duplicates("n").dropna(subset="peer_seconds")
-    rows = [(name, *slope(part["n"], part["seconds"])) for name, part in ours.items() if len(part) > 2]
-    rows += [("attention", *slope(peer["n"], peer["peer_seconds"]))] if len(peer) > 2 else []
+    cases["attention"] = peer.assign(seconds=peer["peer_seconds"])
+    rows = [(name, *slope(part["n"], part["seconds"])) for name, part in cases.items() if len(part) > 2]
     return pd.DataFrame(rows, columns=["case", "exponent", "low", "high"])
 
 
 def mixing_pass(n: int, batch: int, k: int, size: int) -> Step:
-    """Return a step: the mixing alone, forward and backward, in chunks of `size`, or by FFT where size is 0."""
+    """A step of the mixing alone, forward and backward, in chunks of `size`, or by FFT where size is 0."""
     mixing = CausalMixing(DIM, k)
     x = torch.randn(DIM, batch, n, requires_grad=True)
-    towards = torch.randn(DIM, batch, n)
+    cotangent = torch.randn(DIM, batch, n)
 
     def step() -> None:
         x.grad = None
         mixing.zero_grad(set_to_none=True)
-        powers, readout = mixing.constants((size or n) + 1)
-        if size:
-            y = by_chunks(x, powers, readout, mixing.direct, None)[0]
-        else:
-            y = by_fft(x, powers, readout, mixing.direct, None)
-        y.backward(towards)
+        arguments = (x, *mixing.constants((size or n) + 1), mixing.direct, None)
+        y = by_chunks(*arguments)[0] if size else by_fft(*arguments)
+        y.backward(cotangent)
 
     return step
 
 
 def engines(lengths: Iterable[int], batches: Iterable[int] = (1, 16), k: int = 16, rounds: int = 3) -> pd.DataFrame:
-    """Seconds of the mixing by FFT and in chunks of each size, what is chosen, and how far that is from the best."""
+    """Seconds of the mixing by FFT and in chunks of each size, what is chosen, and its time over that of the best."""
     rows = []
     for n in lengths:
         for batch in batches:
@@ -112,28 +109,27 @@ def engines(lengths: Iterable[int], batches: Iterable[int] = (1, 16), k: int = 1
 
 @torch.inference_mode()
 def steps(contexts: Iterable[int], k: int = 16, rounds: int = 5) -> pd.DataFrame:
-    """Seconds of one token after so many, and bytes of what is kept: a resonance state, a key-value cache."""
+    """Seconds of one token after a context, and bytes of the state: resonators, or a key-value cache."""
     rows = []
     for n in contexts:
         ours, peer = CausalResonance(DIM, k).eval(), CausalAttention(DIM, HEADS).eval()
         state, cache, token = ours.initial_state(1), state_after(peer, n), torch.randn(1, DIM)
         both = {"ours": partial(ours.step, token, state), "peer": partial(peer.step, token, cache)}
         seconds = alternated(both, rounds=rounds)
-        ratio, mark = seconds["peer"] / seconds["ours"], STEP_MARKS.get(n)
+        ratio, target = seconds["peer"] / seconds["ours"], STEP_TARGETS.get(n)
         rows.append(
-            {"context": n, "seconds": seconds["ours"], "peer_seconds": seconds["peer"], "ratio": ratio, "mark": mark}
-            | {"reached": None if mark is None else ratio >= mark}
+            {"context": n, "seconds": seconds["ours"], "peer_seconds": seconds["peer"], "ratio": ratio}
+            | {"target": target, "reached": None if target is None else ratio >= target}
             | {"state_bytes": state_bytes(state), "cache_bytes": state_bytes(cache)}
         )
     return pd.DataFrame(rows)
 
 
 Measure = tuple[str, float, str, tuple[float, float]]
-NO_INTERVAL = (math.nan, math.nan)
 
 
 def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, steps: pd.DataFrame) -> list[Measure]:
-    """Return what the tables of this module give to the ledger: key, value, unit, interval."""
+    """What the tables of this module give to the ledger: key, value, unit, interval."""
     found = []
     for row in layers.itertuples():
         key = f"causal.{row.engine}.k{row.k}"
@@ -147,20 +143,20 @@ def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, 
         found.append((f"causal.attention.ms.{row.n}", 1e3 * row.peer_seconds, "ms"))
     found.append(("causal.over_best", engines["over_best"].max(), "times the fastest engine"))
     for row in steps.itertuples():
-        key = "causal.step"
-        found.append((f"{key}.us.{row.context}", 1e6 * row.seconds, "microseconds"))
-        found.append((f"{key}.attention_us.{row.context}", 1e6 * row.peer_seconds, "microseconds"))
-        found.append((f"{key}.ratio.{row.context}", row.ratio, "times faster"))
-        found.append((f"{key}.cache.{row.context}", row.cache_bytes / 1e6, "MB"))
+        for name, value, unit in (
+            ("us", 1e6 * row.seconds, "microseconds"),
+            ("attention_us", 1e6 * row.peer_seconds, "microseconds"),
+            ("ratio", row.ratio, "times faster"),
+            ("cache", row.cache_bytes / 1e6, "MB"),
+        ):
+            found.append((f"causal.step.{name}.{row.context}", value, unit))
+    spread = steps["seconds"].max() / steps["seconds"].min()
     found.append(("causal.step.state", steps["state_bytes"].max() / 1e3, "KB"))
-    found.append(
-        ("causal.step.spread", steps["seconds"].max() / steps["seconds"].min(), "slowest context over fastest")
-    )
-    slopes = [
+    found.append(("causal.step.spread", spread, "slowest context over fastest"))
+    return [(*row, (math.nan, math.nan)) for row in found] + [
         (f"causal.exponent.{row.case}", row.exponent, "of time against length", (row.low, row.high))
         for row in growth.itertuples()
     ]
-    return [(*row, NO_INTERVAL) for row in found] + slopes
 
 
 WORDS = {
@@ -172,16 +168,12 @@ WORDS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line: print one table; return 0."""
-    parser = argparse.ArgumentParser(
-        prog="python -m artifact.studies.causal.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("word", choices=list(WORDS))
     parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="lengths instead of the usual")
     options = parser.parse_args(arguments)
     measured, lengths = WORDS[options.word]
-    print(measured(options.lengths or lengths).to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    print(measured(options.lengths or lengths).to_string(index=False, float_format="{:.4g}".format))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Figures of `15_causal`: each draws saved results and returns the figure (style: `plots`)."""
+"""Figures of `15_causal`, each drawn from saved results."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from artifact.studies.common.plots import GREY, PALETTE, panels
 
 
 def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) -> Figure:
-    """A layer read as a filter, before and after training: its poles on the disc, its gain against frequency.
+    """A layer as a filter, before and after training: its poles on the disc, its gain against frequency.
 
-    The left panel shows the upper half of the disc (a pole and its conjugate are one resonator of a real signal), as
-    far to the left as poles lie; dotted lines are the frequencies of the series' period and of half of it.
+    The left panel shows the part of the upper half disc that has poles (a pole and its conjugate are one resonator of a
+    real signal); dotted lines are the frequencies of the series' period and of half of it.
     """
     figure, (disc, axes) = panels(2, 2.5)
     circle = np.linspace(0, np.pi, 200)
@@ -57,67 +57,52 @@ def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) ->
     return figure
 
 
-def _cases(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the lines of a speed figure, by name: each case of ours, and the peer."""
-    ours = {
-        f"resonance, k = {k}" + (", by FFT" if engine == "fft" else ""): part
-        for (engine, k), part in table.groupby(["engine", "k"])
-        if engine == "auto" or k == table["k"].min()
-    }
-    peer = table.drop_duplicates("n").dropna(subset="peer_seconds")
-    return {**ours, "attention": peer.assign(seconds=peer["peer_seconds"])}
+LOOKS = tuple(zip(PALETTE, "osD^v", ("-", "--", ":", "-.", "-"), strict=False))
 
 
 def speed(table: pd.DataFrame) -> Figure:
     """Seconds of the whole sublayer, forward and backward, against length; and how many times faster than attention."""
     figure, (left, right) = panels(2, 2.7)
-    for (name, part), colour, marker, line in zip(
-        _cases(table).items(), PALETTE, "osD^v", ("-", "--", ":", "-."), strict=False
-    ):
-        left.plot(
-            part["n"],
-            1e3 * part["seconds"],
-            marker=marker,
-            ms=4,
-            lw=1.1,
-            ls=line,
-            color=colour,
-            label=name.removeprefix("resonance, "),
-        )
+    cases = {
+        f"k = {k}" + (", by FFT" if engine == "fft" else ""): part
+        for (engine, k), part in table.groupby(["engine", "k"])
+        if engine == "auto" or k == table["k"].min()
+    }
+    peer = table.drop_duplicates("n").dropna(subset="peer_seconds")
+    cases["attention"] = peer.assign(seconds=peer["peer_seconds"])
+    for (name, part), (colour, marker, line) in zip(cases.items(), LOOKS, strict=False):
+        style = {"marker": marker, "ms": 4, "lw": 1.1, "ls": line, "color": colour}
+        left.plot(part["n"], 1e3 * part["seconds"], label=name, **style)
         if name != "attention":
-            right.plot(part["n"], part["ratio"], marker=marker, ms=4, lw=1.1, ls=line, color=colour)
-    marks = table.dropna(subset="mark").drop_duplicates("n")
-    right.plot(marks["n"], marks["mark"], ls="", marker="_", ms=13, mew=1.6, color="k", label="mark, set before")
+            right.plot(part["n"], part["ratio"], **style)
+    targets = table.dropna(subset="target").drop_duplicates("n")
+    right.plot(targets["n"], targets["target"], ls="", marker="_", ms=13, mew=1.6, color="k", label="target")
     right.axhline(1, color=GREY, lw=0.8)
-    left.set(ylabel="forward and backward (ms)", title="time")
+    left.set(ylabel="forward and backward (ms)", title="time", yscale="log")
     right.set(ylabel="times faster than attention", title="ratio")
+    right.set_yscale("log", base=2)
+    right.yaxis.set_major_formatter("{x:g}")
     for axes in (left, right):
         axes.set_xlabel("sequence length $n$ (tokens)")
         axes.set_xscale("log", base=2)
         axes.margins(x=0.08)
-    left.set_yscale("log")
-    right.set_yscale("log", base=2)
-    right.yaxis.set_major_formatter("{x:g}")
-    left.legend(loc="upper left")
-    right.legend(loc="upper left")
+        axes.legend(loc="upper left")
     return figure
 
 
 def steps(table: pd.DataFrame) -> Figure:
-    """One token after a context: microseconds, and bytes of what is kept, against the length of the context."""
+    """One token after a context: microseconds, and bytes of the state or cache, against the length of the context."""
     figure, (left, right) = panels(2, 2.4)
     sides = {
         "resonance, its state": ("seconds", "state_bytes"),
         "attention, its cache": ("peer_seconds", "cache_bytes"),
     }
-    for (name, (seconds, size)), colour, marker, line in zip(
-        sides.items(), (PALETTE[0], PALETTE[3]), "o^", ("-", "-."), strict=True
-    ):
+    for (name, (seconds, size)), (colour, marker, line) in zip(sides.items(), (LOOKS[0], LOOKS[3]), strict=True):
         style = {"marker": marker, "ms": 4, "lw": 1.1, "ls": line, "color": colour, "label": name}
         left.plot(table["context"], 1e6 * table[seconds], **style)
         right.plot(table["context"], table[size] / 1e6, **style)
     left.set(ylabel=r"one token (µs)", title="time")
-    right.set(ylabel="kept for a sequence (MB)", title="memory")
+    right.set(ylabel="state of a sequence (MB)", title="memory")
     for axes in (left, right):
         axes.set_xlabel("context (tokens)")
         axes.set_xscale("log", base=2)

@@ -1,4 +1,4 @@
-"""What `15_causal` measures of the layer itself: one map three ways, no future, a limit, a filter that was learned."""
+"""What `15_causal` measures of the layer: agreement of its forms, causality, the band layer as a limit, a filter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from resonance.layers import BandMixing
 
 ENGINES = ("fft", "chunked")
 DTYPES = (torch.float32, torch.float64)
-MARKS = {"float32": 1e-5, "float64": 1e-10}  # relative, set before anything was measured
+TOLERANCES = {"float32": 1e-5, "float64": 1e-10}  # relative, set before anything was measured
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -28,7 +28,7 @@ def _name(dtype: torch.dtype) -> str:
 
 @torch.no_grad()
 def stepped(layer: CausalResonance, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return y (batch, n, dim) of x by the recurrence, one token after another, and the state behind."""
+    """y (batch, n, dim) of x by the recurrence, one token after another, and the last state."""
     state = layer.initial_state(len(x), dtype=x.dtype)
     out = []
     for token in x.unbind(1):
@@ -39,9 +39,9 @@ def stepped(layer: CausalResonance, x: Tensor) -> tuple[Tensor, dict[str, Tensor
 
 @torch.no_grad()
 def equalities(n: int, dim: int = 16, k: int = 16, longest: float = 2048, pieces: int = 5) -> pd.DataFrame:
-    """Return how far each parallel form is from the recurrence over n tokens: relative error of y, and of the state.
+    """Distance of each parallel form from the recurrence over n tokens: relative error of y, and of the state.
 
-    Each engine runs in one call, and in `pieces` calls of unequal length that hand their state on.
+    Each engine runs in one call, and in `pieces` calls of unequal length with a carried state.
     """
     rows = []
     cuts = [round(n * (i / pieces) ** 1.5) for i in range(pieces + 1)]
@@ -60,15 +60,15 @@ def equalities(n: int, dim: int = 16, k: int = 16, longest: float = 2048, pieces
                     ((ours - theirs).norm() / theirs.norm()).item()
                     for ours, theirs in ((torch.cat(parts, dim=1), y), (state["resonators"], end["resonators"]))
                 ]
-                rows.append([_name(dtype), engine, form, n, *errors, MARKS[_name(dtype)]])
-    table = pd.DataFrame(rows, columns=["dtype", "engine", "form", "n", "error", "state_error", "mark"])
-    return table.assign(reached=table[["error", "state_error"]].max(axis=1) <= table["mark"])
+                rows.append([_name(dtype), engine, form, n, *errors, TOLERANCES[_name(dtype)]])
+    table = pd.DataFrame(rows, columns=["dtype", "engine", "form", "n", "error", "state_error", "tolerance"])
+    return table.assign(reached=table[["error", "state_error"]].max(axis=1) <= table["tolerance"])
 
 
 def leaks(n: int, dim: int = 4, k: int = 8) -> pd.DataFrame:
-    """Return what of the gradient of any output reaches a later input, as a share of the largest entry.
+    """The largest gradient of an output with respect to a later input, as a share of the largest entry.
 
-    `past` counts the pairs of an output and an input not later than it that a gradient joins: all n (n + 1) / 2.
+    `past` counts the nonzero gradients of outputs with respect to inputs not later: all n (n + 1) / 2.
     """
     rows = []
     for dtype in DTYPES:
@@ -86,40 +86,38 @@ def leaks(n: int, dim: int = 4, k: int = 8) -> pd.DataFrame:
 
 
 def undamped(mixing: BandMixing, n: int, r: float) -> tuple[Tensor, Tensor]:
-    """Return poles (k, 2) and readout (dim, k, 2) of resonators at the band's frequencies, r a step, with its weights.
+    """Resonators with a band layer's frequencies and weights, prop:causal-limit: poles (k, 2), readout (dim, k, 2).
 
-    pole_f = r e^(2 pi i f / N), readout c_f w_f / N, with c_f how often f stands in the full spectrum; n = N.
-    In the report: prop:causal-limit.
+    pole_f = r e^(2 pi i f / N), readout c_f w_f / N, with c_f the multiplicity of f in the full spectrum; n = N.
     """
     band = mixing.band_of(n)
     angle = 2 * math.pi * torch.tensor(list(band.frequencies), dtype=torch.float64) / n
     pole = r * torch.stack([angle.cos(), angle.sin()], dim=1)
-    times = torch.tensor([1.0 if f in (0, n / 2) else 2.0 for f in band.frequencies], dtype=torch.float64)
-    weight = torch.stack(mixing.weight.pair(), dim=-1).double().transpose(0, 1)
-    return pole, (weight * (times / n)[:, None]).contiguous()
+    multiplicity = band.multiplicity(torch.zeros((), dtype=torch.float64))  # (k,)
+    weight = torch.stack(mixing.weight.pair(), dim=-1).double().transpose(0, 1)  # (dim, k, 2)
+    return pole, (weight * (multiplicity / n)[:, None]).contiguous()
 
 
 @torch.no_grad()
 def limit(time_scales: Iterable[float], n: int = 64, k: int = 12, dim: int = 4) -> pd.DataFrame:
-    """Return how far damped resonators are from the band layer on an N-periodic signal, beside the proved bound.
+    """Distance of damped resonators from the band layer on an N-periodic signal, with its proved bound, eq:limit.
 
     time_scales: in periods N.  error and bound: of the worst sample, as a share of the layer's largest output.
-    The last row, of infinite time scale, is one window, heard in the period of silence behind it: there it is exact.
-    In the report: eq:limit.
+    The last row, of infinite time scale, is one window followed by a period of zeros, in which the output is exact.
     """
     mixing = BandMixing(dim, k, interference=False).double()
     x = torch.randn(1, n, dim, dtype=torch.float64)
-    band, silent = mixing(x), torch.zeros(dim, dtype=torch.float64)
+    band, direct = mixing(x), torch.zeros(dim, dtype=torch.float64)
     rows = []
     for periods in (*time_scales, math.inf):
         r = math.exp(-1 / (n * periods))
         pole, readout = undamped(mixing, n, r)
         if math.isinf(periods):
-            heard, gain = torch.cat([x, torch.zeros_like(x)], dim=1), 1.0
+            signal, gain = torch.cat([x, torch.zeros_like(x)], dim=1), 1.0
         else:
-            heard, gain = x.repeat(1, math.ceil(36 * periods) + 1, 1), 1 - r**n  # e^-36 is left of the first period
-        heard = heard.permute(2, 0, 1).contiguous()
-        y, _ = by_chunks(heard, make_powers(pole, n + 1), readout * gain, silent, None)
+            signal, gain = x.repeat(1, math.ceil(36 * periods) + 1, 1), 1 - r**n  # e^-36 is left of the first period
+        signal = signal.permute(2, 0, 1).contiguous()
+        y, _ = by_chunks(signal, make_powers(pole, n + 1), readout * gain, direct, None)
         error = (y[..., -n:].permute(1, 2, 0) - band).abs().max() / band.abs().max()
         bound = ((1 - r**n) * readout.norm(dim=-1).sum(1) * x.abs().sum(1)).max() / band.abs().max()
         rows.append([periods, error.item(), bound.item()])
@@ -132,11 +130,11 @@ def limit(time_scales: Iterable[float], n: int = 64, k: int = 12, dim: int = 4) 
 def fit_filter(
     task: ForecastTask, *, k: int = 16, longest: float = 512, ahead: int = 12, steps: int = 200, rate: float = 0.01
 ) -> tuple[CausalMixing, CausalMixing, pd.DataFrame]:
-    """Train a CausalMixing to say what comes `ahead` steps later; return it as it started, as it ended, and errors.
+    """Train a CausalMixing to predict its input `ahead` steps later; return it untrained, trained, and errors.
 
-    A linear filter for each channel on shared poles, trained with Adam on the training rows as one sequence; the
-    first fifth of them is listened to and not judged.  errors: mean squared error on the validation rows, in
-    standardised units, its state carried over from the training rows; beside it the repeats that cost nothing.
+    A linear filter for each channel on shared poles, trained with Adam on the training rows as one sequence, without
+    loss on their first fifth.  errors: mean squared error on the validation rows, in standardised units, with the
+    state carried over from the training rows; and those of three trivial forecasts.
     """
     values = torch.from_numpy((task.series.values - task.mean) / task.std).float()
     train, later = values[: task.borders[0]], values[task.borders[0] : task.borders[1]]
@@ -145,18 +143,18 @@ def fit_filter(
     model.load_state_dict(start.state_dict())
     optimizer = torch.optim.Adam(model.parameters(), rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    past, future, judged = train[None, :-ahead], train[None, ahead:], len(train) // 5
+    past, future, settled = train[None, :-ahead], train[None, ahead:], len(train) // 5
     for _ in range(steps):
         optimizer.zero_grad()
-        (model(past) - future)[:, judged:].square().mean().backward()
+        (model(past) - future)[:, settled:].square().mean().backward()
         optimizer.step()
         schedule.step()
     with torch.no_grad():
         state = model.extend(train[None], model.initial_state(1))[1]
-        said = model.extend(later[None], state)[0][0]
+        forecast = model.extend(later[None], state)[0][0]
     truth, back = later[ahead:], -(-ahead // period) * period
     guesses = {
-        "learned filter": said[:-ahead],
+        "learned filter": forecast[:-ahead],
         "the last value": later[:-ahead],
         "one period ago": values[task.borders[0] + ahead - back : task.borders[1] - back],
         "the mean": torch.zeros_like(truth),
@@ -167,7 +165,7 @@ def fit_filter(
 
 @torch.no_grad()
 def read_filter(mixings: dict[str, CausalMixing], points: int = 3000) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what a layer is as a filter, by name: poles with their weight, and the gain against frequency.
+    """Layers as filters, by name: poles with their weight, and the gain against frequency.
 
     Poles: re, im, frequency (cycles per step), time_scale (steps), weight (root mean square of the readout over the
     channels).  Gain: frequency and the root mean square over the channels of |H|.
@@ -194,7 +192,7 @@ def measures(
     gains: pd.DataFrame,
     period: int,
 ) -> list[tuple[str, float, str]]:
-    """Return what the tables of this module give to the ledger: key, value, unit.
+    """What the tables of this module give to the ledger: key, value, unit.
 
     `causal.filter.peak` is the period, in steps, of the trained filter's largest gain among those up to twice the
     series' own period.
@@ -210,7 +208,7 @@ def measures(
         found.append((f"causal.limit.bound.{name}", row.bound, "share of the largest output"))
     for name, mse in zip(("ours", "last", "period", "mean"), errors["mse"], strict=True):
         found.append((f"causal.filter.{name}", mse, "squared error, standardised"))
-    heard = gains[(gains["layer"] == "trained") & (gains["frequency"] >= 0.5 / period)]
-    found.append(("causal.filter.peak", 1 / heard.loc[heard["gain"].idxmax(), "frequency"], "steps"))
+    slow = gains[(gains["layer"] == "trained") & (gains["frequency"] >= 0.5 / period)]
+    found.append(("causal.filter.peak", 1 / slow.loc[slow["gain"].idxmax(), "frequency"], "steps"))
     found.append(("causal.tokens", equal["n"].max(), "tokens"))
     return found

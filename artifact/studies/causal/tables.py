@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from artifact.studies.causal.benchmark import MARKS, RESONATORS, STEP_MARKS
+from artifact.studies.causal.benchmark import RESONATORS, STEP_TARGETS, TARGETS
 from artifact.studies.common.latex import Cells, number, to_latex
 
 
@@ -18,7 +18,7 @@ def tables(measures: pd.DataFrame) -> dict[str, str]:
             "by FFT": cells.number(f"causal.fft.k{k}.ms.{n}"),
             "Attention (ms)": cells.number(f"causal.attention.ms.{n}"),
             "Faster": cells.number(f"causal.auto.k{k}.ratio.{n}"),
-            "Target": number(MARKS.get(n), 2),
+            "Target": number(TARGETS.get(n), 2),
             "Over bytes": cells.number(f"causal.auto.k{k}.bytes.{n}"),
             "Over products": cells.number(f"causal.auto.k{k}.products.{n}"),
         }
@@ -31,7 +31,7 @@ def tables(measures: pd.DataFrame) -> dict[str, str]:
             "Ours (\\textmu s)": cells.number(f"causal.step.us.{n}"),
             "Cache (\\textmu s)": cells.number(f"causal.step.attention_us.{n}"),
             "Faster": cells.number(f"causal.step.ratio.{n}"),
-            "Target": number(STEP_MARKS.get(n), 2),
+            "Target": number(STEP_TARGETS.get(n), 2),
             "State (MB)": number(cells.value("causal.step.state") / 1e3),
             "Cache (MB)": cells.number(f"causal.step.cache.{n}"),
         }

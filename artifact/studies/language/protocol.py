@@ -1,7 +1,7 @@
-"""What `13_language` runs, and what it keeps of it: which runs, in which order, and the numbers of the ledger.
+"""The runs of `13_language`, in their order, and the numbers that the ledger gets.
 
-Runs stand in pairs, one of each family, so that both share the machine in the same way.  `judged` says on how many
-symbols a run is validated: `curve` while it trains, `judged` at its end (None: all).
+Runs go in pairs, one of each family, so that both share the machine in the same way.  `symbols` are those that a run is
+validated on: `curve` while it trains, `final` at its end (None: all).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ RECIPE = {"context": 64, "batch": 12, "rate": 1e-3}  # nanoGPT's recipe for a la
 Rates = Mapping[tuple[str, int], float]  # by family and context
 
 
-def control(steps: int, **judged: int | None) -> Run:
-    """Return the run whose loss is published for 2,000 steps: a GPT of 0.8M parameters."""
-    return Run(CONTROL, **RECIPE, tokens=steps * RECIPE["batch"] * RECIPE["context"], **judged)
+def control(steps: int, **symbols: int | None) -> Run:
+    """The run whose loss is published for 2,000 steps: a GPT of 0.8M parameters."""
+    return Run(CONTROL, **RECIPE, tokens=steps * RECIPE["batch"] * RECIPE["context"], **symbols)
 
 
-def tries(contexts: Sequence[int], rates: Mapping[str, Sequence[float]], seconds: float, **judged: int | None) -> list:
-    """Return the runs that choose a rate, as many for each family; raises ValueError where they are not as many."""
+def tries(contexts: Sequence[int], rates: Mapping[str, Sequence[float]], seconds: float, **symbols: int | None) -> list:
+    """The runs that choose a rate, as many for each family; raises ValueError for unequal numbers."""
     if len({len(rates[family]) for family in FAMILIES}) != 1:
         raise ValueError(f"expected as many rates for each family, got {dict(rates)}")
     return [
-        Run(family, context, BATCHES[family][context], rate, TUNING_SEED, seconds, choosing=True, **judged)
+        Run(family, context, BATCHES[family][context], rate, TUNING_SEED, seconds, choosing=True, **symbols)
         for context in contexts
         for pair in zip(*(rates[family] for family in FAMILIES), strict=True)
         for family, rate in zip(FAMILIES, pair, strict=True)
@@ -40,15 +40,15 @@ def tries(contexts: Sequence[int], rates: Mapping[str, Sequence[float]], seconds
 
 
 def chosen(table: pd.DataFrame) -> dict[tuple[str, int], float]:
-    """Return the rate with the least loss by family and context."""
+    """The rate with the lowest loss by family and context."""
     best = table.loc[table.groupby(["family", "context"])["loss"].idxmin()]
     return {(row.family, row.context): row.rate for row in best.itertuples()}
 
 
-def equal_time(contexts: Sequence[int], rates: Rates, seconds: float, seeds: int, **judged: int | None) -> list[Run]:
-    """Return the runs of both families for the same seconds."""
+def equal_time(contexts: Sequence[int], rates: Rates, seconds: float, seeds: int, **symbols: int | None) -> list[Run]:
+    """The runs of both families for the same seconds."""
     return [
-        Run(family, context, BATCHES[family][context], rates[family, context], seed, seconds, **judged)
+        Run(family, context, BATCHES[family][context], rates[family, context], seed, seconds, **symbols)
         for context in contexts
         for seed in range(seeds)
         for family in FAMILIES
@@ -56,22 +56,21 @@ def equal_time(contexts: Sequence[int], rates: Rates, seconds: float, seeds: int
 
 
 def equal_tokens(timed: Sequence[Outcome], seeds: int) -> list[Run]:
-    """Return the runs that are missing for the same tokens: of each pair, the one that saw more, again with fewer.
+    """The runs that equal tokens need beside the timed ones: of each pair, the one that took more, again with fewer.
 
-    Of the first seeds alone: these runs take as long as the timed ones.
+    Of the first `seeds` alone, for these runs take as long as the timed ones.
     """
     runs = []
     for first, second in zip(timed[::2], timed[1::2], strict=True):
         if first.run.seed >= seeds:
             continue
         fewer, more = sorted((first, second), key=lambda outcome: outcome.row["tokens"])
-        run = more.run
-        runs.append(replace(run, seconds=None, tokens=int(fewer.row["tokens"])))
+        runs.append(replace(more.run, seconds=None, tokens=int(fewer.row["tokens"])))
     return runs
 
 
 def finals(timed: Sequence[Outcome], again: Sequence[Outcome]) -> pd.DataFrame:
-    """Return the end of every run, by budget: at equal tokens, the runs anew and their partners of the timed ones."""
+    """The end of every run, by budget: at equal tokens, the repeated runs and their timed partners."""
     rows = [outcome.row for outcome in timed]
     partners = []
     for outcome in again:
@@ -84,7 +83,7 @@ def finals(timed: Sequence[Outcome], again: Sequence[Outcome]) -> pd.DataFrame:
 
 
 def curves(timed: Sequence[Outcome]) -> pd.DataFrame:
-    """Return every validation of every run: its family, context and seed beside what it had used."""
+    """Every validation of every run, with its family, context and seed, and what it had used."""
     parts = [
         outcome.curve.assign(family=outcome.run.family, context=outcome.run.context, seed=outcome.run.seed)
         for outcome in timed
@@ -92,28 +91,28 @@ def curves(timed: Sequence[Outcome]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def arms(names: Sequence[str], context: int, rate: float, seconds: float, **judged: int | None) -> list[Run]:
-    """Return a run of the whole model and of each arm, with one seed, for the same seconds."""
+def variants(names: Sequence[str], context: int, rate: float, seconds: float, **symbols: int | None) -> list[Run]:
+    """A run of the whole model and of each variant, with one seed, for the same seconds."""
     batch = BATCHES[RESONANCE][context]
-    return [Run(name, context, batch, rate, 0, seconds, **judged) for name in (RESONANCE, *names)]
+    return [Run(name, context, batch, rate, 0, seconds, **symbols) for name in (RESONANCE, *names)]
 
 
-def words(vocab_size: int, books: int, context: int, rates: Rates, seconds: float, **judged: int | None) -> list[Run]:
-    """Return one run a family on words of the books, its rate that of the characters."""
+def words(vocab_size: int, books: int, context: int, rates: Rates, seconds: float, **symbols: int | None) -> list[Run]:
+    """One run a family on words of the books, its rate that of the characters."""
     text = {"text": WORDS, "options": (vocab_size, books)}
     return [
-        Run(family, context, BATCHES[family][context], rates[family, context], 0, seconds, **text, **judged)
+        Run(family, context, BATCHES[family][context], rates[family, context], 0, seconds, **text, **symbols)
         for family in FAMILIES
     ]
 
 
-# --------------------------------------------------------------------------- what the ledger keeps
+# --------------------------------------------------------------------------- the ledger
 
 
 def measures(ends: pd.DataFrame) -> dict[str, tuple[float, str, tuple[float, float]]]:
-    """Return (value, unit, interval) by key: losses by budget, family and context, and the GPT's less ours, paired.
+    """(value, unit, interval) by key: losses by budget, family and context, and the GPT's less ours, paired.
 
-    A difference above zero says that ours is better.  Tokens, operations and speed are means over the seeds.
+    A difference above zero means that ours is lower.  Tokens, operations and speed are means over the seeds.
     """
     facts = {}
     for (budget, context), group in ends.groupby(["budget", "context"]):
@@ -137,19 +136,19 @@ def measures(ends: pd.DataFrame) -> dict[str, tuple[float, str, tuple[float, flo
     return facts
 
 
-def judged_marks(
-    control_loss: float, facts: Mapping[str, tuple], marks: Mapping[str, float], *, why_not: str = ""
+def against_targets(
+    control_loss: float, facts: Mapping[str, tuple], targets: Mapping[str, float], *, why_not: str = ""
 ) -> pd.DataFrame:
-    """Return what was measured at each mark and whether it was met: columns mark, measured, met.
+    """What was measured for each target and whether it was met: columns target, measured, met.
 
-    The control: within `marks["within"]` of `marks["published"]`.  At each context, after equal seconds: the GPT's mean
-    loss less ours is not below zero; and ours is at most `marks["aim"]`.  With why_not, a reason, nothing is judged.
+    The control: within `targets["within"]` of `targets["published"]`.  At each context, after equal seconds: the GPT's
+    mean loss less ours is not below zero; and ours is at most `targets["aim"]`.  why_not: a reason to leave `met` open.
     """
-    rows = [("control", control_loss, abs(control_loss - marks["published"]) <= marks["within"])]
+    rows = [("control", control_loss, abs(control_loss - targets["published"]) <= targets["within"])]
     for key, (value, *_) in facts.items():
         _, budget, context, name, *deeper = key.split(".")
         if budget == "seconds" and not deeper and name in ("ahead", KEYS[RESONANCE]):
-            aim, met = ("no worse", value >= 0) if name == "ahead" else ("aim", value <= marks["aim"])
+            aim, met = ("no worse", value >= 0) if name == "ahead" else ("aim", value <= targets["aim"])
             rows.append((f"{aim}, context {context}", value, met))
-    judged = [(mark, value, why_not or ("met" if met else "missed")) for mark, value, met in rows]
-    return pd.DataFrame(judged, columns=["mark", "measured", "met"])
+    compared = [(target, value, why_not or ("met" if met else "missed")) for target, value, met in rows]
+    return pd.DataFrame(compared, columns=["target", "measured", "met"])

@@ -1,4 +1,4 @@
-"""Trained models write: samples as they come, and what a character costs after a context of n."""
+"""Generation by trained models: samples, and the cost of a character after a context of n."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from resonance.language import LanguageModel, ResonanceLM, State
 def sample_text(
     model: LanguageModel, corpus: Corpus, length: int, *, prompt: int = 64, temperature: float = 0.8, seed: int = 0
 ) -> tuple[str, str]:
-    """Return (prompt, what the model wrote after it): the first symbols of the report part, one draw, unselected."""
+    """(prompt, continuation): the first symbols of the report part, continued by one draw, unselected."""
     ids = corpus.parts["report"][None, :prompt]
     written = model.eval().generate(ids, length, temperature, generator=torch.Generator().manual_seed(seed))
     return corpus.decode(ids[0]), corpus.decode(written[0, prompt:])
@@ -27,10 +27,10 @@ def sample_text(
 def generation_costs(
     contexts: Sequence[int], vocab_size: int, *, rounds: int = 3, min_seconds: float = 0.1
 ) -> pd.DataFrame:
-    """Return the seconds of writing one id after a context, and the bytes kept for it, by family and context.
+    """Seconds of generating one id after a context, and bytes of the state, by family and context.
 
-    Both models have the shape of the study; the cache is as long as the context and the one id more.  Steps take
-    turns (`timing.alternated`).
+    Both models have the sizes of the study; the cache has room for the context and one id more.  Steps alternate
+    (`timing.alternated`).
     """
     rows = []
     for context in contexts:

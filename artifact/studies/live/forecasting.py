@@ -1,4 +1,4 @@
-"""TODO."""
+"""A live forecaster in `14_live`: its readout in closed form, its setting by validation, and its service."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from resonance.forecasting import ForecastTask
 from resonance.live import LiveForecaster
 from resonance.time_series import Moments
 
-# --------------------------------------------------------------------------- the closed form
-
 
 @dataclass(frozen=True, order=True)
 class LiveSetting:
@@ -31,21 +29,21 @@ class LiveSetting:
     ridge: float
 
     def model(self, task: ForecastTask) -> LiveForecaster:
-        """Return an untrained forecaster of this setting."""
+        """An untrained forecaster of this setting."""
         options = {"scales": self.scales, "longest": self.longest, "harmonics": self.harmonics}
         series = task.series
         return LiveForecaster(task.horizon, len(series.channels), period=series.period, **options)
 
 
-def heard_rows(task: ForecastTask) -> Tensor:
-    """Return all rows of a task, (steps, channels), standardised, float32."""
+def standardised(task: ForecastTask) -> Tensor:
+    """All rows of a task, (steps, channels), standardised, float32."""
     return torch.from_numpy((task.series.values[: task.borders[2]] - task.mean) / task.std).float()
 
 
 def origins(task: ForecastTask, split: str) -> range:
-    """Return the last step heard before each forecast of a split: the windows of `ForecastTask.windows`.
+    """The last step before each forecast of a split: those of `ForecastTask.windows`.
 
-    Training begins after two weeks (14 periods), at most a quarter of its rows, when the resonators have settled.
+    Training begins after 14 periods, at most a quarter of its rows, when the resonators have settled.
     """
     first, second, third = task.borders
     settled = min(14 * task.series.period, first // 4)
@@ -55,7 +53,7 @@ def origins(task: ForecastTask, split: str) -> range:
 
 @torch.no_grad()
 def features(model: LiveForecaster, rows: Tensor) -> Tensor:
-    """Return what the readout weighs at every step, (n, 2k + 1, channels): states less level, and the newest step."""
+    """The inputs of the readout at every step, (n, 2k + 1, channels): states and newest step, less level."""
     k = model.mixing.num_resonators
     probe = CausalMixing(2 * k, k)
     probe.load_state_dict(model.mixing.state_dict() | {"readout": torch.eye(2 * k), "direct": torch.zeros(2 * k)})
@@ -67,12 +65,12 @@ def features(model: LiveForecaster, rows: Tensor) -> Tensor:
 def live_moments(
     model: LiveForecaster, task: ForecastTask, split: str, inputs: Tensor, variance_power: float = 0.0
 ) -> Moments:
-    """Return second moments of features (`features` of all rows) and futures, their level off, over a split's steps.
+    """Second moments of features (`features` of all rows) and futures, less their level, over a split's steps.
 
     Each (step, channel) is weighted by sd^-variance_power, sd the deviation over the 14 periods before.
     Cost: steps x channels x 2k (2k + horizon) multiply-adds.
     """
-    rows, size = heard_rows(task), inputs.shape[1]
+    rows, size = standardised(task), inputs.shape[1]
     at, horizon, levels = origins(task, split), task.horizon, model.level(rows[None])[0]
     gram = torch.zeros(size, size, dtype=torch.float64)
     cross, squares = torch.zeros(horizon, size, dtype=torch.float64), 0.0
@@ -89,7 +87,7 @@ def live_moments(
 
 
 def deviation(rows: Tensor, steps: int) -> Tensor:
-    """Return the deviation of rows (n, channels) over the last `steps` of each, float64, at least 1e-3."""
+    """Standard deviation over the last `steps` rows at each of (n, channels), float64, at least 1e-3."""
     total = torch.cat([torch.zeros(1, 2, rows.shape[1]).double(), torch.stack([rows, rows.square()], 1).double()])
     total = total.cumsum(0)
     last = torch.arange(1, len(rows) + 1)
@@ -114,32 +112,32 @@ def fit_readout_(model: LiveForecaster, moments: Moments, ridge: float) -> LiveF
 
 
 def readout(model: LiveForecaster) -> Tensor:
-    """Return the readout as a matrix of features, (horizon, 2k + 1)."""
+    """The readout as a matrix of features, (horizon, 2k + 1)."""
     return torch.cat([model.mixing.readout.detach().T, model.mixing.direct.detach()[:, None]], dim=1)
 
 
-def choose_live(task: ForecastTask, grid: Iterable[tuple]) -> tuple[pd.DataFrame, LiveSetting, LiveForecaster]:
-    """Fit every setting of a grid of (scales, longest, harmonics, variance_power, ridge).
+def choose_live(
+    task: ForecastTask, grid: Iterable[tuple]
+) -> tuple[dict[LiveSetting, float], LiveSetting, LiveForecaster]:
+    """Fit every setting of a grid of (scales, longest, harmonics, variance_power, ridge), as `choose_closed_form` does.
 
-    Returns all validation errors, the best setting, and its model.  One pass over the series serves every
-    weighting and penalty of a set of poles.  The test rows are not touched.
+    Returns the validation MSE of each, the setting with the lowest, and its model.  One pass over the series serves
+    every weighting and penalty of a set of poles.  The test rows are not touched.
     """
-    rows, models = [], {}
+    errors, models = {}, {}
     settings = sorted(LiveSetting(*point) for point in grid)
     for _, same in groupby(settings, key=lambda s: (s.scales, s.longest, s.harmonics)):
         group = list(same)
         model = group[0].model(task)
-        inputs = features(model, heard_rows(task)[: task.borders[1]])
+        inputs = features(model, standardised(task)[: task.borders[1]])
         validation = live_moments(model, task, "validation", inputs)
         for power, alike in groupby(group, key=lambda s: s.variance_power):
             train = live_moments(model, task, "train", inputs, power)
             for setting in alike:
                 models[setting] = fit_readout_(setting.model(task), train, setting.ridge)
-                error = validation.mean_squared_error(readout(models[setting]))
-                rows.append({**vars(setting), "validation_mse": error})
-    table = pd.DataFrame(rows)
-    best = list(models)[int(table["validation_mse"].argmin())]
-    return table, best, models[best]
+                errors[setting] = validation.mean_squared_error(readout(models[setting]))
+    best = min(errors, key=errors.get)
+    return errors, best, models[best]
 
 
 # --------------------------------------------------------------------------- serving
@@ -147,11 +145,11 @@ def choose_live(task: ForecastTask, grid: Iterable[tuple]) -> tuple[pd.DataFrame
 
 @torch.inference_mode()
 def serve(model: LiveForecaster, task: ForecastTask, split: str = "test") -> tuple[np.ndarray, np.ndarray]:
-    """Feed the series one step at a time from its beginning; return errors (2, windows) of a split, and seconds a step.
+    """Run the series one step at a time from its beginning; return errors (2, windows) of a split, and seconds a step.
 
     The errors are each window's mean squared and mean absolute error over steps and channels, standardised.
     """
-    rows, at, errors, seconds = heard_rows(task), origins(task, split), [], []
+    rows, at, errors, seconds = standardised(task), origins(task, split), [], []
     state = model.initial_state(1)
     for t in range(at.stop):
         started = time.perf_counter()
@@ -165,13 +163,13 @@ def serve(model: LiveForecaster, task: ForecastTask, split: str = "test") -> tup
 
 @torch.inference_mode()
 def error_after(model: LiveForecaster, task: ForecastTask, steps: Iterable[int], *, every: int = 12) -> pd.DataFrame:
-    """Return the test error of forecasts by a model switched on so many steps before, for every 12th window."""
-    rows, at = heard_rows(task), torch.tensor(origins(task, "test")[::every])
+    """Test error of forecasts by a model started so many steps before, for every 12th window."""
+    rows, at = standardised(task), torch.tensor(origins(task, "test")[::every])
     future = rows[at[:, None] + torch.arange(1, task.horizon + 1)]
     table = []
-    for heard in steps:
+    for received in steps:
         state = model.initial_state(len(at))
-        for back in range(heard - 1, -1, -1):
+        for back in range(received - 1, -1, -1):
             forecast, state = model.step(rows[at - back], state)
-        table.append({"heard": heard, "mse": (forecast - future).double().square().mean().item()})
+        table.append({"received": received, "mse": (forecast - future).double().square().mean().item()})
     return pd.DataFrame(table)

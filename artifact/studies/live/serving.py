@@ -1,4 +1,4 @@
-"""What serving costs: the time of a frame and of an hour, numbers kept; forecasters asked again from their window."""
+"""The cost of serving: time of a frame and of an hour, size of the state; forecasters rerun on their window."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from artifact.datasets.recordings import Recordings
 from artifact.peers.causal import state_after
 from artifact.peers.forecasting import ridge_path
 from artifact.studies.audio.tasks import digit_model
+from artifact.studies.common.timing import seconds_of
 from artifact.studies.forecasting.study import block_interval, block_means, parameters, window_errors
-from artifact.studies.live.forecasting import heard_rows
+from artifact.studies.live.forecasting import standardised
 from artifact.studies.live.speech import FRAME_MS, HOP, LIVE, MODELS, OFFLINE, TRANSFORMER, share_for
 from resonance.forecasting import ForecastTask, evaluate
 from resonance.live import LiveAudioNet, LiveForecaster
@@ -28,22 +29,22 @@ from resonance.time_series import choose_closed_form
 
 @torch.inference_mode()
 def frame_seconds(models: dict[str, nn.Module], test: Recordings, count: int) -> pd.DataFrame:
-    """Feed `count` recordings frame by frame to each model in turn; return method, frame, seconds of every frame.
+    """Seconds of every frame of `count` recordings, by method: the models take turns on each recording.
 
-    An offline model is given the recording from its beginning each time.  Another recording warms each of them up.
+    An offline model is run on the recording from its beginning each time.  One more recording is the warm-up.
     """
     rows = []
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: count + 1].tolist()
     for place, i in enumerate(order):
         wave = test.waves[i : i + 1, : int(test.lengths[i])]
         for name, model in models.items():
-            seconds = _fed(model.eval(), wave)
+            seconds = _frame_by_frame(model.eval(), wave)
             if place:
                 rows += [(name, t + 1, s) for t, s in enumerate(seconds)]
     return pd.DataFrame(rows, columns=["method", "frame", "seconds"])
 
 
-def _fed(model: nn.Module, wave: Tensor) -> list[float]:
+def _frame_by_frame(model: nn.Module, wave: Tensor) -> list[float]:
     live, seconds = isinstance(model, LiveAudioNet), []
     state = model.initial_state(1) if live else None
     for end in range(HOP, wave.shape[1] + 1, HOP):
@@ -57,41 +58,31 @@ def _fed(model: nn.Module, wave: Tensor) -> list[float]:
 
 
 def real_time(times: pd.DataFrame) -> pd.DataFrame:
-    """Return, by method, p50, p99 and the most in milliseconds, and how often p50 and p99 go into a frame."""
+    """p50, p99 and the maximum in milliseconds by method, and the length of a frame over p50 and p99."""
     milliseconds = 1000 * times.groupby("method", sort=False)["seconds"].quantile([0.5, 0.99, 1.0]).unstack()
     table = milliseconds.set_axis(["p50", "p99", "most"], axis=1).reset_index()
     return table.assign(factor_p50=FRAME_MS / table["p50"], factor_p99=FRAME_MS / table["p99"])
 
 
 @torch.inference_mode()
-def context_seconds(heard: Iterable[float], *, repeats: int = 15, longest_offline: float = 64.0) -> pd.DataFrame:
-    """Return the median time of a frame, and the numbers kept, after so many seconds of sound without a pause.
+def context_seconds(durations: Iterable[float], *, longest_offline: float = 64.0) -> pd.DataFrame:
+    """Median time of a frame, and numbers in the state, after so many seconds of sound without a pause.
 
-    Columns: method, heard, seconds, kept.  Untrained models: their time is the same.  A cache of that many keys and
-    values is filled with noise; what an offline model keeps are the samples themselves.
+    Columns: method, received, seconds, kept.  Models are untrained, since their time is the same, and caches are filled
+    with noise; an offline model stores the samples themselves.
     """
     rows, samples = [], torch.randn(1, HOP)
-    for duration in heard:
+    for duration in durations:
         frames = round(1000 * duration / FRAME_MS)
         for name in (LIVE, TRANSFORMER):
             model = MODELS[name]().eval()
             state = state_after(model, frames)
             kept = sum(part.numel() for part in state.values())
-            rows.append((name, duration, _median(partial(model.step, samples, state), repeats), kept))
+            rows.append((name, duration, seconds_of(partial(model.step, samples, state)), kept))
         if duration <= longest_offline:
             model, wave = digit_model(window=max(128, 2 * frames)).eval(), torch.randn(1, frames * HOP)
-            rows.append((OFFLINE, duration, _median(partial(model, wave), 3), frames * HOP))
-    return pd.DataFrame(rows, columns=["method", "heard", "seconds", "kept"])
-
-
-def _median(call: Callable[[], object], repeats: int) -> float:
-    call()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds))
+            rows.append((OFFLINE, duration, seconds_of(partial(model, wave)), frames * HOP))
+    return pd.DataFrame(rows, columns=["method", "received", "seconds", "kept"])
 
 
 # --------------------------------------------------------------------------- forecasts
@@ -102,7 +93,7 @@ FORECASTERS = {LIVE_FORECASTER: "live", RIDGE: "ridge", WINDOWED: "windowed"}
 
 @dataclass(frozen=True)
 class Windowed:
-    """A forecaster that is asked again from its whole window at every step."""
+    """A forecaster that is run on its whole window again at every step."""
 
     model: Callable[[Tensor], Tensor]
     lookback: int
@@ -112,7 +103,7 @@ class Windowed:
 def window_peers(
     task: ForecastTask, lookbacks: dict[str, Sequence[int]], ridges: Sequence[float], grid: Iterable[tuple]
 ) -> dict[str, Windowed]:
-    """Return the ridge and the forecaster of `08_forecasting`, in closed form, as validation prefers them."""
+    """The ridge and the forecaster of `08_forecasting`, in closed form, with the lowest validation errors."""
     candidates = []
     for lookback in lookbacks["ridge"]:
         validation = task.windows("validation", lookback)
@@ -126,8 +117,8 @@ def window_peers(
 
 @torch.inference_mode()
 def window_seconds(peer: Windowed, task: ForecastTask, count: int = 500) -> np.ndarray:
-    """Return the seconds of each of the last `count` updates of the series, the window cut anew each time."""
-    rows, seconds = heard_rows(task), []
+    """Seconds of each of the last `count` updates of the series, the window cut anew each time."""
+    rows, seconds = standardised(task), []
     for t in range(len(rows) - count, len(rows)):
         started = time.perf_counter()
         peer.model(rows[None, t + 1 - peer.lookback : t + 1])
@@ -142,9 +133,9 @@ def forecast_scores(
     served: tuple[np.ndarray, np.ndarray],
     peers: dict[str, Windowed],
 ) -> pd.DataFrame:
-    """Return errors on the test, with intervals over blocks of its time, and the time of an update, by method.
+    """Test errors, with intervals over blocks of its time, and the time of an update, by method.
 
-    served: what `serve` gave.  Columns: method, parameters, kept (numbers between two updates), validation_mse, mse and
+    served: the result of `serve`.  Columns: method, parameters, kept (numbers in the state), validation_mse, mse and
     mae with low and high, ratio of our mse to it with low and high, p50 and p99 in milliseconds.
     """
     errors = {LIVE_FORECASTER: served[0]}
@@ -170,12 +161,12 @@ def forecast_scores(
     return pd.DataFrame(rows)
 
 
-# --------------------------------------------------------------------------- what is asked
+# --------------------------------------------------------------------------- the targets
 
 
 @torch.inference_mode()
 def parallel_gap(audio: LiveAudioNet, test: Recordings, forecaster: LiveForecaster, task: ForecastTask) -> dict:
-    """Return the largest difference between `step` by `step` and `forward`: of logits and of forecasts, relative.
+    """The largest difference between `step` and `forward`, of logits and of forecasts.
 
     Over the first 20 recordings, and the first 2,000 steps of the series; relative to the root mean square.
     """
@@ -183,9 +174,9 @@ def parallel_gap(audio: LiveAudioNet, test: Recordings, forecaster: LiveForecast
     for wave, length in zip(test.waves[:20], test.lengths[:20].tolist(), strict=True):
         whole, state = audio.eval()(wave[None, :length]), audio.initial_state(1)
         for t in range(whole.shape[1]):
-            answer, state = audio.step(wave[None, t * HOP : (t + 1) * HOP], state)
-            speech.append((answer - whole[:, t]).abs().max() / whole.square().mean().sqrt())
-    rows, state, hours = heard_rows(task)[:2000], forecaster.initial_state(1), []
+            logits, state = audio.step(wave[None, t * HOP : (t + 1) * HOP], state)
+            speech.append((logits - whole[:, t]).abs().max() / whole.square().mean().sqrt())
+    rows, state, hours = standardised(task)[:2000], forecaster.initial_state(1), []
     whole = forecaster(rows[None])[0]
     for row, expected in zip(rows, whole, strict=True):
         forecast, state = forecaster.step(row[None], state)
@@ -193,18 +184,18 @@ def parallel_gap(audio: LiveAudioNet, test: Recordings, forecaster: LiveForecast
     return {"equal.speech": float(max(speech)), "equal.hours": float(max(hours))}
 
 
-def marks(
+def against_targets(
     curves: pd.DataFrame, speed: pd.DataFrame, growth: pd.DataFrame, scores: pd.DataFrame, level: float
 ) -> pd.DataFrame:
-    """Return the six marks of `14_live`: mark, measured, unit, asked, reached.
+    """The six targets of `14_live`: target, measured, unit, limit, reached.
 
-    curves: `accuracy_heard` by method and seed; speed: `real_time`, by method; growth: `context_seconds`; scores:
+    curves: `accuracy_over_time` by method and seed; speed: `real_time`, by method; growth: `context_seconds`; scores:
     `forecast_scores`.
     """
-    shares = curves[curves["kind"] == "share"].groupby(["method", "heard"])["accuracy"].mean().unstack("method")
+    shares = curves[curves["kind"] == "share"].groupby(["method", "received"])["accuracy"].mean().unstack("method")
     loss = 100 * (shares.loc[1.0, OFFLINE] - shares.loc[1.0, LIVE])
     needed = {name: share_for(shares[name], level) for name in (LIVE, OFFLINE)}
-    ours = growth[growth["method"] == LIVE].sort_values("heard")["seconds"].to_numpy()
+    ours = growth[growth["method"] == LIVE].sort_values("received")["seconds"].to_numpy()
     forecasts = scores.set_index("method")
     p99, update = speed.loc[LIVE, "p99"], forecasts.loc[LIVE_FORECASTER, "p99"]
     early = needed[LIVE] < 1 and needed[LIVE] <= needed[OFFLINE]
@@ -213,8 +204,8 @@ def marks(
         ("real_time", p99, "ms", f"below {FRAME_MS / 10:g}", p99 < FRAME_MS / 10),
         ("constant", ours[-1] / ours[0], "times", "at most 1.5", ours[-1] <= 1.5 * ours[0]),
         ("near", loss, "points", "at most 2", loss <= 2),
-        ("early", 100 * needed[LIVE], "% heard", "below 100, and not above the offline network's", early),
+        ("early", 100 * needed[LIVE], "% received", "below 100, and not above the offline network's", early),
         ("forecast", above, "", "below 1", above < 1),
         ("update", update, "ms", "below 1", update < 1),
     ]
-    return pd.DataFrame(rows, columns=["mark", "measured", "unit", "asked", "reached"])
+    return pd.DataFrame(rows, columns=["target", "measured", "unit", "limit", "reached"])

@@ -1,30 +1,20 @@
-"""What a hologram of pairs holds: how often a reading names the right value, in theory and by recording at random.
+"""The capacity of a hologram of pairs: how often a reading identifies the right value, in theory and at random.
 
     glossary   code        report
                pairs       N, recorded one after the other, each once
                features    F, real features of a reference
                channels    d, of a value, over all heads
-               values      M, of which a reading names one: the one of largest inner product
+               values      M, of which a reading selects one: the one of largest inner product
                strength    beta, of every recording
 
-References of random phases are nearly orthogonal: r_i' r_j has mean 0 and variance 1/F.  No V references in F features
-can do much better: their mean squared product is at least (V/F - 1)/(V - 1) (Welch 1974).
+References of random phases are nearly orthogonal: r_i' r_j has mean 0 and variance 1/F.  For V references in F
+features the mean squared product is at least (V/F - 1)/(V - 1) (Welch 1974), hardly less.
 
-Plain sum.  A reading is beta (v + crosstalk), and N - 1 other pairs leave a share rho = (N - 1)/F of the value's power.
-
-Delta rule.  A pair that has just been recorded reads exactly at beta = 1, whatever came before.  Each recording after
-it takes beta/F of its signal, and leaves beta^2/F of the power of the new value and of what the new reference read
-from the hologram already.  With g_t = |S_t|^2 / F, the power that a new reference reads, and s, E the signal and the
-power of a reading, a recordings later,
-
-    g <- g - beta (2 - beta) g / F + beta^2 / F,     s <- s (1 - beta/F),
-    E <- E (1 - 2 beta/F + 3 beta^2/F^2) + beta^2 (1 + g)/F,     rho = (E - s^2)/s^2.
-
-So the newest pairs are exact and the oldest fade as exp(-a/F): the rule forgets, where the sum blurs.
-
-Naming.  Against the right value's score o = 1 + z sqrt(rho/d), z normal, stand M - N strangers of variance
-(o^2 + rho)/d, and the other recorded values, which crosstalk itself favours by a variance of 1/(F heads) more; the
-share of right names is the chance that the first is largest.
+Plain sum.  A reading is beta (v + crosstalk); N - 1 other pairs give crosstalk of rho = (N - 1)/F of the value's power.
+Delta rule.  The newest pair reads exactly at beta = 1; older ones decay as exp(-a/F) (`delta_noise`).
+Selection.  The right value's score is o = 1 + z sqrt(rho/d), z normal; those of the M - N values not recorded have
+variance (o^2 + rho)/d, and those of other recorded values 1/(F heads) more, by crosstalk.  The share of right readings
+is the probability that the first is largest.
 """
 
 from __future__ import annotations
@@ -44,53 +34,59 @@ RULES = {"plain sum": PlainRecall, "delta rule": HolographicRecall}
 
 
 def welch_bound(count: int, features: int) -> float:
-    """Return the least mean squared product of `count` unit vectors in F real dimensions, over different pairs."""
+    """Lower bound on the mean squared product of `count` unit vectors in F real dimensions, over different pairs."""
     return max(0.0, (count / features - 1) / (count - 1))
 
 
 def plain_noise(pairs: int, features: int) -> np.ndarray:
-    """Return rho of each of N pairs, oldest first: crosstalk over signal, in power."""
+    """Crosstalk over signal, rho, in power, of each of N pairs, oldest first, under the plain sum."""
     return np.full(pairs, (pairs - 1) / features)
 
 
 def delta_noise(pairs: int, features: int, strength: float = 1.0) -> np.ndarray:
-    """Return rho of each of N pairs, oldest first, under the delta rule (eq:forgetting)."""
-    b, f, heard = strength, features, 0.0  # heard: g_t
+    """Crosstalk over signal, rho, in power, of each of N pairs, oldest first, under the delta rule (eq:forgetting).
+
+        g <- g - beta (2 - beta) g / F + beta^2 / F,     s <- s (1 - beta/F),
+        E <- E (1 - 2 beta/F + 3 beta^2/F^2) + beta^2 (1 + g)/F,     rho = (E - s^2)/s^2
+
+    g = |S|^2 / F: the power that a new reference reads; s, E: signal and power of a reading.
+    """
+    b, f, g = strength, features, 0.0
     signal, power = np.empty(pairs), np.empty(pairs)
     for t in range(pairs):
-        power[:t] = power[:t] * (1 - 2 * b / f + 3 * (b / f) ** 2) + b * b * (1 + heard) / f
+        power[:t] = power[:t] * (1 - 2 * b / f + 3 * (b / f) ** 2) + b * b * (1 + g) / f
         signal[:t] *= 1 - b / f
-        signal[t], power[t] = b, b * b + (1 - b) ** 2 * heard
-        heard += (b * b - b * (2 - b) * heard) / f
+        signal[t], power[t] = b, b * b + (1 - b) ** 2 * g
+        g += (b * b - b * (2 - b) * g) / f
     return np.maximum(power / signal**2 - 1.0, 0.0)
 
 
-def naming_accuracy(noise: np.ndarray, channels: int, values: int, favoured: np.ndarray, variance: float) -> float:
-    """Return the share of readings, of noise rho each, that name the right one of M values in d channels.
+def selection_accuracy(noise: np.ndarray, channels: int, values: int, favoured: np.ndarray, variance: float) -> float:
+    """The share of readings, of noise rho each, that select the right one of M values in d channels.
 
-    favoured: how many recorded values the crosstalk of each reading favours; variance: by how much, relative to the
-    signal.  Gauss-Hermite quadrature over the right value's own score.
+    favoured: the number of recorded values in the crosstalk of each reading; variance: what crosstalk adds to that of
+    their scores, relative to the signal.  Gauss-Hermite quadrature over the right value's own score.
     """
     z, weights = np.polynomial.hermite_e.hermegauss(64)
     weights = weights / weights.sum()
     own = 1.0 + z[None] * np.sqrt(noise / channels)[:, None]
-    spread = np.sqrt((own**2 + noise[:, None]) / channels)  # a reading of power own^2 + rho, seen by a stranger
-    strangers = np.maximum(values - 1 - favoured, 0)[:, None] * log_ndtr(own / spread)
+    spread = np.sqrt((own**2 + noise[:, None]) / channels)  # a reading of power own^2 + rho, as another value scores it
+    others = np.maximum(values - 1 - favoured, 0)[:, None] * log_ndtr(own / spread)
     rivals = favoured[:, None] * log_ndtr(own / np.sqrt(spread**2 + variance))
-    return float((np.exp(strangers + rivals) @ weights).mean())
+    return float((np.exp(others + rivals) @ weights).mean())
 
 
 def predicted_accuracy(
     rule: str, pairs: int, *, features: int, channels: int, values: int, heads: int = 1, strength: float = 1.0
 ) -> float:
-    """Return the share of N pairs read right from holograms under random references, by the theory above."""
+    """The share of N pairs read right from holograms under random references, by the theory above."""
     noise = plain_noise(pairs, features) if rule == "plain sum" else delta_noise(pairs, features, strength)
     older = np.arange(pairs)[::-1] if rule == "delta rule" and strength == 1.0 else np.full(pairs, pairs - 1)
-    return naming_accuracy(noise, channels, values, older, 1.0 / (features * heads))
+    return selection_accuracy(noise, channels, values, older, 1.0 / (features * heads))
 
 
 def pairs_held(rule: str, level: float, **shape: int) -> int:
-    """Return the most pairs of which a share of `level` is read right, by theory; shape as `predicted_accuracy`."""
+    """The most pairs of which a share of `level` is read right, by theory; shape as `predicted_accuracy`."""
     most = 1
     while predicted_accuracy(rule, 2 * most, **shape) >= level:
         most *= 2
@@ -104,7 +100,7 @@ def pairs_held(rule: str, level: float, **shape: int) -> int:
 def hologram_accuracy(
     rule: str, pairs: int, *, features: int, channels: int, values: int, heads: int = 1, trials: int = 32, seed: int = 0
 ) -> float:
-    """Record N pairs of random references and values in a hologram, read them all, and return the share named right.
+    """The share of N pairs of random references and values that is read right after recording all in a hologram.
 
     Values are M unit vectors at random, drawn anew a trial; strength 1; the layer's own recording, in chunks.
     """
@@ -133,7 +129,7 @@ def read_back(layer: PlainRecall, references: Tensor, values: Tensor) -> Tensor:
 def capacity_curves(
     features: Iterable[int], pairs: Iterable[int], *, channels: int, values: int, heads: int = 1, trials: int = 32
 ) -> pd.DataFrame:
-    """Return theory and measurement for every rule, state size and number of pairs.
+    """Theory and measurement for every rule, state size and number of pairs.
 
     Columns rule, features, pairs, state (reals), predicted, measured.
     """

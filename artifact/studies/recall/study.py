@@ -1,32 +1,30 @@
-"""How well networks learn to recall: one run a case, cases spread over processes of one thread each.
+"""How well networks learn to recall: training, test accuracy, and the agreement of the forms of a recall layer.
 
 Each batch is drawn afresh, so its accuracy before the step is that of unseen sequences: training stops by it, for every
-arm alike.  The test, drawn from seeds of its own, is computed once, at the end.
+network alike.  The test, drawn from seeds of its own, is computed once, at the end.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
-from artifact.studies.common.processes import end_with_parent
-from artifact.studies.recall.models import RecallNet, maps_apart, unshifted
+from artifact.studies.common.processes import spread
+from artifact.studies.common.training import train_one_cycle
+from artifact.studies.recall.models import RecallNet, ShiftedAttention, maps_apart, unshifted
 from artifact.studies.recall.task import IGNORED, Task, associative_recall
 from resonance.polar import count_parameters
 from resonance.recall import PlainRecall
 
-TEST_SEED = 2**32  # seeds of test sequences stand apart from those of training
-TUNING_SEED = 1000  # rates are chosen by training and test sequences that no result has
+TEST_SEED = 2**32  # no seed of training is as high
+TUNING_SEED = 1000  # rates are chosen on training and test sequences that no result has
 AS_IT_IS, APART, UNSHIFTED = "unchanged", "maps apart at the start", "keys not shifted"
 CHANGES: dict[str, Callable[[RecallNet], RecallNet]] = {
     AS_IT_IS: lambda model: model,
@@ -34,16 +32,17 @@ CHANGES: dict[str, Callable[[RecallNet], RecallNet]] = {
     UNSHIFTED: unshifted,
 }
 WINDOW = 8  # batches whose mean accuracy ends a training
+OPTIMIZER = partial(torch.optim.AdamW, betas=(0.9, 0.99), weight_decay=0.0)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One run: an arm, a task, a width, F features a head, a rate, a seed, its effort, and a change of `CHANGES`.
+    """One run: a kind of network, a task, a width, F features a head, a rate, a seed, and a change of `CHANGES`.
 
-    steps at most, of `batch` sequences; where `mixed` is set, pairs are drawn from 1 up to the task's for each batch.
+    steps at most, of `batch` sequences; with `mixed`, each batch has a number of pairs drawn from 1 to the task's.
     """
 
-    arm: str
+    kind: str
     task: Task
     dim: int
     rate: float
@@ -58,7 +57,7 @@ class Case:
 
 @dataclass
 class Run:
-    """What a run left: the network, its accuracy on every batch before the step, and the seconds of training."""
+    """A trained network, its accuracy on every batch before the step, and the seconds of training."""
 
     model: RecallNet
     accuracies: list[float]
@@ -66,73 +65,67 @@ class Run:
 
 
 def network(case: Case) -> RecallNet:
-    """Return the untrained network of a case, the same for the same seed; raise ValueError for an unknown change."""
+    """The untrained network of a case, the same for the same seed; raises ValueError for an unknown change."""
     if case.change not in CHANGES:
         raise ValueError(f"unknown change {case.change!r}: expected one of {', '.join(CHANGES)}")
     torch.manual_seed(case.seed)
     shape = {"length": case.task.length, "heads": case.heads, "features": case.features}
-    return CHANGES[case.change](RecallNet(case.arm, case.task.vocab_size, case.dim, **shape))
+    return CHANGES[case.change](RecallNet(case.kind, case.task.vocab_size, case.dim, **shape))
 
 
 def train(case: Case, *, enough: float = 0.999) -> Run:
-    """Train by AdamW on the cross-entropy of what is asked, the rate in one cycle, gradients clipped at norm 1.
+    """Train by `train_one_cycle` (AdamW without decay) on the cross-entropy at the queries.
 
     It ends before `case.steps` once the mean accuracy of the last `WINDOW` batches reaches `enough`.
     """
-    model, generator = network(case), torch.Generator().manual_seed(case.seed)
-    optimizer = torch.optim.AdamW(model.parameters(), case.rate, betas=(0.9, 0.99), weight_decay=0.0)
-    schedule = OneCycleLR(optimizer, case.rate, total_steps=case.steps + 1, pct_start=0.1)
-    started, accuracies = time.perf_counter(), []
-    for _ in range(case.steps):
-        tokens, answers = associative_recall(drawn_task(case, generator), case.batch, generator)
-        asked = answers != IGNORED
-        logits, right = model(tokens, asked), answers[asked]
-        optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(logits, right).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    model, accuracies = network(case), []
+
+    def loss_fn(logits: Tensor, right: Tensor) -> Tensor:
         accuracies.append(logits.argmax(dim=-1).eq(right).double().mean().item())
-        if len(accuracies) >= WINDOW and np.mean(accuracies[-WINDOW:]) >= enough:
-            break
-    return Run(model, accuracies, time.perf_counter() - started)
+        return F.cross_entropy(logits, right)
+
+    def stop() -> bool:
+        return len(accuracies) >= WINDOW and np.mean(accuracies[-WINDOW:]) >= enough
+
+    options = {"rate": case.rate, "loss_fn": loss_fn, "optimizer": OPTIMIZER, "stop": stop}
+    return Run(model, accuracies, train_one_cycle(model, batches(case), case.steps, **options).seconds)
 
 
-def drawn_task(case: Case, generator: torch.Generator) -> Task:
-    """Return the task of the next batch: the case's own, or one of fewer pairs where they are mixed."""
-    if not case.mixed:
-        return case.task
-    return case.task._replace(pairs=1 + int(torch.randint(case.task.pairs, (1,), generator=generator)))
+def batches(case: Case) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield (tokens, queried, values at the queries) without end."""
+    generator, task = torch.Generator().manual_seed(case.seed), case.task
+    while True:
+        if case.mixed:
+            task = case.task._replace(pairs=1 + int(torch.randint(case.task.pairs, (1,), generator=generator)))
+        tokens, answers = associative_recall(task, case.batch, generator)
+        queried = answers != IGNORED
+        yield tokens, queried, answers[queried]
 
 
 @torch.inference_mode()
 def accuracy_of(model: nn.Module, task: Task, sequences: int, *, seed: int = 0, batch: int = 16) -> float:
-    """Return the share of right answers over test sequences."""
+    """Share of right answers over test sequences."""
     generator, right, count = torch.Generator().manual_seed(TEST_SEED + seed), 0, 0
     for size in [batch] * (sequences // batch) + [sequences % batch] * (sequences % batch > 0):
         tokens, answers = associative_recall(task, size, generator)
-        asked = answers != IGNORED
-        right += int(model(tokens, asked).argmax(dim=-1).eq(answers[asked]).sum())
-        count += int(asked.sum())
+        queried = answers != IGNORED
+        right += int(model(tokens, queried).argmax(dim=-1).eq(answers[queried]).sum())
+        count += int(queried.sum())
     return right / count
 
 
 def memory_of(model: RecallNet, length: int) -> int:
-    """Return the reals of the memory that a network's recall keeps of a sequence: holograms, or keys and values."""
-    total = 0
-    for sublayer in model.sublayers:
-        if isinstance(sublayer, PlainRecall):
-            total += sublayer.features * sublayer.dim
-        elif hasattr(sublayer, "heads"):
-            total += 2 * length * sublayer.dim
-    return total
+    """Reals that a network's recall stores of a sequence: holograms, or keys and values."""
+    holograms = sum(part.features * part.dim for part in model.sublayers if isinstance(part, PlainRecall))
+    caches = sum(2 * length * part.dim for part in model.sublayers if isinstance(part, ShiftedAttention))
+    return holograms + caches
 
 
 def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict]:
     """Train a case and test it, at its own number of pairs or at each of `pairs`: a row a test.
 
-    Test sequences are those of the case's seed.  Beside the case: `start`, the accuracy of the untrained network, its
-    effort, its `curve`, the accuracy on every batch, and what it keeps.
+    Test sequences are those of the case's seed.  Beside the case's fields: `start`, the accuracy of the untrained
+    network; its steps, seconds, parameters and memory; `curve`, the accuracy on every batch.
     """
     start = accuracy_of(network(case), case.task, min(sequences, 16), seed=case.seed)
     run = train(case)
@@ -148,9 +141,18 @@ def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict
     ]
 
 
+def all_measured(
+    cases: Iterable[Case], sequences: int, *, pairs: Sequence[int] = (), processes: int = 2
+) -> pd.DataFrame:
+    """Rows of `measured` for all cases, in order, in this process or spread over several of one thread each."""
+    jobs = [(case, sequences, tuple(pairs)) for case in cases]
+    results = [measured(*job) for job in jobs] if processes == 1 else spread(measured, jobs, processes=processes)
+    return pd.DataFrame([row for rows in results for row in rows])
+
+
 @torch.no_grad()
 def form_errors(rules: dict[str, type[PlainRecall]], lengths: Iterable[int], *, seed: int = 0) -> pd.DataFrame:
-    """Return how far the recurrence, and chunks cut in two, are from one parallel call: relative, in float64.
+    """Distance of the recurrence, and of two calls with a carried state, from one parallel call: relative, in float64.
 
     Columns rule, length, form, error.
     """
@@ -173,30 +175,13 @@ def form_errors(rules: dict[str, type[PlainRecall]], lengths: Iterable[int], *, 
     return pd.DataFrame(rows)
 
 
-def _begin() -> None:
-    torch.set_num_threads(1)
-    end_with_parent()
-
-
-def all_measured(
-    cases: Iterable[Case], sequences: int, *, pairs: Sequence[int] = (), processes: int = 2
-) -> pd.DataFrame:
-    """Run cases and return the rows of `measured`, in their order; more processes than one have one thread each."""
-    cases, pairs = list(cases), tuple(pairs)
-    if processes == 1:
-        return pd.DataFrame([row for case in cases for row in measured(case, sequences, pairs)])
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin) as pool:
-        jobs = [pool.submit(measured, case, sequences, pairs) for case in cases]
-        return pd.DataFrame([row for job in jobs for row in job.result()])
-
-
 def chosen_rates(tries: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """Return the best rate of every (arm, task): the highest accuracy, of equals the fewest steps."""
+    """The best rate of every (kind, task): the highest accuracy, of equals the fewest steps."""
     ordered = tries.sort_values(["accuracy", "steps"], ascending=[False, True], kind="stable")
-    best = ordered.drop_duplicates(["arm", "task"])
-    return {(row.arm, row.task): row.rate for row in best.itertuples()}
+    best = ordered.drop_duplicates(["kind", "task"])
+    return {(row.kind, row.task): row.rate for row in best.itertuples()}
 
 
 def with_seeds(case: Case, seeds: int) -> list[Case]:
-    """Return a case for each seed."""
+    """A case for each seed."""
     return [replace(case, seed=seed) for seed in range(seeds)]

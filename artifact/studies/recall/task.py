@@ -1,4 +1,4 @@
-"""Multi-query associative recall: pairs of a key and a value, then every key once more, to be answered by its value.
+"""Multi-query associative recall: pairs of a key and a value, then every key again as a query for its value.
 
 The task is Zoology's (Arora et al., arXiv:2312.04927; their generator `multiquery_ar`), drawn afresh for each
 batch instead of from a fixed set.  Of a vocabulary of V tokens, keys are drawn from 1 .. V/2 - 1 and values from V/2 ..
@@ -8,9 +8,9 @@ V - 1, D of each, none twice in a sequence.
     token        k_1  v_1  k_2  v_2 ..  k_D   v_D   |  k_1               k_2
     answer                                          |  v_1               v_2
 
-The gaps g_i are D different ones of 0 .. (n - 2D)/2 - 1, drawn one after the other with probability in proportion to
-(g + 1)^(a - 1), a = 0.01: near ones are likely, as in language.  All other positions hold random tokens of the whole
-vocabulary; keys and values are among them, and so are pairs that say something else.
+The gaps g_i are D different ones of 0 .. (n - 2D)/2 - 1, drawn without replacement with probability proportional to
+(g + 1)^(a - 1), a = 0.01: short gaps are likely, as in language.  All other positions hold random tokens of the whole
+vocabulary, keys and values among them, and so also conflicting pairs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-IGNORED = -100  # the answer where nothing is asked: torch's own mark
+IGNORED = -100  # no query at this position: the index that cross_entropy ignores
 POWER = 0.01
 
 
@@ -38,7 +38,7 @@ class Task(NamedTuple):
 def associative_recall(
     task: Task, batch: int, generator: torch.Generator, *, fill: bool = True
 ) -> tuple[Tensor, Tensor]:
-    """Draw a batch of sequences: tokens (batch, n) and answers (batch, n), `IGNORED` where nothing is asked.
+    """Draw a batch of sequences: tokens (batch, n) and answers (batch, n), `IGNORED` away from queries.
 
     fill=False leaves zero, a token that is neither key nor value, at every position that holds no pair and no query.
     Raises ValueError for a length that is odd or under 4 pairs, or a vocabulary not above the length, as the source.

@@ -11,13 +11,13 @@ from artifact.studies.language.study import FAMILIES, RESONANCE, TRANSFORMER, Ru
 
 
 def outcome_of(family, context, seed, tokens, loss, budget="seconds"):
-    used = {"mark": 1.0, "seconds": 9.0, "tokens": tokens, "steps": 3, "operations": 2e12, "validation": loss}
+    used = {"share": 1.0, "seconds": 9.0, "tokens": tokens, "steps": 3, "operations": 2e12, "validation": loss}
     run = Run(family, context, 4, 1e-3, seed, **({"seconds": 9.0} if budget == "seconds" else {"tokens": tokens}))
     return language_study.Outcome(run, pd.DataFrame([used]), loss, 1000, {})
 
 
 def test_tries_are_as_many_for_each_family_and_never_of_a_reported_seed():
-    runs = language_protocol.tries([256], {RESONANCE: [1e-3, 2e-3], TRANSFORMER: [3e-3, 4e-3]}, 1.0, judged=64)
+    runs = language_protocol.tries([256], {RESONANCE: [1e-3, 2e-3], TRANSFORMER: [3e-3, 4e-3]}, 1.0, final=64)
     assert [(run.family, run.rate) for run in runs] == [
         (RESONANCE, 1e-3),
         (TRANSFORMER, 3e-3),
@@ -53,7 +53,7 @@ def test_at_equal_tokens_the_faster_of_each_pair_runs_anew():
     assert facts["language.seconds.256.gpt.tokens"][0] == pytest.approx(750e-6)
 
 
-def test_marks_are_met_missed_or_not_judged():
+def test_targets_are_met_missed_or_left_open():
     nothing = (float("nan"), float("nan"))
     facts = {
         "language.seconds.256.ahead": (0.02, "nats", nothing),
@@ -61,9 +61,9 @@ def test_marks_are_met_missed_or_not_judged():
         "language.seconds.256.resonance.tokens": (9.0, "", nothing),
         "language.tokens.256.ahead": (-1.0, "nats", nothing),
     }
-    marks = {"published": 1.88, "within": 0.05, "aim": 1.60}
-    table = language_protocol.judged_marks(1.92, facts, marks).set_index("mark")["met"]
+    targets = {"published": 1.88, "within": 0.05, "aim": 1.60}
+    table = language_protocol.against_targets(1.92, facts, targets).set_index("target")["met"]
     assert table.to_dict() == {"control": "met", "no worse, context 256": "met", "aim, context 256": "missed"}
     facts["language.seconds.256.ahead"] = (-0.001, "nats", nothing)
-    assert list(language_protocol.judged_marks(1.94, facts, marks)["met"]) == ["missed"] * 3
-    assert set(language_protocol.judged_marks(1.9, facts, marks, why_not="stand-in")["met"]) == {"stand-in"}
+    assert list(language_protocol.against_targets(1.94, facts, targets)["met"]) == ["missed"] * 3
+    assert set(language_protocol.against_targets(1.9, facts, targets, why_not="stand-in")["met"]) == {"stand-in"}

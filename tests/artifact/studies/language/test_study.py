@@ -91,10 +91,10 @@ def test_a_run_learns_repeats_and_keeps_to_its_budget(toy, family):
         and last["steps"] == 60
         and outcome.loss < 1.0 < math.log(6) < first["training"] + 0.3
     )
-    assert (outcome.curve[["seconds", "tokens", "operations", "mark"]].diff().dropna() > 0).all(axis=None)
+    assert (outcome.curve[["seconds", "tokens", "operations", "share"]].diff().dropna() > 0).all(axis=None)
     assert outcome.loss == language_study.train(run).loss
     timed = language_study.train(Run(family, 16, 8, 2e-2, seconds=0.3))
-    assert 0.3 <= timed.curve["seconds"].iloc[-1] < 0.6 and timed.curve["mark"].iloc[-1] == 1
+    assert 0.3 <= timed.curve["seconds"].iloc[-1] < 0.6 and timed.curve["share"].iloc[-1] == 1
     assert timed.row["budget"] == "seconds" and outcome.row["budget"] == "tokens"
     model = outcome.model()
     assert loss_on(model, language_study.corpus().parts["report"], 16) == pytest.approx(outcome.loss)
@@ -123,12 +123,12 @@ def test_a_finished_run_is_read_back_until_the_study_is_forgotten(toy, tmp_path,
     run, calls = Run(RESONANCE, 16, 4, 1e-3, tokens=128), []
     train = language_study.train
     monkeypatch.setattr(language_study, "train", lambda run: calls.append(run) or train(run))
-    first = language_study._trained(tmp_path, run)
-    (again,) = language_study.outcomes([run], kept=tmp_path)
+    language_study._train_and_store(tmp_path, run)
+    (first,), (again,) = (language_study.outcomes([run], folder=tmp_path) for _ in range(2))
     assert len(calls) == 1 and again.loss == first.loss and again.row == first.row
     pd.testing.assert_frame_equal(again.curve, first.curve)
     assert all(torch.equal(again.weights[name], first.weights[name]) for name in first.weights)
     monkeypatch.setattr(language_study, "_code", lambda: b"other code")
-    assert language_study._read(tmp_path, run) is None
+    assert not language_study._file(tmp_path, run).exists()
     language_study.forget(tmp_path)
     assert not list(tmp_path.iterdir())

@@ -12,11 +12,11 @@ from artifact.studies.live.forecasting import (
     error_after,
     features,
     fit_readout_,
-    heard_rows,
     live_moments,
     origins,
     readout,
     serve,
+    standardised,
 )
 from resonance import LiveForecaster
 from resonance.forecasting import ForecastTask, Series, forecast_task
@@ -37,7 +37,7 @@ def test_the_readout_is_the_ridge_regression_of_its_features():
 
     task = toy_task()
     model = LiveForecaster(6, 2, period=12, scales=2, longest=4.0, harmonics=3)
-    rows = heard_rows(task)
+    rows = standardised(task)
     inputs = features(model, rows[: task.borders[1]])
     fit_readout_(model, live_moments(model, task, "train", inputs), 3.0)
     at = torch.tensor(origins(task, "train"))
@@ -65,7 +65,7 @@ def test_windows_are_those_of_the_protocol():
         windows, at = task.windows(split, 24), origins(task, split)
         assert len(windows) == len(at)
         past, future = windows.batch(torch.tensor([0, len(at) - 1]))
-        rows = heard_rows(task)
+        rows = standardised(task)
         for i, t in enumerate((at[0], at[-1])):
             torch.testing.assert_close(past[i, -1], rows[t])
             torch.testing.assert_close(future[i], rows[t + 1 : t + 7])
@@ -74,16 +74,17 @@ def test_windows_are_those_of_the_protocol():
 
 def test_validation_chooses_and_the_served_error_is_the_parallel_one():
     task = toy_task()
-    table, best, model = choose_live(task, [(2, 4.0, 3, power, ridge) for power in (0.0, 1.0) for ridge in (0.1, 1e4)])
-    assert len(table) == 4 and best.ridge == 0.1
+    grid = [(2, 4.0, 3, power, ridge) for power in (0.0, 1.0) for ridge in (0.1, 1e4)]
+    validation_mse, best, model = choose_live(task, grid)
+    assert len(validation_mse) == 4 and best.ridge == 0.1
     at = torch.tensor(origins(task, "validation"))
-    rows = heard_rows(task)
+    rows = standardised(task)
     with torch.no_grad():
         parallel = model(rows[None])[0, at] - rows[at[:, None] + torch.arange(1, 7)]
     errors, seconds = serve(model, task, "validation")
     assert errors.shape == (2, len(at)) and len(seconds) == at[-1] + 1
     assert errors[0].mean() == pytest.approx(parallel.square().mean().item(), rel=1e-4)
-    assert errors[0].mean() == pytest.approx(table["validation_mse"].min(), rel=1e-4)
+    assert errors[0].mean() == pytest.approx(validation_mse[best], rel=1e-4)
     after = error_after(model, task, [1, 24, 200], every=3)
     errors, _ = serve(model, task, "test")
     assert (
@@ -95,10 +96,15 @@ def test_validation_chooses_and_the_served_error_is_the_parallel_one():
 def test_the_test_rows_reach_no_choice():
     task = toy_task()
     grid = [(2, 4.0, 3, 1.0, 1.0), (1, 4.0, 3, 0.0, 10.0)]
-    table, best, model = choose_live(task, grid)
+    expected, best, model = choose_live(task, grid)
     values = task.series.values.copy()
     values[task.borders[1] :] = 1e3
     other = Series("toy", values, task.series.channels, 12, "hour")
     changed, same, again = choose_live(ForecastTask(other, 6, task.borders, task.mean, task.std), grid)
-    assert same == best and changed.equals(table)
+    assert same == best and changed == expected
     torch.testing.assert_close(readout(again), readout(model), rtol=0, atol=0)
+
+
+def test_a_penalty_must_be_positive():
+    with pytest.raises(ValueError, match="ridge > 0"):
+        fit_readout_(LiveForecaster(6, 2), None, 0.0)

@@ -17,15 +17,15 @@ from artifact.studies.live.serving import (
     LIVE_FORECASTER,
     RIDGE,
     WINDOWED,
+    against_targets,
     context_seconds,
     forecast_scores,
     frame_seconds,
-    marks,
     parallel_gap,
     real_time,
     window_peers,
 )
-from artifact.studies.live.speech import LIVE, MODELS, OFFLINE, TRANSFORMER, Heard, accuracy_heard, decisions
+from artifact.studies.live.speech import LIVE, MODELS, OFFLINE, TRANSFORMER, Outputs, accuracy_over_time, decisions
 from artifact.studies.live.tables import FORECASTERS, METHODS, TARGETS, tables
 from resonance.forecasting import Series, forecast_task
 
@@ -43,10 +43,10 @@ def toy_speech(takes=12, seed=0):
     return Speech("toy", waves, labels, speakers, takes, ("a", "b", "c"), 8000)
 
 
-def toy_heard():
+def toy_outputs():
     """Three recordings of 4, 2 and 1 frames, two classes, right from frame 3, 1 and never."""
     says = torch.tensor([[0.6, 0.55, 0.2, 0.1], [0.3, 0.05, 0.05, 0.05], [0.9, 0.9, 0.9, 0.9]])
-    return Heard(torch.stack([says, 1 - says], dim=-1), torch.tensor([4, 2, 1]), torch.tensor([1, 1, 1]))
+    return Outputs(torch.stack([says, 1 - says], dim=-1), torch.tensor([4, 2, 1]), torch.tensor([1, 1, 1]))
 
 
 def toy_task(steps=900, channels=2, horizon=6, seed=0):
@@ -61,9 +61,9 @@ def toy_task(steps=900, channels=2, horizon=6, seed=0):
 
 def served_scores():
     task = toy_task()
-    table, _, model = choose_live(task, [(2, 4.0, 3, 0.0, 1.0)])
+    errors, best, model = choose_live(task, [(2, 4.0, 3, 0.0, 1.0)])
     peers = window_peers(task, {"ridge": [24]}, [1.0, 10.0], [(24, 0.5, 1.0, 3, 1.0)])
-    return task, model, forecast_scores(task, model, float(table["validation_mse"].min()), serve(model, task), peers)
+    return task, model, forecast_scores(task, model, errors[best], serve(model, task), peers)
 
 
 def test_forecasts_are_scored_on_the_same_windows():
@@ -83,23 +83,23 @@ def test_times_are_counted_a_frame_each():
     speed = real_time(times)
     assert (speed["p50"] <= speed["p99"]).all() and (speed["p99"] <= speed["most"]).all()
     np.testing.assert_allclose(speed["factor_p50"] * speed["p50"], 20.0)
-    growth = context_seconds([0.1, 0.4], repeats=2)
-    kept = growth.pivot_table(index="heard", columns="method", values="kept")
+    growth = context_seconds([0.1, 0.4])
+    kept = growth.pivot_table(index="received", columns="method", values="kept")
     assert kept[LIVE].nunique() == 1 and kept.loc[0.4, TRANSFORMER] > 3 * kept.loc[0.1, TRANSFORMER]
     task, forecaster, scores = served_scores()
     curves = pd.concat(
-        accuracy_heard(toy_heard(), [0.25, 0.5, 1.0]).assign(method=name, seed=seed)
+        accuracy_over_time(toy_outputs(), [0.25, 0.5, 1.0]).assign(method=name, seed=seed)
         for name in models
         for seed in (0, 1)
     )
-    table = marks(curves, speed.set_index("method"), growth, scores, 0.5).set_index("mark")
+    table = against_targets(curves, speed.set_index("method"), growth, scores, 0.5).set_index("target")
     assert table.loc["near", "measured"] == 0 and table.loc["near", "reached"] and not table.loc["early", "reached"]
     assert table.loc["real_time", "reached"] == (speed["p99"].iloc[0] < 2)
     gaps = parallel_gap(models[LIVE], test, forecaster, task)
     assert 0 <= max(gaps.values()) < 1e-3
-    decided = pd.concat(decisions(toy_heard(), [0.5, 0.9]).assign(method=name, seed=0) for name in models)
-    after = pd.DataFrame({"heard": [1, 10], "mse": [2.0, 1.0], "ridge": 1.5})
-    drawn = plots_live.accuracy_against_heard(curves, 0.5).axes[0]
+    decided = pd.concat(decisions(toy_outputs(), [0.5, 0.9]).assign(method=name, seed=0) for name in models)
+    after = pd.DataFrame({"received": [1, 10], "mse": [2.0, 1.0], "ridge": 1.5})
+    drawn = plots_live.accuracy_over_time(curves, 0.5).axes[0]
     assert [line.get_label() for line in drawn.lines[:3]] == list(models)
     assert len(plots_live.decision_times(decided).axes[0].lines) == 3
     assert [axes.get_xscale() for axes in plots_live.frame_times(times, growth).axes] == ["log", "log"]

@@ -20,11 +20,11 @@ from artifact.studies.live.speech import (
     NO_MIXING,
     OFFLINE,
     TRANSFORMER,
-    Heard,
-    accuracy_heard,
+    Outputs,
+    accuracy_over_time,
     decisions,
     frame_targets,
-    heard,
+    outputs,
     share_for,
     threshold_for,
     train_live,
@@ -45,29 +45,29 @@ def toy_speech(takes=12, seed=0):
     return Speech("toy", waves, labels, speakers, takes, ("a", "b", "c"), 8000)
 
 
-def toy_heard():
+def toy_outputs():
     """Three recordings of 4, 2 and 1 frames, two classes, right from frame 3, 1 and never."""
     says = torch.tensor([[0.6, 0.55, 0.2, 0.1], [0.3, 0.05, 0.05, 0.05], [0.9, 0.9, 0.9, 0.9]])
-    return Heard(torch.stack([says, 1 - says], dim=-1), torch.tensor([4, 2, 1]), torch.tensor([1, 1, 1]))
+    return Outputs(torch.stack([says, 1 - says], dim=-1), torch.tensor([4, 2, 1]), torch.tensor([1, 1, 1]))
 
 
 def test_accuracy_by_share_and_seconds():
-    table = accuracy_heard(toy_heard(), [0.25, 0.5, 0.75, 1.0])
+    table = accuracy_over_time(toy_outputs(), [0.25, 0.5, 0.75, 1.0])
     shares, seconds = (table[table["kind"] == kind] for kind in ("share", "seconds"))
     assert shares["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
     assert seconds["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
-    assert seconds["heard"].tolist() == pytest.approx([0.02, 0.04, 0.06, 0.08])
+    assert seconds["received"].tolist() == pytest.approx([0.02, 0.04, 0.06, 0.08])
 
 
 def test_decisions_fall_at_the_threshold_or_at_the_end():
-    right, frames = toy_heard().decided(0.85)
+    right, frames = toy_outputs().decided(0.85)
     assert right.tolist() == [True, True, False] and frames.tolist() == [4, 2, 1]
-    right, frames = toy_heard().decided(0.5)
+    right, frames = toy_outputs().decided(0.5)
     assert right.tolist() == [False, True, False] and frames.tolist() == [1, 1, 1]
-    table = decisions(toy_heard(), [0.5, 0.85])
+    table = decisions(toy_outputs(), [0.5, 0.85])
     assert table["share"].tolist() == pytest.approx([(0.25 + 0.5 + 1) / 3, 1.0])
-    assert threshold_for(toy_heard(), [0.85, 0.5, 0.75]) == 0.75
-    assert threshold_for(toy_heard(), [0.5]) == 1.0
+    assert threshold_for(toy_outputs(), [0.85, 0.5, 0.75]) == 0.75
+    assert threshold_for(toy_outputs(), [0.5]) == 1.0
 
 
 def test_the_share_needed_is_where_the_level_is_kept():
@@ -75,7 +75,7 @@ def test_the_share_needed_is_where_the_level_is_kept():
     assert share_for(shares, 0.95) == 0.8 and share_for(shares, 0.1) == 0.2 and share_for(shares, 0.99) == math.inf
 
 
-def test_targets_weigh_what_was_heard():
+def test_targets_weigh_the_share_received():
     labels, count = torch.tensor([1, 0]), torch.tensor([2, 3])
     targets = frame_targets(labels, count, 4, classes=3, smoothing=0.3)
     weight = torch.tensor([[1 / 2, 1, 0, 0], [1 / 3, 2 / 3, 1, 0]]) * 8 / 3.5
@@ -91,26 +91,26 @@ def test_targets_weigh_what_was_heard():
     assert (last.sum(1) > 0).nonzero().tolist() == [[0, 1], [1, 2]]
 
 
-def test_networks_learn_two_tones_and_answer_as_they_were_asked():
+def test_networks_learn_two_tones_and_their_outputs_use_the_samples_so_far():
     train, test = DigitTask(toy_speech()).pair(OFFICIAL)
     for name in (LIVE, TRANSFORMER, OFFLINE):
         model = train_live(name, train, rate=4e-3, steps=25, seed=0)
-        answers = heard(model, test, size=7)
-        assert answers.at_share(1.0).double().mean() > 0.95, name
-        for i in (0, 17):  # each answer is that of what was heard by then
+        found = outputs(model, test, size=7)
+        assert found.at_share(1.0).double().mean() > 0.95, name
+        for i in (0, 17):  # each output is that of the samples so far
             n, wave = int(test.lengths[i]), test.waves[i : i + 1]
-            for t in (1, int(answers.count[i]) - 1):
+            for t in (1, int(found.count[i]) - 1):
                 logits = model(wave[:, : t * HOP]) if name == OFFLINE else model(wave[:, :n])[:, t - 1]
-                said = answers.probability[i, t - 1].log()
+                said = found.probability[i, t - 1].log()
                 assert (said[1] - said[0]).item() == pytest.approx((logits[0, 1] - logits[0, 0]).item(), abs=1e-3)
 
 
-def test_training_is_seeded_and_the_arms_differ():
+def test_training_is_seeded_and_the_variants_differ():
     train = DigitTask(toy_speech(takes=6)).pair(OFFICIAL)[0]
     once, again = (train_live(LIVE, train, rate=1e-3, steps=2, seed=3) for _ in range(2))
     for a, b in zip(once.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-    for arm in (AT_THE_END, NO_MIXING):
-        other = train_live(arm, train, rate=1e-3, steps=2, seed=3)
-        assert not torch.equal(other.output_projection.weight, once.output_projection.weight), arm
+    for variant in (AT_THE_END, NO_MIXING):
+        other = train_live(variant, train, rate=1e-3, steps=2, seed=3)
+        assert not torch.equal(other.output_projection.weight, once.output_projection.weight), variant
     assert set(KEYS) == set(MODELS) and all(count_parameters(build()) < 120_000 for build in MODELS.values())

@@ -10,7 +10,7 @@ import torch
 
 from artifact.studies.common.graph import token_products
 from artifact.studies.recall import figures as plots_recall_study
-from artifact.studies.recall.capacity import RULES, capacity_curves, pairs_held, predicted_accuracy
+from artifact.studies.recall.capacity import RULES, capacity_curves
 from artifact.studies.recall.models import (
     ATTENTION,
     DELTA,
@@ -41,25 +41,25 @@ from artifact.studies.recall.task import IGNORED, Task, associative_recall
 from resonance.causal import CausalResonance
 
 TASK = Task(128, 64, 8)
-ARMS = list(KEYS)
+KINDS = list(KEYS)
 
 
-def small(arm, **options):
-    return Case(arm, TASK, 32, 0.01, **{"features": 32, "steps": 40, **options})
+def small(kind, **options):
+    return Case(kind, TASK, 32, 0.01, **{"features": 32, "steps": 40, **options})
 
 
 # --------------------------------------------------------------------------- networks
 
 
-@pytest.mark.parametrize("arm", ARMS)
-def test_networks_are_causal_and_name_what_is_asked_alone(arm):
-    net = network(small(arm))
+@pytest.mark.parametrize("kind", KINDS)
+def test_networks_are_causal_and_give_logits_at_the_queries_alone(kind):
+    net = network(small(kind))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     tokens, answers = associative_recall(TASK, 2, torch.Generator().manual_seed(0))
-    asked = answers != IGNORED
-    torch.testing.assert_close(net(tokens, asked), net(tokens)[asked])
+    queried = answers != IGNORED
+    torch.testing.assert_close(net(tokens, queried), net(tokens)[queried])
     changed = tokens.clone()
     changed[:, 40:] = 3
     torch.testing.assert_close(net(changed)[:, :40], net(tokens)[:, :40], rtol=1e-4, atol=1e-4)
@@ -84,7 +84,7 @@ def test_attention_is_softmax_attention_over_shifted_keys():
 
 
 def test_recall_and_attention_have_the_same_initial_values():
-    holographic, attention = (recalls(network(small(arm)))[0] for arm in (DELTA, ATTENTION))
+    holographic, attention = (recalls(network(small(kind)))[0] for kind in (DELTA, ATTENTION))
     for layer in (holographic, attention):
         assert torch.equal(layer.key.weight, layer.query.weight) and torch.equal(layer.shift[0], torch.ones(32))
         torch.testing.assert_close(layer.output.weight @ layer.value.weight, torch.eye(32), atol=1e-5, rtol=0)
@@ -93,26 +93,26 @@ def test_recall_and_attention_have_the_same_initial_values():
 
 def test_what_is_recalled_at_the_start_and_what_takes_it_away():
     accuracy = {
-        (arm, change): accuracy_of(network(small(arm, change=change, features=64)), TASK, 32)
-        for arm in ARMS
+        (kind, change): accuracy_of(network(small(kind, change=change, features=64)), TASK, 32)
+        for kind in KINDS
         for change in (AS_IT_IS, APART, UNSHIFTED)
     }
-    for arm in (PLAIN, DELTA, ATTENTION):
-        assert accuracy[arm, AS_IT_IS] > 0.3 > 10 * accuracy[arm, APART], arm
-        assert accuracy[arm, UNSHIFTED] < 0.1, arm
+    for kind in (PLAIN, DELTA, ATTENTION):
+        assert accuracy[kind, AS_IT_IS] > 0.3 > 10 * accuracy[kind, APART], kind
+        assert accuracy[kind, UNSHIFTED] < 0.1, kind
     assert accuracy[RESONANCE, AS_IT_IS] == accuracy[RESONANCE, APART] < 0.1
 
 
 def test_products_of_tokens_are_where_recall_is():
     tokens, task = torch.zeros(1, 128, dtype=torch.long), TASK._replace(vocab_size=130, length=128)
-    found = {arm: token_products(network(Case(arm, task, 32, 0.01, features=32)), tokens) for arm in ARMS}
+    found = {kind: token_products(network(Case(kind, task, 32, 0.01, features=32)), tokens) for kind in KINDS}
     assert found[RESONANCE] == []
     assert set(found[PLAIN]) == set(found[DELTA]) == {"bmm"} and len(found[DELTA]) > len(found[PLAIN])
     assert len(found[ATTENTION]) == 2 and all("attention" in name for name in found[ATTENTION])
 
 
 def test_bad_arms_and_changes_are_named():
-    with pytest.raises(ValueError, match="unknown arm 'x'"):
+    with pytest.raises(ValueError, match="unknown kind 'x'"):
         RecallNet("x", 8, 4, length=4)
     with pytest.raises(ValueError, match="unknown change 'x'"):
         network(small(DELTA, change="x"))
@@ -153,7 +153,7 @@ def test_processes_and_one_process_give_the_same():
 
 def test_chosen_rates_take_the_best_and_of_equals_the_fastest():
     rows = [("a", "t", 1.0, 0.5, 9), ("a", "t", 2.0, 0.9, 9), ("a", "t", 3.0, 0.9, 5), ("b", "t", 7.0, 0.1, 9)]
-    table = pd.DataFrame(rows, columns=["arm", "task", "rate", "accuracy", "steps"])
+    table = pd.DataFrame(rows, columns=["kind", "task", "rate", "accuracy", "steps"])
     assert chosen_rates(table) == {("a", "t"): 3.0, ("b", "t"): 7.0}
 
 
@@ -164,18 +164,10 @@ def test_forms_agree():
 # --------------------------------------------------------------------------- capacity, figures, tables
 
 
-def test_pairs_held_is_where_the_theory_crosses_the_level():
-    shape = {"features": 32, "channels": 64, "values": 256}
-    for rule in RULES:
-        held = pairs_held(rule, 0.95, **shape)
-        assert predicted_accuracy(rule, held, **shape) >= 0.95 > predicted_accuracy(rule, held + 1, **shape)
-    assert pairs_held("plain sum", 0.95, **shape) > pairs_held("delta rule", 0.95, **shape)
-
-
 def toy_runs():
     rows = [
         {
-            "arm": arm,
+            "kind": kind,
             "task": "(128, 64, 8)",
             "key": "128.64.8.d32",
             "dim": 32,
@@ -183,7 +175,7 @@ def toy_runs():
             "start": 0.1,
             "accuracy": 0.9,
         }
-        for arm in ARMS
+        for kind in KINDS
         for seed in range(2)
     ]
     return pd.DataFrame(rows)
@@ -199,8 +191,8 @@ def test_figures_show_what_they_are_given():
     assert [axes.get_title() for axes in figure.axes] == list(RULES)
     drawn = [line.get_ydata() for line in figure.axes[0].lines]
     assert any(list(map(float, y)) == pytest.approx([60.0]) for y in drawn if len(y) == 1)
-    (panel,) = plots_recall_study.arm_accuracy(toy_runs(), {"(128, 64, 8)": 0.95}).axes
-    assert [label.get_text() for label in panel.get_yticklabels()] == ARMS[::-1]
+    (panel,) = plots_recall_study.accuracy(toy_runs(), {"(128, 64, 8)": 0.95}).axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == KINDS
     assert panel.get_title() == "(128, 64, 8)\nd = 32"
 
 
