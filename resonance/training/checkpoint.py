@@ -19,7 +19,7 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,17 +128,13 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to resume.
-
-    weights and best are state dicts (best: of the lowest validation figure, None without validation); state holds
-    numbers, strings, tensors and containers of them; settings must be those of the run that resumes.
-    """
+    """What a run needs to resume."""
 
     step: int
-    weights: Mapping[str, Any]
-    best: Mapping[str, Any] | None
-    state: dict[str, Any]
-    settings: dict[str, Any]
+    weights: Mapping[str, Any]  # a state dict
+    best: Mapping[str, Any] | None  # that of the lowest validation figure; None without validation
+    state: dict[str, Any]  # numbers, strings, tensors and containers of them
+    settings: dict[str, Any]  # must be those of the run that resumes
 
 
 def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
@@ -146,28 +142,24 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
 
     One run writes to one folder.  Raises TypeError for a state that could not be read back without executing code.
     """
-    folder, files, extras = Path(folder), {}, {}
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-
-    def write(kind: str, writer: Callable[[Path], None]) -> None:
-        new = folder / f"new-{kind}{KINDS[kind]}"
-        writer(new)
-        digest = _digest(new, sync=True)
+    new = {kind: folder / f"new-{kind}{suffix}" for kind, suffix in KINDS.items()}
+    if checkpoint.best is None:
+        del new["best"]
+    extras = {}  # what a module's `get_extra_state` returns need not be a tensor: it is kept with the state
+    for kind in [kind for kind in new if kind != "state"]:
+        entries = getattr(checkpoint, kind)
+        extras[kind] = {name: value for name, value in entries.items() if not isinstance(value, Tensor)}
+        save_weights({name: value for name, value in entries.items() if name not in extras[kind]}, new[kind])
+    torch.save({"state": checkpoint.state, "extras": extras}, new["state"])
+    if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(new["state"]):
+        raise TypeError(f"expected a state of numbers, strings, tensors and containers of them, got {unsafe}")
+    files = {}
+    for kind, path in new.items():
+        digest = _digest(path, sync=True)
         files[kind] = {"name": f"{kind}-{digest[:DIGITS]}{KINDS[kind]}", "sha256": digest}
-        os.replace(new, folder / files[kind]["name"])
-
-    def write_state(path: Path) -> None:
-        torch.save({"state": checkpoint.state, "extras": extras}, path)
-        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(path):
-            raise TypeError(f"expected a state of numbers, strings, tensors and containers of them, got {unsafe}")
-
-    for kind in ("weights", "best"):
-        if (entries := getattr(checkpoint, kind)) is not None:
-            tensors = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
-            # What a module's `get_extra_state` returns need not be a tensor: it is kept with the state.
-            extras[kind] = {name: value for name, value in entries.items() if name not in tensors}
-            write(kind, lambda path, tensors=tensors: save_weights(tensors, path))
-    write("state", write_state)
+        os.replace(path, folder / files[kind]["name"])
     manifest = {"format": FORMAT, "step": checkpoint.step, "settings": checkpoint.settings, "files": files}
     with written_aside(folder / MANIFEST) as aside:
         aside.write_text(json.dumps(manifest, indent=1))

@@ -1,8 +1,8 @@
 """What a run restores besides weights and optimiser to resume bitwise: every random source, and its place in the data.
 
-The order of an epoch may depend on its number, on the global random sources (torch, its devices, numpy, Python), and on
-generators that are passed.  To resume within an epoch, all of them are set to where that epoch began, the batches
-already done are drawn again and dropped, and the sources are set to where the run stopped.
+The order of an epoch may depend on its number, on the global random sources (torch, CUDA, numpy, Python), and on given
+generators.  To resume within an epoch, all of them are set to where that epoch began, the batches already done drawn again
+and dropped, and the sources set to where the run stopped.
 
 States hold numbers, strings, tuples and tensors alone: they are read back without executing code.
 """
@@ -13,6 +13,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def random_state(generators: Sequence[Generator] = ()) -> list[tuple[str, Any]]:
 def set_random_state(state: list[tuple[str, Any]], generators: Sequence[Generator] = ()) -> None:
     """Set the global sources and `generators` to a state from `random_state`.
 
-    Raises ValueError for another number or kind of generators than the state was taken from, or for fewer devices.
+    Raises ValueError for another number or kind of generators than the state was taken from.
     """
     shared = _global_sources()
     sources = [*shared, *map(_source, generators)]
@@ -42,11 +43,14 @@ def set_random_state(state: list[tuple[str, Any]], generators: Sequence[Generato
 
 
 def _global_sources() -> list[Source]:
+    def devices() -> list[torch.Tensor]:
+        return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
     return [
         ("torch", torch.get_rng_state, torch.set_rng_state),
         ("numpy", lambda: _tensors(np.random.get_state(legacy=False)), lambda s: np.random.set_state(_arrays(s))),  # noqa: NPY002
         ("python", random.getstate, random.setstate),
-        ("devices", _device_states, _set_device_states),
+        ("devices", devices, torch.cuda.set_rng_state_all),
     ]
 
 
@@ -55,40 +59,22 @@ def _source(generator: Generator) -> Source:
         return "torch", generator.get_state, generator.set_state
     if isinstance(generator, np.random.Generator):
         bits = generator.bit_generator
-        return (
-            f"numpy {type(bits).__name__}",
-            lambda: _tensors(bits.state),
-            lambda s: setattr(bits, "state", _arrays(s)),
-        )
+        kind = f"numpy {type(bits).__name__}"
+        return kind, lambda: _tensors(bits.state), lambda state: setattr(bits, "state", _arrays(state))
     if isinstance(generator, random.Random):
         return "python", generator.getstate, generator.setstate
     kind = type(generator).__name__
     raise TypeError(f"expected a torch.Generator, numpy.random.Generator or random.Random, got {kind}")
 
 
-def _device_states() -> list[torch.Tensor]:
-    if torch.cuda.is_available():
-        return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else []
-
-
-def _set_device_states(states: list[torch.Tensor]) -> None:
-    if len(states) > (count := torch.cuda.device_count() or int(torch.backends.mps.is_available())):
-        raise ValueError(f"expected the state of {count} devices, found {len(states)}")
-    for index, state in enumerate(states):
-        torch.cuda.set_rng_state(state, index) if torch.cuda.is_available() else torch.mps.set_rng_state(state)
-
-
-def _tensors(value: Any) -> Any:
+def _converted(value: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
-        return {name: _tensors(part) for name, part in value.items()}
-    return torch.from_numpy(value.copy()) if isinstance(value, np.ndarray) else value
+        return {name: _converted(part, kind, convert) for name, part in value.items()}
+    return convert(value) if isinstance(value, kind) else value
 
 
-def _arrays(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _arrays(part) for name, part in value.items()}
-    return value.numpy() if isinstance(value, torch.Tensor) else value
+_tensors = partial(_converted, kind=np.ndarray, convert=lambda array: torch.from_numpy(array.copy()))
+_arrays = partial(_converted, kind=torch.Tensor, convert=torch.Tensor.numpy)
 
 
 @dataclass
@@ -130,10 +116,8 @@ class Progress:
         source = iter(batches(self.epoch + 1))
         for index in range(self.batch):
             if next(source, self) is self:
-                raise ValueError(
-                    f"expected more than {self.batch} batches in epoch {self.epoch + 1}, where the checkpoint stands, "
-                    f"found {index}"
-                )
+                where = f"epoch {self.epoch + 1}, where the checkpoint was written"
+                raise ValueError(f"expected more than {self.batch} batches in {where}, found {index}")
         set_random_state(now, generators)
         return source
 
