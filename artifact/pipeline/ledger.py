@@ -2,7 +2,7 @@
 
 `paper/claims.csv` holds every claim as printed.  A notebook opens an `Experiment`, states the rule of a claim before
 any result, records measures and a verdict, and closes it; `merge` makes one `claims.csv` and one `measures.csv` a
-profile of them.  The report, the README and the scoreboard read those two files and nothing else.
+profile of them.  The report, the README and the scoreboard read these two files.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Interval = tuple[float, float]
 
 
 def printed_claims() -> pd.DataFrame:
-    """Return the claims as printed, in order, indexed by id; the other columns as in paper/claims.csv."""
+    """The claims as printed, in order, indexed by id; the other columns are those of paper/claims.csv."""
     return pd.read_csv(ROOT / "paper" / "claims.csv", dtype=str, keep_default_na=False).set_index("id")
 
 
@@ -50,7 +50,7 @@ class Experiment:
     """One notebook's run: its seed, its files, its rules, measures and verdicts.
 
     Under the runner the files go to the folder that it names, and become results only when the notebook has ended.
-    Opened by hand, in JupyterLab say, they go to `data/results/interactive/` and are nobody's result.
+    Opened by hand, in JupyterLab say, they go to `data/results/interactive/`, which no report reads.
     Raises ValueError for an unknown claim or verdict, for a verdict whose rule was not stated first, for a number
     that is not finite.
     """
@@ -73,13 +73,13 @@ class Experiment:
         print(f"data: {dataset}")
 
     def save(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
-        """Write a table of results to <name>.csv and return it as a reader of that file gets it."""
+        """Write a table of results to <name>.csv; return what a reader of that file gets."""
         with written_aside(self.folder / f"{name}.csv") as aside:
             table.to_csv(aside, index=False)
         return self.load(name)
 
     def load(self, name: str) -> pd.DataFrame:
-        """Return the table saved as <name>.csv."""
+        """The table saved as <name>.csv."""
         return pd.read_csv(self.folder / f"{name}.csv")
 
     def figure(self, name: str, figure: Figure) -> Figure:
@@ -110,7 +110,7 @@ class Experiment:
         if claim not in printed.index:
             raise ValueError(f"unknown claim {claim!r}: paper/claims.csv has {', '.join(printed.index)}")
         if claim in self._rules or self._claims or self._measures:
-            raise ValueError(f"the rule of {claim!r} comes too late: rules stand once, before any result")
+            raise ValueError(f"the rule of {claim!r} comes too late: each rule is stated once, before any result")
         self._rules[claim] = text
         print(f"{claim}: {printed.loc[claim, 'claim']}\n  judged: {text}")
 
@@ -125,7 +125,7 @@ class Experiment:
         condition: str = "",
         corrected: str = "",
     ) -> None:
-        """Record the verdict on a claim whose rule stands; measured is the number that decided it."""
+        """Record the verdict on a claim whose rule has been stated; `measured` is the number that decided it."""
         if claim not in self._rules:
             raise ValueError(f"the rule of {claim!r} must be stated before its verdict")
         if any(row["id"] == claim for row in self._claims):
@@ -188,7 +188,7 @@ def _printed_text(claim: pd.Series) -> str:
 
 
 def result_folders(profile: str) -> list[Path]:
-    """Return the folders of the finished notebooks of a profile, in order: those with provenance."""
+    """The result folders of the finished notebooks of a profile, in order: those with a provenance.json."""
     return sorted(path.parent for path in (ROOT / "data" / "results" / profile).glob("[0-9]*/provenance.json"))
 
 
@@ -202,7 +202,7 @@ def merge(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def merged(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the claims and measures of a profile, put together from its finished notebooks.
+    """Claims and measures of a profile, put together from its finished notebooks.
 
     Every printed claim has a row; those that no finished notebook judged are `not measured`.
     """
@@ -236,20 +236,20 @@ def merged(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def latest_profile() -> str:
-    """Return the profile of this run; by hand, quick where it has a ledger, else full, whose results are committed."""
+    """The profile of this run; outside a run, quick where it has a ledger, else full, whose results are committed."""
     quick = ROOT / "data" / "results" / "quick" / "measures.csv"
     return os.environ.get("RESONANCE_PROFILE") or ("quick" if quick.exists() else "full")
 
 
 def read_ledger(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the merged claims and measures of a profile; raises FileNotFoundError before its first run."""
+    """The merged claims and measures of a profile; raises FileNotFoundError before its first run."""
     folder = ROOT / "data" / "results" / profile
     claims = pd.read_csv(folder / "claims.csv", dtype={"commit": str})
     return claims, pd.read_csv(folder / "measures.csv")
 
 
 def read_provenance(profile: str) -> list[dict]:
-    """Return the provenance of each finished notebook of a profile, in order."""
+    """The provenance of each finished notebook of a profile, in order."""
     return [json.loads((folder / "provenance.json").read_text()) for folder in result_folders(profile)]
 
 

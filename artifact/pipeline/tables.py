@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from artifact.pipeline.freshness import digest
-from artifact.pipeline.notebooks import notebooks, settings
+from artifact.pipeline.notebooks import notebooks
 from artifact.studies.common.latex import escape, number, to_latex
 
 
