@@ -1,118 +1,79 @@
-"""Figures of `11_multimodal`: each draws saved results and returns the figure (style: `plots`)."""
+"""Figures of `11_multimodal`, each drawn from saved results."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, student_interval, use_style
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, seeds_with_interval, use_style
 from resonance.audio import SpectrumFrames
 
 MODELS = {"resonance": "cross-modal resonance", "late": "late fusion", "transformer": "Transformer"}
-MARKERS = {"resonance": "o", "late": "s", "transformer": "^"}
-RIGHT, WRONG = PALETTE[2], PALETTE[3]
+LOOKS = {  # each model's colour, marker and line
+    MODELS["resonance"]: (PALETTE[0], "o", "-"),
+    MODELS["late"]: (PALETTE[1], "s", "-."),
+    MODELS["transformer"]: (PALETTE[2], "^", "--"),
+}
+CORRECT, WRONG = PALETTE[2], PALETTE[3]
+
+
+def _by_model(axes: Axes, table: pd.DataFrame, value: str, level: str, order: Iterable[str] | None = None) -> None:
+    """Draw the models side by side in each row of the axis, by seed."""
+    named = table.assign(model=table["model"].map(MODELS))
+    seeds_with_interval(axes, named, value, level, group="model", looks=LOOKS, order=order)
+    axes.grid(axis="x", lw=0.4)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    """Put the labels of the axes below the panels."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
 
 
 def combination_accuracy(scores: pd.DataFrame) -> Figure:
-    """Accuracy of each combination of modalities by one network, clean and with all of them noisy.
-
-    Bars: Student intervals over folds, three of them at least.  One panel a level of noise.
-    """
+    """Accuracy of each combination of modalities by one network, a panel for each level of noise on all of them."""
     kept = ["clean", *(f"all, level {level}" for level in (1, 2, 3))]
     figure, axes = panels(len(kept), 2.7, sharey=True, sharex=True)
-    bars = student_interval if scores["seed"].nunique() > 2 else None
     order = list(dict.fromkeys(scores["modalities"]))
     for axis, condition in zip(axes, kept, strict=True):
-        part = scores[scores["condition"] == condition]
-        _points(part, axis, x="accuracy", y="modalities", order=order, errorbar=bars)
-        axis.axhline(2.5, color=GREY, lw=0.6)
-        axis.axhline(5.5, color=GREY, lw=0.6)
-        axis.set(title=condition.replace("all, ", "all noisy, "), xlabel="accuracy (%)", ylabel="", xlim=(0, 102))
-        axis.grid(axis="x", lw=0.4)
+        _by_model(axis, scores[scores["condition"] == condition], "accuracy", "modalities", order)
+        for edge in (2.5, 5.5):  # between one, two and three modalities
+            axis.axhline(edge, color=GREY, lw=0.6)
+        axis.set(title=condition.replace("all, ", "all noisy, "), xlabel="accuracy (%)", xlim=(0, 102))
     _legend(figure, axes[0])
     return figure
 
 
 def margin_by_condition(margins: pd.DataFrame) -> Figure:
-    """What fusing gains over the best modality alone, in points, by condition; the two marks that a rule sets.
-
-    Bars: Student intervals over folds, three of them at least: two would have bars beyond the figure.
-    """
+    """Accuracy of all modalities minus that of the best alone, in points, by condition; the thresholds of the rule."""
     figure, (axes,) = panels(1, 3.6)
     order = list(dict.fromkeys(margins["condition"]))
-    bars = student_interval if margins["seed"].nunique() > 2 else None
-    _points(margins, axes, x="margin", y="condition", order=order, errorbar=bars)
+    _by_model(axes, margins, "margin", "condition", order)
     first = order.index("all, level 1")
     axes.plot([-0.5, -0.5], [-0.5, first - 0.5], color="k", lw=1, ls="--")
-    axes.plot([3, 3], [first - 0.5, len(order) - 0.5], color="k", lw=1, ls="--", label="mark of the rule")
+    axes.plot([3, 3], [first - 0.5, len(order) - 0.5], color="k", lw=1, ls="--", label="threshold of the rule")
     axes.axvline(0, color=GREY, lw=0.6)
     axes.axhline(first - 0.5, color=GREY, lw=0.6)
     low, high = margins["margin"].min(), margins["margin"].max()
-    axes.set(xlabel="all present together, less the best of them alone (points)", ylabel="", xlim=(low - 2, high + 2))
+    axes.set(xlabel="all modalities present minus the best of them alone (points)", xlim=(low - 2, high + 2))
     _legend(figure, axes)
     return figure
 
 
-def _points(table: pd.DataFrame, axes: Axes, **columns) -> None:
-    """Draw the mean of each row of an axis, a marker a model."""
-    sns.pointplot(
-        table,
-        hue="model",
-        hue_order=list(MODELS),
-        dodge=0.5,
-        markers=list(MARKERS.values()),
-        palette=PALETTE[:3],
-        linestyle="none",
-        markersize=4,
-        err_kws={"linewidth": 1.0},
-        legend=False,
-        ax=axes,
-        **columns,
-    )
-
-
-def _legend(figure: Figure, axes: Axes) -> None:
-    """Put the models, and what the axes have labelled, below the panels."""
-    handles = [
-        plt.Line2D([], [], marker=MARKERS[name], color=PALETTE[i], ls="none", ms=4, label=label)
-        for i, (name, label) in enumerate(MODELS.items())
-    ]
-    handles += axes.get_legend_handles_labels()[0]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-
-
 def retrieval_precision(retrieval: pd.DataFrame) -> Figure:
-    """Mean average precision and recall at 1 of every direction; bars: Student intervals over three folds or more."""
+    """Mean average precision, and recall at 1, of every direction."""
     figure, axes = panels(2, 2.4, sharey=True)
-    bars = student_interval if retrieval["seed"].nunique() > 2 else None
     table = retrieval.assign(direction=retrieval["query"] + " to " + retrieval["gallery"])
-    for axis, figure_of, label in zip(axes, ("mAP", "R@1"), ("mean average precision", "recall at 1"), strict=True):
-        sns.pointplot(
-            table,
-            x=figure_of,
-            y="direction",
-            hue="model",
-            hue_order=list(MODELS),
-            dodge=0.5,
-            markers=list(MARKERS.values()),
-            palette=PALETTE[:3],
-            linestyle="none",
-            markersize=4,
-            errorbar=bars,
-            err_kws={"linewidth": 1.0},
-            legend=False,
-            ax=axis,
-        )
-        axis.set(xlabel=label, ylabel="", xlim=(0, 1.02))
-        axis.grid(axis="x", lw=0.4)
+    for axis, score, label in zip(axes, ("mAP", "R@1"), ("mean average precision", "recall at 1"), strict=True):
+        _by_model(axis, table, score, "direction")
+        axis.set(xlabel=label, xlim=(0, 1.02))
     _legend(figure, axes[0])
     return figure
 
@@ -121,9 +82,9 @@ def cost_by_tokens(growth: pd.DataFrame) -> Figure:
     """Operations and seconds of one call against the tokens of all modalities, on logarithmic scales."""
     figure, axes = panels(2, 2.4)
     for axis, column in zip(axes, ("operations", "seconds"), strict=True):
-        for i, (name, part) in enumerate(growth.groupby("model", sort=False)):
-            style = {"marker": MARKERS[name], "color": PALETTE[list(MODELS).index(name)], "ls": ("-", "--")[i % 2]}
-            axis.loglog(part["tokens"], part[column], ms=4, label=MODELS[name], **style)
+        for name, part in growth.groupby("model", sort=False):
+            colour, marker, line = LOOKS[MODELS[name]]
+            axis.loglog(part["tokens"], part[column], ms=4, label=MODELS[name], color=colour, marker=marker, ls=line)
         axis.set(xlabel="tokens of all modalities", ylabel=f"{column} a call")
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.yaxis.set_minor_formatter(NullFormatter())
@@ -131,14 +92,14 @@ def cost_by_tokens(growth: pd.DataFrame) -> Figure:
     return figure
 
 
-# --------------------------------------------------------------------------- what a query brings back
+# --------------------------------------------------------------------------- retrieved items
 
 
 def retrieved(table: pd.DataFrame, inputs: dict[str, Tensor], words: Callable[[Tensor], str]) -> Figure:
-    """Draw queries and the best of what each brings back: images, log power of recordings, and texts.
+    """Draw queries and their best matches: images, log power of recordings, and texts.
 
-    table: rows of `fusion.brought_back`; inputs: what its numbers stand for; words(ids): a text.  A frame is full where
-    the digit is the query's, dashed where it is not.
+    table: rows of `fusion.best_matches`; inputs: the tensors that its numbers index; words(ids): a text.  A frame is
+    solid where the digit is the query's, dashed where it is not.
     """
     use_style()
     directions = list(table.groupby(["query", "gallery"], sort=False))
@@ -149,9 +110,11 @@ def retrieved(table: pd.DataFrame, inputs: dict[str, Tensor], words: Callable[[T
         line[0].set_ylabel(f"{query} to\n{gallery}", rotation=0, ha="right", va="center", fontsize=7.5)
         for axis, (_, row) in zip(line[1:], part.iterrows(), strict=False):
             _draw(axis, gallery, inputs[gallery][row["item"]], words)
-            right = row["item_label"] == row["label"]
+            correct = row["item_label"] == row["label"]
             for spine in axis.spines.values():
-                spine.set(visible=True, color=RIGHT if right else WRONG, lw=1.5, ls="-" if right else (0, (2, 1.5)))
+                spine.set(
+                    visible=True, color=CORRECT if correct else WRONG, lw=1.5, ls="-" if correct else (0, (2, 1.5))
+                )
     for place, axis in enumerate(axes[0]):
         axis.set_title(str(place) if place else "query", fontsize=8)
     return figure

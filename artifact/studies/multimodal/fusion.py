@@ -1,26 +1,23 @@
-"""Fusion on `paired_digits`: how every network is trained, and what it gets right in which condition.
+"""Fusion on `paired_digits`: how every network is trained, and its accuracy in each condition.
 
-A step sees each modality alone and one combination of several, all noisy to some degree:
+A step runs each modality alone and one combination of several, at random levels of noise:
 
     loss = mean over passes of CE(logits, digit) + mean over pairs of modalities of InfoNCE
 
-InfoNCE over a batch with several positives, the items of the same digit (Khosla et al. 2020):  cross-entropy between
-softmax(u_i . v_j / temperature) over j and the even distribution over the j of i's digit, both ways.
+InfoNCE over a batch with several positives, the items of the same digit (Khosla et al. 2020): cross-entropy between
+softmax(u_i . v_j / temperature) over j and the uniform distribution over the j of i's digit, in both directions.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import combinations, permutations
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import OneCycleLR
 
 from artifact.datasets.images import Images
 from artifact.datasets.speech import Speech
@@ -28,10 +25,10 @@ from artifact.peers.multimodal import LateFusion, MultimodalTransformer
 from artifact.studies.common.classification import accuracy
 from artifact.studies.common.growth import count_operations
 from artifact.studies.common.timing import seconds_of
+from artifact.studies.common.training import train_one_cycle
 from artifact.studies.multimodal.paired_digits import NOISE, VOCABULARY, Pairs, corrupted, paired_digits, varied
 from artifact.studies.multimodal.retrieval import nearest
 from resonance.multimodal import MODALITIES, MultimodalNet, MultimodalResonanceNet
-from resonance.training.natural import ResonanceTrainer
 
 SUBSETS = tuple(names for size in (1, 2, 3) for names in combinations(MODALITIES, size))
 TEMPERATURE = 0.1
@@ -39,7 +36,7 @@ Passes = tuple[list[Tensor], dict[str, Tensor]]  # logits of each pass, embeddin
 
 
 class _Passes(nn.Module):
-    """Each modality alone, then together those that `together` names: the fronts run once."""
+    """Each modality alone, then those of `together` at once: the fronts run once."""
 
     def __init__(self, net: MultimodalNet):
         super().__init__()
@@ -54,7 +51,7 @@ class _Passes(nn.Module):
 
 
 def contrastive(a: Tensor, b: Tensor, labels: Tensor, temperature: float = TEMPERATURE) -> Tensor:
-    """Return InfoNCE between unit vectors a and b, (batch, d), row i of both of labels[i]: mean of both directions."""
+    """InfoNCE between unit vectors a and b, (batch, d), row i of both of class labels[i]: mean of both directions."""
     same = (labels[:, None] == labels).to(a)
     target = same / same.sum(1, keepdim=True)
     similar = a @ b.T / temperature
@@ -62,36 +59,30 @@ def contrastive(a: Tensor, b: Tensor, labels: Tensor, temperature: float = TEMPE
 
 
 def fusion_loss(passes: Passes, labels: Tensor) -> Tensor:
-    """Return the loss of one step (head of this file)."""
+    """Loss of one step (see the head of this file)."""
     logits, embeddings = passes
-    told = sum(F.cross_entropy(part, labels, label_smoothing=0.05) for part in logits) / len(logits)
+    classified = sum(F.cross_entropy(part, labels, label_smoothing=0.05) for part in logits) / len(logits)
     pairs = list(combinations(embeddings.values(), 2))
-    return told + sum(contrastive(a, b, labels) for a, b in pairs) / len(pairs)
+    return classified + sum(contrastive(a, b, labels) for a, b in pairs) / len(pairs)
 
 
 def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, seed: int, batch: int = 64) -> float:
-    """Train for some steps of AdamW, one cycle of the rate; return the seconds.
+    """Train by `train_one_cycle`; return the seconds.
 
-    Half of the combinations hold all modalities, half two of them.
-    The data, their noise and the combinations depend on `seed` alone: every network sees the same.
+    Half of the combinations hold all modalities, half two of them.  The data, their noise and the combinations depend
+    on `seed` alone, so that every network is trained on the same.
     """
     generator = torch.Generator().manual_seed(seed)
-    trainer = ResonanceTrainer(
-        _Passes(net),
-        rate,
-        monitor_stability=False,
-        loss_fn=fusion_loss,
-        optimizer=partial(torch.optim.AdamW, weight_decay=0.05),
-        schedule=lambda optimizer: OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1),
-    )
     several = [names for names in SUBSETS if len(names) > 1]
     chances = torch.tensor([1.0 if len(names) == 2 else 3.0 for names in several])
-    started = time.perf_counter()
-    for _ in range(steps):
-        labels = torch.randint(10, (batch,), generator=generator)
-        together = several[int(torch.multinomial(chances, 1, generator=generator))]
-        trainer.train_step((varied(pairs.batch(labels, generator), generator), together, labels))
-    return time.perf_counter() - started
+
+    def batches() -> Iterator:
+        while True:
+            labels = torch.randint(10, (batch,), generator=generator)
+            together = several[int(torch.multinomial(chances, 1, generator=generator))]
+            yield varied(pairs.batch(labels, generator), generator), together, labels
+
+    return train_one_cycle(_Passes(net), batches(), steps, rate=rate, loss_fn=fusion_loss).seconds
 
 
 # --------------------------------------------------------------------------- the networks compared
@@ -99,7 +90,7 @@ def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, s
 
 @dataclass(frozen=True)
 class Settings:
-    """What all networks share: channels, layers, steps of training, pairs a step."""
+    """Settings of all networks: channels, layers, steps of training, pairs a step."""
 
     dim: int
     layers: int
@@ -108,7 +99,7 @@ class Settings:
 
 
 def network(name: str, side: int, settings: Settings, seed: int) -> MultimodalNet:
-    """Return "resonance", "late" or "transformer" for images of side x side, untrained; about 7 x 7 patches.
+    """An untrained "resonance", "late" or "transformer" for images of side x side, about 7 x 7 patches.
 
     Raises KeyError for another name.
     """
@@ -125,7 +116,7 @@ def network(name: str, side: int, settings: Settings, seed: int) -> MultimodalNe
 
 @dataclass(frozen=True)
 class Trial:
-    """A trained network, what it was tested on, and how it did."""
+    """A trained network, its test pairs, and its accuracies."""
 
     net: MultimodalNet
     inputs: dict[str, Tensor]
@@ -144,7 +135,7 @@ def trial(
     held_out: str = "test",
     limit: int | None = None,
 ) -> Trial:
-    """Train a network on a fold and test it on the pairs held out, `limit` of them at most; the fold is the seed."""
+    """Train a network on a fold and test it on the held-out pairs, `limit` of them at most; the fold is the seed."""
     train, rest = paired_digits(*data, fold, held_out=held_out)
     net = network(name, data[0].train[0].shape[-1], settings, seed=fold)
     seconds = train_fusion(net, train, settings.steps, rate=rate, seed=fold, batch=settings.batch)
@@ -154,7 +145,7 @@ def trial(
 
 
 def validation_score(name: str, data: tuple[Images, Speech], settings: Settings, rate: float, limit: int) -> float:
-    """Return what a rate is chosen by: the mean over conditions of the fused accuracy on the validation of fold 0."""
+    """Mean over conditions of the fused accuracy on the validation part of fold 0, by which a rate is chosen."""
     return float(
         margins(trial(name, data, 0, settings, rate, held_out="validation", limit=limit).scores)["fused"].mean()
     )
@@ -164,7 +155,7 @@ def validation_score(name: str, data: tuple[Images, Speech], settings: Settings,
 
 
 def conditions() -> pd.DataFrame:
-    """Return every condition: columns condition, and each modality's noise: 0 clean, 1 to 3, -1 missing."""
+    """All conditions: columns condition, and the noise of each modality: 0 clean, levels 1 to 3, -1 missing."""
     rows = [{"condition": "clean"}]
     for name in MODALITIES:
         rows += [{"condition": f"{name}, level {level}", name: level} for level in (1, 2, 3)]
@@ -175,10 +166,10 @@ def conditions() -> pd.DataFrame:
 
 @torch.inference_mode()
 def accuracies(net: MultimodalNet, inputs: dict[str, Tensor], labels: Tensor, *, seed: int = 0) -> pd.DataFrame:
-    """Return the accuracy of each combination of modalities in each condition, by one network without retraining.
+    """Accuracy of each combination of modalities in each condition, by one network without retraining.
 
-    Columns: condition, modalities ("vision+audio"), count of modalities, accuracy in percent.  A combination that a
-    condition leaves as it was, or that lacks what is missing, is not computed again.
+    Columns: condition, modalities ("vision+audio"), count of modalities, accuracy in percent.  A combination with a
+    missing modality has no row; equal inputs are evaluated once.
     """
     net.eval()
     generator = torch.Generator().manual_seed(seed)
@@ -197,19 +188,13 @@ def accuracies(net: MultimodalNet, inputs: dict[str, Tensor], labels: Tensor, *,
             if key not in known:
                 summaries = net.summaries({name: tokens[name, level] for name, level in key})
                 known[key] = 100 * accuracy(net.logits(summaries), labels)
-            rows.append(
-                {
-                    "condition": condition["condition"],
-                    "modalities": "+".join(names),
-                    "count": len(names),
-                    "accuracy": known[key],
-                }
-            )
+            row = {"condition": condition["condition"], "modalities": "+".join(names), "count": len(names)}
+            rows.append(row | {"accuracy": known[key]})
     return pd.DataFrame(rows)
 
 
 def margins(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return, for each model, seed and condition, the accuracy of all present together minus that of the best alone.
+    """Accuracy of all modalities present minus that of the best alone, for each model, seed and condition.
 
     scores: rows of `accuracies` with columns model and seed.  Columns: model, seed, condition, fused, best, margin.
     """
@@ -225,16 +210,16 @@ def margins(scores: pd.DataFrame) -> pd.DataFrame:
 
 @torch.inference_mode()
 def embeddings(net: MultimodalNet, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the unit vectors (n, dim) of each modality, each alone."""
+    """Unit vectors (n, dim) of each modality alone."""
     net.eval()
     return {name: net.embed(**{name: x}) for name, x in inputs.items()}
 
 
-def brought_back(trial: Trial, count: int = 6) -> pd.DataFrame:
-    """Return what one query of each direction brings back: pair number i for the direction number i, fixed beforehand.
+def best_matches(trial: Trial, count: int = 6) -> pd.DataFrame:
+    """The best matches of one query in each direction: pair number i for direction number i, fixed beforehand.
 
     Columns: query, gallery (modalities), pair and label of the query, rank, item, item_label, similarity.
-    An item that stands in the gallery twice counts once.
+    An item that occurs in the gallery twice counts once.
     """
     vectors = embeddings(trial.net, trial.inputs)
     rows = []
@@ -266,7 +251,7 @@ class _Call(nn.Module):
 
 
 def inputs_of(net: MultimodalNet, side: int) -> dict[str, Tensor]:
-    """Return one random example of side^2 tokens a modality: side x side patches, as many frames, as many words."""
+    """One random example of side^2 tokens a modality: side x side patches, as many frames, as many words."""
     patches, frames = net.fronts["vision"], net.fronts["audio"].front_end
     pixels = side * patches.patch_size
     return {
@@ -277,7 +262,7 @@ def inputs_of(net: MultimodalNet, side: int) -> dict[str, Tensor]:
 
 
 def cost_growth(nets: dict[str, MultimodalNet], sides: Iterable[int], *, min_seconds: float = 0.05) -> pd.DataFrame:
-    """Return what one call of all modalities costs: columns model, tokens (of all), operations (counted), seconds."""
+    """Cost of one call with all modalities: columns model, tokens (of all), operations (counted), seconds."""
     rows = []
     for side in sides:
         for name, net in nets.items():

@@ -1,9 +1,9 @@
-"""One digit seen, heard and told: handwritten images, spoken recordings and short texts, paired by the digit.
+"""One digit as an image, a recording and a sentence: handwritten and spoken digits and short texts, paired by digit.
 
-An example is an image of MNIST, a recording of FSDD and a sentence, drawn independently given the digit: nothing but
-the digit links them.  Train and held-out examples share no image, no speaker and no template of a sentence.  A quarter
-of the sentences are words ("the digit seven"), a quarter numerals, a quarter sums of two words, and a quarter hints
-that several digits satisfy ("an even digit"), so that text alone cannot always tell.
+An example is an image of MNIST, a recording of FSDD and a sentence, independent given the digit.  Train and held-out
+examples share no image, no speaker and no template of a sentence.  A quarter of the sentences are words ("the digit
+seven"), a quarter numerals, a quarter sums of two words, and a quarter hints that several digits satisfy ("an even
+digit"), so that text alone does not always determine the digit.
 
     noise      images    Gaussian, standard deviation sigma where white is 1
                audio     white, sigma times the root mean square of the recording
@@ -26,7 +26,7 @@ from artifact.datasets.speech import Speech
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 KINDS = ("word", "numeral", "sum", "hint")
-# {w} the digit's name, {n} its numeral, {a} and {b} names of digits that it is the sum of, or lies between.
+# {w}: the digit's name, {n}: its numeral, {a} and {b}: names of its summands, or of its bounds.
 TEMPLATES = {
     "train": {
         "word": ("this is a {w}", "the digit {w}", "{w} is written here", "here you see a {w}", "it says {w}"),
@@ -66,7 +66,7 @@ class Sentence:
 
 
 def _fillings(kind: str, d: int) -> list[dict[str, str]]:
-    """Return every way to fill a template of a kind for digit d."""
+    """All ways to fill a template of a kind for digit d."""
     if kind == "sum":
         return [{"a": NAMES[a], "b": NAMES[d - a]} for a in range(d + 1)]
     if kind == "between":  # two or three digits lie between
@@ -80,7 +80,7 @@ def _fillings(kind: str, d: int) -> list[dict[str, str]]:
 
 
 def sentences(split: str) -> list[Sentence]:
-    """Return every sentence of "train" or "held out", digit by digit."""
+    """All sentences of "train" or "held out", digit by digit."""
     found = []
     for d, (kind, templates) in product(range(10), TEMPLATES[split].items()):
         name = "hint" if kind in HINTS else kind
@@ -93,21 +93,21 @@ WORDS = max(len(s.text.split()) for split in TEMPLATES for s in sentences(split)
 
 
 def word_numbers(texts: list[str]) -> Tensor:
-    """Return (texts, WORDS) word numbers; 0, no word, fills up.  Raises ValueError for a word unknown."""
+    """Ids of the words of texts, (texts, WORDS), padded by 0; raises ValueError for an unknown word."""
     number = {word: i for i, word in enumerate(VOCABULARY)}
     rows = [text.split() for text in texts]
-    if strangers := {word for row in rows for word in row} - set(number):
-        raise ValueError(f"unknown words: {', '.join(sorted(strangers))}")
+    if unknown := {word for row in rows for word in row} - set(number):
+        raise ValueError(f"unknown words: {', '.join(sorted(unknown))}")
     return torch.tensor([[number[word] for word in row] + [0] * (WORDS - len(row)) for row in rows])
 
 
 def words(ids: Tensor) -> str:
-    """Return the text of a row of word numbers."""
+    """The text of a row of word ids."""
     return " ".join(VOCABULARY[i] for i in ids.tolist() if i)
 
 
 def text_ceiling(split: str) -> float:
-    """Return the accuracy of the best guess from clean text alone: sum over texts of max_d P(text, d)."""
+    """Accuracy of the best classifier of clean text alone: sum over texts of max_d P(text, d)."""
     joint: dict[str, np.ndarray] = {}
     pool = sentences(split)
     sizes = {(d, kind): sum(s.digit == d and s.kind == kind for s in pool) for d in range(10) for kind in KINDS}
@@ -117,7 +117,7 @@ def text_ceiling(split: str) -> float:
 
 
 class Pool:
-    """Items in groups; `draw(groups)` returns one item at random of each group asked for."""
+    """Items in groups; `draw(groups, generator)` returns a random item of each group."""
 
     def __init__(self, items: Tensor, groups: Tensor, count: int):
         self.items, self.order = items, groups.argsort(stable=True)
@@ -133,7 +133,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Pairs:
-    """One side of the split: a pool of each modality, recordings in order for `all_recordings`."""
+    """One part of the split: a pool of each modality, and the recordings in order for `all_recordings`."""
 
     vision: Pool  # (1, side, side), by digit
     audio: Pool  # (SAMPLES,), by digit
@@ -142,7 +142,7 @@ class Pairs:
     digits: Tensor  # of the recordings, (count,)
 
     def batch(self, labels: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        """Return an image, a recording and a sentence, drawn at random, for each label."""
+        """Draw an image, a recording and a sentence for each label."""
         kind = torch.randint(len(KINDS), labels.shape, generator=generator)
         return {
             "vision": self.vision.draw(labels, generator),
@@ -151,7 +151,7 @@ class Pairs:
         }
 
     def all_recordings(self, generator: torch.Generator, limit: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
-        """Return every recording once (or `limit` of them at random), each with an image and a sentence; and labels."""
+        """Every recording once (or `limit` of them at random), each with an image and a sentence; and the labels."""
         chosen = torch.randperm(len(self.digits), generator=generator)[:limit]
         labels = self.digits[chosen]
         return self.batch(labels, generator) | {"audio": self.recordings[chosen]}, labels
@@ -166,10 +166,10 @@ def _pairs(images: tuple[np.ndarray, np.ndarray], recordings: Tensor, digits: Te
 
 
 def paired_digits(images: Images, speech: Speech, fold: int, *, held_out: str = "test") -> tuple[Pairs, Pairs]:
-    """Return the training examples of a fold, and those held out.
+    """The training examples of a fold, and those held out.
 
-    Fold s tests speakers 2s and 2s + 1 on the test images.  held_out="validation" takes those two away, and holds out
-    one of the other four with the last sixth of the training images: it never sees the fold's test.
+    Fold s tests speakers 2s and 2s + 1 on the test images.  held_out="validation" excludes those two and holds out one
+    of the other four, with the last sixth of the training images: no test example of the fold is used.
     Raises ValueError for another `held_out`.
     """
     if held_out not in ("test", "validation"):
@@ -199,7 +199,7 @@ def paired_digits(images: Images, speech: Speech, fold: int, *, held_out: str = 
 def corrupted(
     batch: Mapping[str, Tensor], noise: Mapping[str, float | Tensor], generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Return the batch with noise of the given strength, one number or one a sample, in the modalities named."""
+    """Add noise of the given strength, one number or one a sample, to the modalities named."""
     result = dict(batch)
     for name, strength in noise.items():
         x = batch[name]
@@ -215,10 +215,10 @@ def corrupted(
 
 
 def varied(batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-    """Return a training batch, each modality of each sample clean or noisy, speech at another speed, place and colour.
+    """Augment a training batch: each modality of each sample clean or noisy, speech also in speed, onset and spectrum.
 
-    Few speakers must stand for all: the speed, one a batch, lies within 16% either way; a recording starts up to 75 ms
-    late; x_t + c x_(t-1), c in -0.9 .. 0.9, tilts its spectrum.
+    There are few speakers: the speed, one a batch, varies by 16% either way; a recording starts up to 75 ms late;
+    x_t + c x_(t-1), c in -0.9 .. 0.9, tilts its spectrum.
     """
 
     def uniform(*shape: int) -> Tensor:

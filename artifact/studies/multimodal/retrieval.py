@@ -1,4 +1,4 @@
-"""Retrieval across modalities: rank a gallery by cosine for each query; recall at k and mean average precision."""
+"""Retrieval across modalities: a gallery ranked by cosine for each query, recall at k, mean average precision."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def retrieval_scores(
     at: Iterable[int] = (1, 5, 10),
     size: int = 512,
 ) -> dict[str, float]:
-    """Return recall at each k, "R@k", and mean average precision, "mAP", over all queries.
+    """Recall at each k, "R@k", and mean average precision, "mAP", over all queries.
 
     query: (q, d), gallery: (g, d), compared by dot product; an item is relevant when its label is the query's.  R@k is
     the share of queries with a relevant item among the first k; average precision is the mean, over a query's relevant
-    items, of the precision at the rank of each.  Queries without a relevant item count as 0; ties rank by place.
+    items, of the precision at the rank of each.  Queries without a relevant item count as 0; ties rank by index.
     Raises ValueError for shapes that do not fit.  Cost: q g (d + log g), in batches of `size` queries.
     """
     _checked(query, gallery, query_labels, gallery_labels)
@@ -51,7 +51,7 @@ def retrieval_scores(
 
 
 def all_directions(embeddings: Mapping[str, Tensor], labels: Tensor) -> pd.DataFrame:
-    """Return `retrieval_scores` for every ordered pair of modalities: columns query, gallery, R@1, R@5, R@10, mAP.
+    """`retrieval_scores` of every ordered pair of modalities: columns query, gallery, R@1, R@5, R@10, mAP.
 
     embeddings[modality]: (n, d), row i of each from pair i, whose label is labels[i].
     """
@@ -64,5 +64,5 @@ def all_directions(embeddings: Mapping[str, Tensor], labels: Tensor) -> pd.DataF
 
 @torch.no_grad()
 def nearest(query: Tensor, gallery: Tensor, count: int) -> Tensor:
-    """Return the indices (q, count) of the gallery's items most like each query, best first."""
+    """Indices (q, count) of the gallery items most similar to each query, best first."""
     return (query @ gallery.T).argsort(dim=1, descending=True, stable=True)[:, :count]

@@ -52,10 +52,10 @@ def test_training_is_reproducible(stand_ins):
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_what_a_query_brings_back(stand_ins):
+def test_best_matches_are_ranked_and_distinct(stand_ins):
     settings = fusion.Settings(16, 1, 2, 16)
     found = fusion.trial("late", stand_ins, 0, settings, 1e-3, limit=40)
-    table = fusion.brought_back(found, 4)
+    table = fusion.best_matches(found, 4)
     assert len(table) == 6 * 4 and table.groupby(["query", "gallery"])["similarity"].is_monotonic_decreasing.all()
     assert (table["item_label"] == found.labels[table["item"].tolist()].numpy()).all()
     for (_, gallery), part in table.groupby(["query", "gallery"]):
