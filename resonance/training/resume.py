@@ -1,8 +1,8 @@
 """What a run restores besides weights and optimiser to resume bitwise: every random source, and its place in the data.
 
 The order of an epoch may depend on its number, on the global random sources (torch, CUDA, numpy, Python), and on given
-generators.  To resume within an epoch, all of them are set to where that epoch began, the batches already done drawn again
-and dropped, and the sources set to where the run stopped.
+generators.  To resume within an epoch, all of them are set to where that epoch began, the batches already done are
+drawn again and dropped, and the sources are set to where the run stopped.
 
 States hold numbers, strings, tuples and tensors alone: they are read back without executing code.
 """

@@ -6,8 +6,10 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from resonance import ResonanceTrainer, ResonanceVisionNet
+from resonance import PatchEmbedding, ResonanceTrainer, ResonanceVisionNet
 from resonance.polar import count_parameters
 from resonance.vision import whole_patches
 
@@ -69,3 +71,22 @@ def test_whole_patches_keeps_the_image_in_the_middle():
     torch.testing.assert_close(padded[:, :, 1:10], images)
     assert padded[:, :, 0].abs().max() == padded[:, :, 10:].abs().max() == 0
     assert whole_patches(images[:, :, :8], 4).shape == (1, 1, 8, 8)
+
+
+# --------------------------------------------------------------------------- patches
+
+
+@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_patches_are_a_convolution_with_stride_of_their_size(channels, size, rows, columns):
+    embed = PatchEmbedding(channels, size, 7)
+    images = torch.randn(2, channels, rows * size, columns * size)
+    kernel = embed.projection.weight.reshape(7, channels, size, size)
+    expected = torch.nn.functional.conv2d(images, kernel, embed.projection.bias, stride=size).movedim(1, -1)
+    torch.testing.assert_close(embed(images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 28), (2, 3, 28, 28), (2, 1, 30, 28), (2, 1, 28, 0)])
+def test_patches_of_a_wrong_shape_are_named(shape):
+    with pytest.raises(ValueError, match=r"multiples of patch_size=4, got \(2"):
+        PatchEmbedding(1, 4, 8)(torch.zeros(shape))

@@ -1,76 +1,13 @@
-"""Patches, frames, and the training that every classifier shares."""
+"""The training and evaluation that every classifier shares."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from artifact.studies.common.classification import accuracy, predict, shuffled, train_classifier, tuned
-from resonance import PatchEmbedding, ResonanceLayer, SpectrumFrames
-
-# --------------------------------------------------------------------------- patches
-
-
-@given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
-@settings(max_examples=20, deadline=None)
-def test_patches_are_a_convolution_with_stride_of_their_size(channels, size, rows, columns):
-    embed = PatchEmbedding(channels, size, 7)
-    images = torch.randn(2, channels, rows * size, columns * size)
-    kernel = embed.projection.weight.reshape(7, channels, size, size)
-    expected = torch.nn.functional.conv2d(images, kernel, embed.projection.bias, stride=size).movedim(1, -1)
-    torch.testing.assert_close(embed(images), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(2, 1, 28), (2, 3, 28, 28), (2, 1, 30, 28), (2, 1, 28, 0)])
-def test_patches_of_a_wrong_shape_are_named(shape):
-    with pytest.raises(ValueError, match=r"multiples of patch_size=4, got \(2"):
-        PatchEmbedding(1, 4, 8)(torch.zeros(shape))
-
-
-# --------------------------------------------------------------------------- frames
-
-
-@given(st.integers(1, 700), st.sampled_from([(64, 32), (64, 64), (50, 20), (33, 1)]))
-@settings(max_examples=30, deadline=None)
-def test_frames_are_counted_before_they_are_made(samples, sizes):
-    frames = SpectrumFrames(*sizes)
-    spectrum = frames(torch.randn(1, samples))
-    assert spectrum.shape == (1, frames.frame_count(samples), frames.bins)
-    assert frames.frame_count(torch.tensor([samples])).tolist() == [spectrum.shape[1]]
-
-
-def test_a_frame_is_the_windowed_transform_of_numpy():
-    frames, wave = SpectrumFrames(50, 20), torch.randn(1, 130)
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(50) / 50)
-    for t in range(frames.frame_count(130)):
-        power = np.abs(np.fft.rfft(wave[0, 20 * t : 20 * t + 50].numpy() * window)) ** 2 / 25
-        np.testing.assert_allclose(frames(wave)[0, t].numpy(), np.log(1e-6 + power), rtol=1e-3, atol=1e-3)
-
-
-def test_a_tone_stands_on_its_bin():
-    wave = torch.sin(2 * math.pi * 1000 / 8000 * torch.arange(2000))[None]
-    assert (SpectrumFrames(256, 128)(wave).argmax(-1) == 32).all()  # 32 x 8000 / 256 = 1000 Hz
-
-
-@pytest.mark.parametrize("call", [lambda: SpectrumFrames(10, 11), lambda: SpectrumFrames(10, 0)])
-def test_a_hop_beyond_the_frame_is_refused(call):
-    with pytest.raises(ValueError, match="hop <= frame"):
-        call()
-
-
-@pytest.mark.parametrize("shape", [(3,), (2, 0), (1, 2, 3)])
-def test_waves_of_a_wrong_shape_are_named(shape):
-    with pytest.raises(ValueError, match=r"\(batch, samples\)"):
-        SpectrumFrames()(torch.zeros(shape))
-
-
-# --------------------------------------------------------------------------- training
+from resonance import ResonanceLayer
 
 
 class Small(nn.Module):
