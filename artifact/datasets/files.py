@@ -36,8 +36,9 @@ class DataUnavailableError(RuntimeError):
     """A data set is in none of the places where it was looked for, and no stand-in was allowed."""
 
     def __init__(self, dataset: str):
+        folder = os.environ.get("RESONANCE_DATA") or mirror() or "none is set"
         super().__init__(
-            f"{dataset} is not available: not in the cache {CACHE}, not in the mirror ({mirror() or 'none is set'}), "
+            f"{dataset} is not available: not in the cache {CACHE}, not in the mirror ({folder}), "
             "and the network does not reach it. Connect to the network, set RESONANCE_DATA to a folder that holds its "
             "files, or pass allow_stand_in=True for a substitute, whose name says that it is a stand-in."
         )
@@ -81,7 +82,7 @@ def mirror() -> Path | None:
     if folder.is_dir() and (named or CHECKOUT):
         return folder
     if named:
-        warnings.warn(f"RESONANCE_DATA={named} is not a folder: no mirror is used", stacklevel=2)
+        warnings.warn(f"RESONANCE_DATA={named} is not a folder: no mirror is used", stacklevel=1)
     return None
 
 

@@ -21,7 +21,7 @@ def task(request):
     return TASKS[request.param](EFFORT)
 
 
-def test_a_task_is_on_real_data_exactly_when_that_is_to_be_had(task):
+def test_a_task_is_on_real_data_exactly_when_it_is_available(task):
     assert task.stand_in != available(needs[task.name]) and task.stand_in == ("stand-in" in task.dataset)
 
 
