@@ -1,4 +1,4 @@
-"""What `12_documents` measures: film reviews in ten folds, passages of books by length, and what a step costs.
+"""What `12_documents` measures: film reviews in ten folds, passages of books by length, and the cost of a step.
 
 fold_of             one fold of labelled texts as ids: its texts test, the next fold's validate, the others train
 train_documents     one network of a family trained on a fold
@@ -31,15 +31,15 @@ from resonance.models import DocumentClassifier, PooledClassifier
 from resonance.polar import count_parameters
 
 FAMILIES = ("resonance", "Transformer", "FNet", "bag")
-BAR = "TF-IDF, logistic regression"
+BASELINE = "TF-IDF, logistic regression"
 
 
 def document_model(
     family: str, vocabulary: int, classes: int, dim: int, depth: int, *, window: int, seed: int
 ) -> PooledClassifier:
-    """Return an untrained classifier; a block of resonance or of the Transformer has 12 dim^2 parameters, about.
+    """An untrained classifier; a block of resonance or of the Transformer has about 12 dim^2 parameters.
 
-    Resonance keeps k = dim frequencies: its mixing then has the 4 dim^2 parameters of attention.
+    Resonance keeps k = dim frequencies: its mixing then has 4 dim^2 parameters, as attention has.
     Raises ValueError for an unknown family.
     """
     torch.manual_seed(seed)
@@ -69,9 +69,9 @@ class Fold:
 
 
 def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
-    """Return fold `number`: it is the test, the fold after it validates, and the vocabulary knows the others alone.
+    """Fold `number`: its texts test, those of the next fold validate, and the vocabulary comes from the others alone.
 
-    Raises ValueError for a fold that is not there.
+    Raises ValueError for a fold that does not exist.
     """
     if number not in set(documents.folds.tolist()):
         raise ValueError(f"expected a fold of {sorted(set(documents.folds.tolist()))}, got {number}")
@@ -97,7 +97,7 @@ def _first_fold() -> Fold:
 
 
 class DocumentScore(NamedTuple):
-    """What one training gave: accuracies are shares, losses nats a document, seconds of training."""
+    """Results of one training: accuracies as shares, losses in nats a document, seconds of training."""
 
     family: str
     dim: int
@@ -127,7 +127,7 @@ def train_documents(
 ) -> DocumentScore:
     """Train a network of a family on a fold (by default, fold 0 of the film reviews); score validation and test.
 
-    `drop`: the share of tokens taken out of each training document each epoch.  Evaluation reads whole documents.
+    `drop`: the share of tokens removed at random from each training document each epoch; evaluation keeps all.
     """
     fold = _first_fold() if fold is None else fold
     model = document_model(family, fold.vocabulary, fold.classes, dim, depth, window=fold.window, seed=seed)
@@ -142,12 +142,12 @@ def train_documents(
     )
 
 
-def bar_on_fold(fold: Fold, strengths: Sequence[float]) -> dict[str, float]:
-    """Return validation and test accuracy of TF-IDF on words and pairs of words with logistic regression."""
+def baseline_on_fold(fold: Fold, strengths: Sequence[float]) -> dict[str, float]:
+    """Validation and test accuracy of logistic regression on TF-IDF weights of words and pairs of words."""
     train, validation, test = ((fold.texts[split], fold.labels[split].numpy()) for split in SPLITS)
     started = time.perf_counter()
     model, strength = fit_tfidf(*train, lambda model: model.score(*validation), strengths, tokens=words)
-    row = {"family": BAR, "fold": fold.number, "rate": strength, "parameters": model[-1].coef_.size + 1}
+    row = {"family": BASELINE, "fold": fold.number, "rate": strength, "parameters": model[-1].coef_.size + 1}
     row["seconds"] = time.perf_counter() - started
     return row | {"validation_accuracy": model.score(*validation), "accuracy": model.score(*test)}
 
@@ -157,7 +157,7 @@ def _named(batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> Iterator[dict[st
 
 
 def quality(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Return accuracy, and cross-entropy in nats a document."""
+    """Accuracy, and cross-entropy in nats a document."""
     return accuracy(logits, labels), F.cross_entropy(logits.double(), labels).item()
 
 
@@ -184,7 +184,7 @@ def train_passages(
 
 
 def passage_scores(model: nn.Module, passages: Passages, split: str, lengths: Sequence[int]) -> pd.DataFrame:
-    """Return accuracy and loss on all passages of a split, one row a length."""
+    """Accuracy and loss on all passages of a split, one row a length."""
     rows = []
     for length in lengths:
         documents, labels = passages.cut(split, length)
@@ -192,8 +192,10 @@ def passage_scores(model: nn.Module, passages: Passages, split: str, lengths: Se
     return pd.DataFrame(rows, columns=["length", "passages", "accuracy", "loss"])
 
 
-def bar_on_passages(passages: Passages, length: int, strengths: Sequence[float], *, ngrams: int) -> dict[str, float]:
-    """Return test accuracy, at one length, of TF-IDF on n-grams of the passages' tokens with logistic regression."""
+def baseline_on_passages(
+    passages: Passages, length: int, strengths: Sequence[float], *, ngrams: int
+) -> dict[str, float]:
+    """Test accuracy, at one length, of logistic regression on TF-IDF weights of n-grams of tokens."""
     parts = []
     for split in SPLITS:
         documents, labels = passages.cut(split, length)
@@ -207,7 +209,7 @@ def bar_on_passages(passages: Passages, length: int, strengths: Sequence[float],
 
 
 def kept_bytes(model: nn.Module, ids: Tensor, lengths: Tensor) -> int:
-    """Return the bytes that a forward pass keeps for the backward pass, parameters not counted, each storage once."""
+    """Bytes that a forward pass keeps for the backward pass, without the parameters, each storage counted once."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -219,7 +221,7 @@ def kept_bytes(model: nn.Module, ids: Tensor, lengths: Tensor) -> int:
 
     model.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        result = model(ids, lengths)  # held until all is counted: a storage freed before would give its place away
+        result = model(ids, lengths)  # kept until all is counted: a storage freed earlier could be reused
     del result
     return sum(kept.values())
 
@@ -227,9 +229,9 @@ def kept_bytes(model: nn.Module, ids: Tensor, lengths: Tensor) -> int:
 def step_costs(
     longest: dict[str, int], lengths: Sequence[int], *, vocabulary: int, classes: int, dim: int, seed: int = 0
 ) -> pd.DataFrame:
-    """Return seconds and kept bytes of one training step on one document, for each family and length of tokens.
+    """Seconds and kept bytes of one training step on one document, for each family and length in tokens.
 
-    longest: the families, and the length at which each stops.
+    longest: the greatest length at which each family is measured.
     """
     keep_freed_memory()
     rows = []

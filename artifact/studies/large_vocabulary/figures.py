@@ -46,7 +46,8 @@ def perplexities(scores: pd.DataFrame, dataset: str) -> Figure:
 def seconds(lookups: pd.DataFrame, heads: pd.DataFrame) -> Figure:
     """Time of a lookup of a batch of ids, and of a training step of each output layer."""
     figure, (left, right) = panels(2, 2.6)
-    lookups = lookups.assign(ms=1e3 * lookups["seconds"], case=lookups["ids"] + ",\n" + lookups["pass"])
+    ids = lookups["ids"].map({"even": "uniform ids", "like words": "ids like words"})
+    lookups = lookups.assign(ms=1e3 * lookups["seconds"], case=ids + ",\n" + lookups["pass"])
     sns.barplot(lookups, x="ms", y="case", hue="embedding", palette=PALETTE[:2], ax=left)
     for container, hatch in zip(left.containers, ("//", ""), strict=False):
         for bar in container:

@@ -62,7 +62,7 @@ def margin_by_condition(margins: pd.DataFrame) -> Figure:
     axes.axvline(0, color=GREY, lw=0.6)
     axes.axhline(first - 0.5, color=GREY, lw=0.6)
     low, high = margins["margin"].min(), margins["margin"].max()
-    axes.set(xlabel="all modalities present minus the best of them alone (points)", xlim=(low - 2, high + 2))
+    axes.set(xlabel="all modalities present minus the best of them alone (points)", xlim=(min(low, 0) - 1, high + 2))
     _legend(figure, axes)
     return figure
 

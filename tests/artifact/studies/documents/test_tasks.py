@@ -17,8 +17,8 @@ from artifact.datasets.documents import (
 from artifact.studies.common.classification import logits_of
 from artifact.studies.documents.tasks import (
     FAMILIES,
-    bar_on_fold,
-    bar_on_passages,
+    baseline_on_fold,
+    baseline_on_passages,
     document_model,
     fold_of,
     kept_bytes,
@@ -146,14 +146,14 @@ def test_every_family_learns_a_word(family):
     assert score._replace(seconds=0) == again._replace(seconds=0)
 
 
-def test_the_bars_learn_what_they_see():
-    assert bar_on_fold(fold_of(toy_documents(), 0), [1.0, 100.0])["accuracy"] == 1.0
+def test_the_baselines_learn_separable_texts():
+    assert baseline_on_fold(fold_of(toy_documents(), 0), [1.0, 100.0])["accuracy"] == 1.0
     passages = Passages(toy_books(), 512, common=3)
-    assert bar_on_passages(passages, 256, [100.0], ngrams=1)["accuracy"] > 0.9
-    assert bar_on_passages(Passages(toy_books(), 512), 256, [100.0], ngrams=2)["accuracy"] > 0.9
+    assert baseline_on_passages(passages, 256, [100.0], ngrams=1)["accuracy"] > 0.9
+    assert baseline_on_passages(Passages(toy_books(), 512), 256, [100.0], ngrams=2)["accuracy"] > 0.9
 
 
-def test_a_network_trained_on_short_passages_reads_long_ones():
+def test_a_network_trained_on_short_passages_works_on_long_ones():
     passages = Passages(toy_books(), 512, common=3)
     options = {"dim": 16, "rate": 1e-2, "seed": 0, "steps": 60, "characters": 1024}
     model, seconds = train_passages("resonance", passages, [64, 128], **options)
@@ -185,7 +185,7 @@ class _Flat(torch.nn.Module):
         return self.layer(x)
 
 
-def test_costs_stop_where_they_are_told():
+def test_costs_stop_at_the_longest():
     costs = step_costs({"resonance": 256, "Transformer": 128}, [128, 256], vocabulary=30, classes=3, dim=16)
     assert list(zip(costs["family"], costs["tokens"], strict=True)) == [
         ("resonance", 128),
