@@ -9,7 +9,6 @@ import logging
 import os
 import tarfile
 import tempfile
-import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -79,11 +78,7 @@ def mirror() -> Path | None:
     """The mirror folder, or None: `RESONANCE_DATA` when set (and nothing else), else one beside the checkout."""
     named = os.environ.get("RESONANCE_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
-    if folder.is_dir() and (named or CHECKOUT):
-        return folder
-    if named:
-        warnings.warn(f"RESONANCE_DATA={named} is not a folder: no mirror is used", stacklevel=1)
-    return None
+    return folder if folder.is_dir() and (named or CHECKOUT) else None
 
 
 @contextmanager

@@ -11,27 +11,7 @@ from artifact.datasets import files
 from artifact.datasets.esc50 import find_esc50, load_esc50
 
 
-def write_esc50(folder, *, meta=True, rate=22050, clips=2):
-    """Write a folder in ESC-50's layout: two targets, five folds."""
-    source = np.random.default_rng(0)
-    (folder / "audio").mkdir(parents=True)
-    rows = []
-    for fold in range(1, 6):
-        for clip in range(clips):
-            for target, name in ((0, "dog"), (2, "rain")):
-                file = f"{fold}-{100 * fold + clip}-A-{target}.wav"
-                t = np.arange(rate // 4)
-                tone = np.sin(2 * np.pi * 440 * t / rate)
-                wave = tone if target == 0 else source.standard_normal(len(t)) / 3
-                wavfile.write(folder / "audio" / file, rate, (wave * 8000).astype(np.int16))
-                rows.append({"filename": file, "fold": fold, "target": target, "category": name})
-    if meta:
-        (folder / "meta").mkdir()
-        pd.DataFrame(rows).to_csv(folder / "meta" / "esc50.csv", index=False)
-    return folder
-
-
-def test_esc50_in_its_published_layout(tmp_path):
+def test_esc50_in_its_published_layout(tmp_path, write_esc50):
     sounds = load_esc50(write_esc50(tmp_path / "ESC-50"), rate=11025)
     assert len(sounds.waves) == 20 and sounds.rate == 11025 and sounds.label_names == ("dog", "1", "rain")
     assert sounds.folds.tolist() == sorted(sounds.folds.tolist()) and set(sounds.folds) == set(range(1, 6))
@@ -40,11 +20,11 @@ def test_esc50_in_its_published_layout(tmp_path):
     assert np.abs(np.fft.rfft(tone)).argmax() * 11025 / len(tone) == pytest.approx(440, abs=4)
 
 
-def test_esc50_without_metadata_numbers_its_labels(tmp_path):
+def test_esc50_without_metadata_numbers_its_labels(tmp_path, write_esc50):
     assert load_esc50(write_esc50(tmp_path, meta=False)).label_names == ("0", "1", "2")
 
 
-def test_esc50_that_is_not_so_is_named(tmp_path):
+def test_esc50_that_is_not_so_is_named(tmp_path, write_esc50):
     with pytest.raises(FileNotFoundError, match="expected recordings"):
         load_esc50(tmp_path)
     folder = write_esc50(tmp_path / "a")
@@ -61,7 +41,7 @@ def test_esc50_that_is_not_so_is_named(tmp_path):
         load_esc50(stereo)
 
 
-def test_esc50_is_found_in_the_mirror(tmp_path, monkeypatch):
+def test_esc50_is_found_in_the_mirror(tmp_path, monkeypatch, write_esc50):
     monkeypatch.setattr(files, "CACHE", tmp_path / "none")
     monkeypatch.setenv("RESONANCE_DATA", str(tmp_path))
     assert find_esc50() is None
