@@ -11,9 +11,9 @@ Approximation (thm:approximation): the layer with unit weights projects on the b
     |x - P_k x| <= k^-s |x|_s,
 
 while every linear map of rank at most 2k - 1 errs on some x by k^-s |x|_s or more: no map of its rank does better.
-A jump caps s at 1/2.  The ends of the window are a jump, for the grid is a circle, and so are the ends of a zero-padded
+A jump limits s to 1/2.  The grid is periodic, so the ends of the window are a jump, as are the ends of a zero-padded
 sequence: each jump J alone gives an error of |J| / (pi sqrt(2k)), with x scaled to a mean square.
-A k-band layer comes to a circular filter within max over f >= k of |H_f|, and no k-band layer comes closer.
+A k-band layer approximates a circular filter within max over f >= k of |H_f|, and no k-band layer is closer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from resonance.layers import BandMixing
 
 @torch.no_grad()
 def projecting_layer(k: int) -> BandMixing:
-    """Return the layer of k frequencies with unit weights and no interference, in float64: the projection P_k."""
+    """The layer of k frequencies with unit weights and no interference, in float64: the projection P_k."""
     layer = BandMixing(1, k, interference=False, engine="fft").double()
     layer.weight.magnitude.fill_(1.0)
     layer.weight.phase.zero_()
@@ -42,13 +42,13 @@ def projecting_layer(k: int) -> BandMixing:
 
 @torch.no_grad()
 def projection_error(x: Tensor, k: int) -> Tensor:
-    """Return |x - P_k x| of each signal, (batch,), in root mean square over the n samples; x is (batch, n)."""
+    """|x - P_k x| of each signal, (batch,), in root mean square over the n samples; x is (batch, n)."""
     x = x.double()
     return (x - projecting_layer(k)(x[..., None])[..., 0]).square().mean(dim=1).sqrt()
 
 
 def seminorm(x: Tensor, s: float) -> Tensor:
-    """Return |x|_s = (1/n sum_f c_f f^2s |X_f|^2)^(1/2) of each signal (batch, n), f in cycles per n samples.
+    """|x|_s = (1/n sum_f c_f f^2s |X_f|^2)^(1/2) of each signal (batch, n), f in cycles per n samples.
 
     The discrete form of the Sobolev seminorm of order s of a periodic signal; s = 0 is the deviation from the mean.
     """
@@ -60,10 +60,7 @@ def seminorm(x: Tensor, s: float) -> Tensor:
 
 
 def worst_error(matrix: Tensor, s: float) -> float:
-    """Return the largest |x - T x| / |x|_s over signals x of mean zero, for a real matrix T (n, n), by an SVD.
-
-    In the report: thm:approximation.
-    """
+    """The largest |x - T x| / |x|_s over signals x of mean zero, by an SVD of the real T (n, n) (thm:approximation)."""
     n = len(matrix)
     spectrum = torch.fft.fft(torch.eye(n, dtype=torch.float64), norm="ortho")
     f = torch.arange(n, dtype=torch.float64)
@@ -77,7 +74,7 @@ def worst_error(matrix: Tensor, s: float) -> float:
 
 
 def random_signals(n: int, s: float, batch: int, generator: torch.Generator) -> Tensor:
-    """Return (batch, n) Gaussian signals with E|X_f|^2 ~ f^-(2s + 1): error of order k^-s, in every class below s."""
+    """Gaussian signals (batch, n) with E|X_f|^2 ~ f^-(2s + 1): error of order k^-s, in every class below s."""
     f = torch.arange(n // 2 + 1, dtype=torch.float64)
     scale = torch.where(f > 0, f.clamp_min(1) ** -(s + 0.5), 0.0)
     parts = torch.randn(2, batch, len(f), dtype=torch.float64, generator=generator)
@@ -105,9 +102,9 @@ SHAPES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
 
 
 def error_curves(n: int, ks: Iterable[int]) -> pd.DataFrame:
-    """Return the error of k frequencies on each shape of `SHAPES`: columns signal, k, error (rms), predicted slope.
+    """The error of k frequencies on each shape of `SHAPES`: columns signal, k, error (rms), predicted slope.
 
-    Samples stand at (t + 1/2) / n, so that no jump falls on one.
+    Samples are at (t + 1/2) / n, so that no jump coincides with one.
     """
     t = (np.arange(n) + 0.5) / n
     rows = []
@@ -119,7 +116,7 @@ def error_curves(n: int, ks: Iterable[int]) -> pd.DataFrame:
 
 
 def random_curves(n: int, ks: Iterable[int], orders: Iterable[float], batch: int, *, seed: int) -> pd.DataFrame:
-    """Return errors of random signals of each order s: columns s, k, draw, error, bound (k^-s' |x|_s', s' = s - 1/10).
+    """Errors of random signals of each order s: columns s, k, draw, error, bound (k^-s' |x|_s', s' = s - 1/10).
 
     The seminorm of order s itself grows with the grid's logarithm, so the bound is taken just below it.
     """
@@ -137,7 +134,7 @@ def random_curves(n: int, ks: Iterable[int], orders: Iterable[float], batch: int
 
 
 def slopes(curves: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Return the slope of log error against log(k - 1/2) of each group `by`, with a 95% interval: slope, low, high.
+    """The slope of log error against log(k - 1/2) of each group `by`, with a 95% interval: slope, low, high.
 
     k - 1/2 is the band's edge, between the last frequency kept and the first dropped.  With a column `draw` the
     interval is Student's over draws; else that of the fit over k.
@@ -156,7 +153,7 @@ def slopes(curves: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def filter_matrix(transfer: Tensor) -> Tensor:
-    """Return the circular filter of a real or complex transfer function H_f, f = 0 .. n/2, as a real matrix (n, n)."""
+    """The circular filter of a real or complex transfer function H_f, f = 0 .. n/2, as a real matrix (n, n)."""
     n = 2 * (len(transfer) - 1)
     spectrum = torch.fft.rfft(torch.eye(n, dtype=torch.float64), dim=0)
     return torch.fft.irfft(transfer[:, None] * spectrum, n=n, dim=0)
@@ -164,7 +161,7 @@ def filter_matrix(transfer: Tensor) -> Tensor:
 
 @torch.no_grad()
 def filter_layer(transfer: Tensor, k: int) -> BandMixing:
-    """Return the k-band layer nearest to a circular filter (thm:approximation): its weights are H_f for f < k."""
+    """The k-band layer nearest to a circular filter (thm:approximation): its weights are H_f for f < k."""
     layer = BandMixing(1, k, interference=False, engine="fft").double()
     h = transfer[:k, None].to(torch.complex128)
     layer.weight.set_(h.real, h.imag)
@@ -172,7 +169,7 @@ def filter_layer(transfer: Tensor, k: int) -> BandMixing:
 
 
 def filter_curves(n: int, ks: Iterable[int], orders: Iterable[float]) -> pd.DataFrame:
-    """Return the error, in operator norm, of k-band layers for the filters H_f = (1 + f^2)^(-r/2) e^(i f).
+    """The error, in operator norm, of k-band layers for the filters H_f = (1 + f^2)^(-r/2) e^(i f).
 
     Columns r, k, error, bound: `error` is the norm of the difference of the two real matrices, `bound` the theorem's
     max over f >= k of |H_f|.

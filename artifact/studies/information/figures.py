@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from artifact.studies.common.plots import GREY, PALETTE, panels
@@ -37,50 +38,32 @@ def retained(table: pd.DataFrame, snr_db: float, signal: str) -> Figure:
     return figure
 
 
+def _estimates(axes: Axes, rows: pd.DataFrame, **look) -> None:
+    """Draw the mean estimate over seeds at each SNR, with its Student interval as a bar."""
+    mean, low, high = pd.DataFrame({snr: mean_interval(e) for snr, e in rows.groupby("snr_db")["estimate"]}).to_numpy()
+    axes.errorbar(sorted(rows["snr_db"].unique()), mean, (mean - low, high - mean), ms=4, capsize=2, **look)
+
+
 def estimator(bias: pd.DataFrame, itself: pd.DataFrame) -> Figure:
     """A nearest-neighbour estimate against the closed form: one scalar channel; three maps of a short signal."""
     figure, (left, right) = panels(2, 2.8)
-    curve = bias.groupby("snr_db")
-    left.plot(curve["exact"].first(), color="k", lw=1.2, label="closed form")
-    bars = curve["estimate"].agg(mean_interval).apply(pd.Series)
-    left.errorbar(
-        bars.index,
-        bars[0],
-        (bars[0] - bars[1], bars[2] - bars[0]),
-        fmt="o",
-        ms=4,
-        color=PALETTE[0],
-        capsize=2,
-        label="estimate",
-    )
+    left.plot(bias.groupby("snr_db")["exact"].first(), color="k", lw=1.2, label="closed form")
+    _estimates(left, bias, fmt="o", color=PALETTE[0], label="estimate")
     left.set(xlabel="signal-to-noise ratio (dB)", ylabel="information (bits)", title="one scalar")
-    left.legend(loc="upper left")
-    for (name, group), colour, marker, line in zip(
-        itself.groupby("map", sort=False), PALETTE, MARKERS, LINES, strict=False
-    ):
-        cases = group.groupby("snr_db")
-        right.plot(cases["exact"].first(), ls=line, lw=1.1, color=colour)
-        bars = cases["estimate"].agg(mean_interval).apply(pd.Series)
-        right.errorbar(
-            bars.index,
-            bars[0],
-            (bars[0] - bars[1], bars[2] - bars[0]),
-            fmt=marker,
-            ms=4,
-            mfc="none",
-            color=colour,
-            capsize=2,
-            label=name,
-        )
+    maps = itself.groupby("map", sort=False)
+    for (name, group), colour, marker, line in zip(maps, PALETTE, MARKERS, LINES, strict=False):
+        right.plot(group.groupby("snr_db")["exact"].first(), ls=line, lw=1.1, color=colour)
+        _estimates(right, group, fmt=marker, mfc="none", color=colour, label=name)
     right.set(xlabel="signal-to-noise ratio (dB)", title="four samples, by map (lines: closed form)")
-    right.legend(loc="upper left")
+    for axes in (left, right):
+        axes.legend(loc="upper left")
     return figure
 
 
 def survival(
     curves: pd.DataFrame, chosen: pd.DataFrame, band: pd.DataFrame, cycles: float, unit: str, dataset: str
 ) -> Figure:
-    """Bits about the next day against k for three choices of frequencies; which ones were chosen, beside their energy.
+    """Bits about the next day against k for three choices of frequencies; the chosen frequencies on the energy of the past.
 
     `cycles` turns cycles per grid into cycles per `unit`, the series' main period.
     """

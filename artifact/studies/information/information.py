@@ -11,9 +11,9 @@ exactly when T(Y) is sufficient for X.  For Gaussian signals and a linear T,
 
     I(X; T Y) = 1/2 log2 [ det Q (K + N) Q' / det Q N Q' ],
 
-equal to I(X; Y) exactly when the rows of T span the columns of N^-1 K.  What counts is the rank of the *real* map on
-n samples: the inverse transform drops the imaginary part at DC and Nyquist, so a unitary matrix across frequencies
-can lose.
+(eq:gaussian), equal to I(X; Y) exactly when the rows of T span the columns of N^-1 K.  The rank is that of the *real*
+map on n samples: the inverse transform drops the imaginary part at DC and Nyquist, so a unitary matrix across
+frequencies can lose information.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from resonance.layers import BandMixing
 
 
 def gaussian_information(signal: Tensor, noise: Tensor) -> float:
-    """Return I(X; X + noise) = 1/2 log2 det(I + N^-1 K) in bits, for covariances K (any rank) and N (full rank).
+    """I(X; X + noise) = 1/2 log2 det(I + N^-1 K) in bits, for covariances K (any rank) and N (full rank).
 
     signal, noise: (r, r), symmetric; computed in float64.  r = 0 gives 0 bits.
     Raises ValueError for other shapes and for a noise that is not positive definite.  Cost: r^3.
@@ -54,7 +54,7 @@ def gaussian_information(signal: Tensor, noise: Tensor) -> float:
 
 
 def row_space(matrix: Tensor, tolerance: float | None = None) -> Tensor:
-    """Return orthonormal rows Q, (rank, n), that span the rows of a matrix (m, n).
+    """Orthonormal rows Q, (rank, n), that span the rows of a matrix (m, n).
 
     The rank counts singular values above `tolerance` times the largest, by default max(m, n) eps.
     """
@@ -65,9 +65,9 @@ def row_space(matrix: Tensor, tolerance: float | None = None) -> Tensor:
 
 
 def transmitted_information(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
-    """Return I(X; T(X + noise)) in bits for a linear map T (m, n), by log-determinants on its row space (eq:gaussian).
+    """I(X; T(X + noise)) in bits for a linear map T (m, n), by log-determinants on its row space (eq:gaussian).
 
-    T Y and Q Y are invertible functions of each other, so nothing but the row space of T matters.
+    T Y and Q Y are invertible functions of each other, so only the row space of T matters.
     Raises ValueError when T does not act on n samples, and as `gaussian_information`.  Cost: n^3.
     """
     if matrix.dim() != 2 or matrix.shape[1] != len(signal):
@@ -77,10 +77,10 @@ def transmitted_information(matrix: Tensor, signal: Tensor, noise: Tensor) -> fl
 
 
 def layer_matrix(mixing: BandMixing, n: int, channel: int = 0) -> Tensor:
-    """Return the layer as the real matrix T, (n, n) float64, that acts on one channel: y = T x.
+    """The layer as the real matrix T, (n, n) float64, that acts on one channel: y = T x.
 
-    Its padding, grid and engine are the layer's own.  Raises TypeError for what is not a `BandMixing`: a block with
-    a norm is not linear.  Cost: the layer on n sequences.
+    Its padding, grid and engine are the layer's own.  Raises TypeError for anything but a `BandMixing`: a block with a
+    norm is not linear.  Cost: the layer on n sequences.
     """
     if not isinstance(mixing, BandMixing):
         raise TypeError(f"expected a BandMixing, linear in x, got {type(mixing).__name__}")
@@ -93,13 +93,13 @@ def layer_matrix(mixing: BandMixing, n: int, channel: int = 0) -> Tensor:
 
 
 def ar1(n: int, rho: float = 0.9) -> Tensor:
-    """Return the covariance rho^|i - j| of a stationary AR(1) signal of unit power, (n, n)."""
+    """The covariance rho^|i - j| of a stationary AR(1) signal of unit power, (n, n)."""
     i = torch.arange(n, dtype=torch.float64)
     return rho ** (i[:, None] - i).abs()
 
 
 def circulant(power: Callable[[Tensor], Tensor], n: int) -> Tensor:
-    """Return the covariance (n, n) of a periodic signal of unit power, its spectrum in proportion to power(f)."""
+    """The covariance (n, n) of a periodic signal of unit power, its spectrum in proportion to power(f)."""
     f = torch.arange(n, dtype=torch.float64)
     row = torch.fft.ifft(power(torch.minimum(f, n - f))).real
     i = torch.arange(n)
@@ -115,7 +115,7 @@ SIGNALS: dict[str, Callable[[int], Tensor]] = {
 
 
 def white_noise(signal: Tensor, snr_db: float) -> Tensor:
-    """Return the covariance of white noise at a ratio of signal power to noise power, in decibels."""
+    """The covariance of white noise at a ratio of signal power to noise power, in decibels."""
     power = signal.diagonal().mean() / 10 ** (snr_db / 10)
     return power * torch.eye(len(signal), dtype=torch.float64)
 
@@ -124,14 +124,14 @@ def white_noise(signal: Tensor, snr_db: float) -> Tensor:
 
 
 def kept_frequencies(n: int, share: float) -> int:
-    """Return k, one side of the spectrum, for k/n counted on both sides: share n / 2, and n/2 + 1 for all of it."""
+    """k, one side of the spectrum, for k/n counted on both sides: share n / 2, and n/2 + 1 for all of it."""
     return n // 2 + 1 if share >= 1 else max(1, round(share * n / 2))
 
 
 def retained_information(n: int, shares: Iterable[float], snrs_db: Iterable[float], *, seed: int) -> pd.DataFrame:
-    """Return what a layer with random weights retains: signal, snr_db, share (k/n), k, rank, bits, retained, bound.
+    """Information retained by a layer with random weights: signal, snr_db, share (k/n), k, rank, bits, retained, bound.
 
-    `bound` is the most that the band can lose in bits, by the signal's power outside of it (`lost_bits_bound`).
+    `bound` is an upper bound on the loss in bits, from the signal's power outside the band (`lost_bits_bound`).
     In the report: thm:information.
     """
     torch.manual_seed(seed)
@@ -154,7 +154,7 @@ def retained_information(n: int, shares: Iterable[float], snrs_db: Iterable[floa
 
 
 def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
-    """Return E|X - Q'Q X|^2 / (2 s^2 ln 2), the most bits that T can lose of any X with covariance K in white noise.
+    """E|X - Q'Q X|^2 / (2 s^2 ln 2), an upper bound on the bits that T loses of any X with covariance K in white noise.
 
     X need not be Gaussian (eq:lost).  Raises ValueError for noise that is not white, s^2 I.
     """
@@ -166,7 +166,7 @@ def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
     return float(outside.clamp_min(0.0) / (2 * math.log(2) * power))
 
 
-# --------------------------------------------------------------------------- traps
+# --------------------------------------------------------------------------- special cases
 
 
 def _layer(n: int, k: int | None = None) -> BandMixing:
@@ -204,10 +204,10 @@ def _swap(n: int, frequency: int) -> BandMixing:
 
 
 def traps(n: int, snr_db: float, *, seed: int, signal: str = "AR(1), 0.9") -> pd.DataFrame:
-    """Return what each map loses of a signal: columns map, rank (real, of n), lost (bits), bits of the whole.
+    """Information lost by each of several maps: columns map, rank (real, of n), lost (bits), whole (bits).
 
     Rounding the output to bfloat16 (8 significant bits) is modelled as white noise of 2^-8 / sqrt(3) of the output's
-    largest standard deviation: the root mean square error of a number just above a power of two, the least favourable.
+    largest standard deviation: the root mean square error of a number just above a power of two, the worst case.
     In the report: eq:chain.
     """
     torch.manual_seed(seed)
@@ -239,10 +239,10 @@ def traps(n: int, snr_db: float, *, seed: int, signal: str = "AR(1), 0.9") -> pd
 
 
 def block_ranks(n: int, dim: int, k: int, *, seed: int) -> pd.DataFrame:
-    """Return the rank of each arrangement's Jacobian, (n dim)^2, at a random input: full rank is locally injective.
+    """The rank of each arrangement's Jacobian, (n dim)^2, at a random input: full rank is locally injective.
 
-    Columns block, rank, size (n dim), smallest (singular value over the largest).  LayerNorm after the sum forgets
-    each token's mean over the channels, n of n dim directions; the residual path cannot bring it back.
+    Columns block, rank, size (n dim), smallest (singular value over the largest).  LayerNorm after the sum removes
+    each token's mean over the channels, n of n dim directions, which the residual path cannot restore.
     """
     torch.manual_seed(seed)
     x = torch.randn(n, dim, dtype=torch.float64)
@@ -260,7 +260,7 @@ def block_ranks(n: int, dim: int, k: int, *, seed: int) -> pd.DataFrame:
 
 
 def nearest_neighbour_information(x: np.ndarray, y: np.ndarray, neighbours: int = 3) -> float:
-    """Return the estimate of I(X; Y) in bits from samples x (samples, p), y (samples, q), on scikit-learn's neighbours.
+    """Nearest-neighbour estimate of I(X; Y) in bits from samples x (samples, p), y (samples, q).
 
         I = psi(neighbours) + psi(samples) - <psi(n_x + 1) + psi(n_y + 1)>,
 
@@ -283,7 +283,7 @@ def nearest_neighbour_information(x: np.ndarray, y: np.ndarray, neighbours: int 
 
 
 def estimator_bias(snrs_db: Iterable[float], samples: int, seeds: int, *, seed: int) -> pd.DataFrame:
-    """Return scikit-learn's estimate for one scalar Gaussian channel beside 1/2 log2(1 + SNR), a row a seed."""
+    """scikit-learn's estimate for one scalar Gaussian channel, and 1/2 log2(1 + SNR): a row a seed."""
     from sklearn.feature_selection import mutual_info_regression
 
     rows = []
@@ -301,10 +301,10 @@ def estimator_bias(snrs_db: Iterable[float], samples: int, seeds: int, *, seed: 
 def estimator_against_itself(
     snrs_db: Iterable[float], samples: int, seeds: int, *, seed: int, n: int = 4
 ) -> pd.DataFrame:
-    """Return estimate and closed form of I(X; T Y) for an AR(1) signal of n samples and three maps, a row a seed.
+    """Estimate and closed form of I(X; T Y) for an AR(1) signal of n samples and three maps, a row a seed.
 
     The maps: none, a layer that keeps the whole band (injective, random weights), one that keeps DC and f = 1.
-    The estimator sees Q Y for the last, as few numbers as the map leaves.
+    For the last the estimator gets Q Y, of as many numbers as the rank of the map.
     """
     torch.manual_seed(seed)
     eye = torch.eye(n, dtype=torch.float64)

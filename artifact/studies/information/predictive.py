@@ -1,4 +1,4 @@
-"""How much of what the past tells about the future passes through k frequencies: a curve, and a rule for choosing k.
+"""The information of k frequencies of the past about the future: a curve, and a rule for choosing k (eq:past).
 
     glossary   code        report
                past        the full band of a window, p real numbers: sqrt(c_f) (Re X_f, Im X_f), so sums are energies
@@ -6,9 +6,9 @@
                bits        1/2 log2 det Cov(F) / det Cov(F - B A_S past), for the frequencies S kept
 
 B is a ridge regression fitted on training windows; both covariances are those of the windows held out.  A residual's
-Gaussian entropy is an upper bound of h(F | past), so for a Gaussian F the figure is a lower bound of I(F; A_S past)
-whatever B is, and no in-sample fit inflates it.  On the training windows themselves it is the estimate by canonical
-correlations, -1/2 sum log2(1 - rho^2), which grows with every frequency, true or not.
+Gaussian entropy is an upper bound of h(F | past), so for a Gaussian F the value is a lower bound of I(F; A_S past)
+whatever B is, without in-sample bias.  On the training windows themselves it is the estimate by canonical correlations,
+-1/2 sum log2(1 - rho^2), which grows with every frequency, informative or not.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class PastFuture:
         return torch.einsum("b,bcij->cij", self.share, self.blocks)
 
     def channels(self, which: Iterable[int]) -> PastFuture:
-        """Return the same of some channels only."""
+        """The same for some channels only."""
         return PastFuture(self.frequency, self.blocks[:, list(which)], self.share)
 
 
 def past_future(windows: Windows, blocks: int = 1) -> PastFuture:
-    """Return the covariances of a split's windows in float64, in `blocks` runs of time of nearly equal length.
+    """The covariances of a split's windows in float64, in `blocks` runs of time of nearly equal length.
 
     The grid of the past is the layer's, the next power of two at or above the lookback.
     Raises ValueError for more blocks than windows.  Cost: windows x channels x (p + horizon)^2 multiply-adds.
@@ -84,7 +84,7 @@ def _coordinates(past: Tensor, future: Tensor, band: Band) -> Tensor:
 def residual_moments(
     train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float
 ) -> tuple[Tensor, Tensor]:
-    """Return second moments of the future and of F - B A_S past on held-out windows.
+    """Second moments of the future and of F - B A_S past on held-out windows.
 
     Each is (blocks, channels, horizon, horizon).  B is fitted on `train`, `ridge` added to the diagonal of the past's
     covariance.  Raises ValueError for ridge <= 0.
@@ -103,7 +103,7 @@ def residual_moments(
 
 
 def predicted_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float) -> Tensor:
-    """Return the bits a window, (blocks, channels), that the kept frequencies tell of the future on held-out windows.
+    """Bits a window, (blocks, channels), of the kept frequencies about the future on held-out windows.
 
     The mean over blocks, weighted by `held.share`, is 1/2 log2 det Cov(F) / det Cov(F - B A_S past) exactly; a block's
     own figure is its mean Gaussian log score under those two pooled covariances.  Arguments as `residual_moments`.
@@ -114,19 +114,19 @@ def predicted_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[in
 
 
 def unexplained(train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float) -> float:
-    """Return the squared error of the same forecast as a share of the future's variance, the mean over channels."""
+    """The squared error of the same forecast as a share of the future's variance, the mean over channels."""
     parts = residual_moments(train, held, frequencies, ridge)
     future, error = (torch.einsum("b,bcii->c", held.share, moments) for moments in parts)
     return (error / future).mean().item()
 
 
 def mean_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float) -> float:
-    """Return `predicted_bits` of the whole split, a window and channel: the mean over channels."""
+    """`predicted_bits` of the whole split, a window and channel: the mean over channels."""
     return (held.share @ predicted_bits(train, held, frequencies, ridge)).mean().item()
 
 
 def _score(second: Tensor, share: Tensor) -> Tensor:
-    """Return the mean log2 score, (blocks, channels), of a Gaussian with the pooled covariance; constants left out."""
+    """Mean log2 score, (blocks, channels), of a Gaussian with the pooled covariance, without constants."""
     pooled = torch.einsum("b,bcij->cij", share, second)
     distance = torch.linalg.solve(pooled, second).diagonal(dim1=-2, dim2=-1).sum(dim=-1)
     return -(torch.logdet(pooled) + distance) / (2 * math.log(2))
@@ -136,21 +136,21 @@ def _score(second: Tensor, share: Tensor) -> Tensor:
 
 
 def energy_order(train: PastFuture) -> list[int]:
-    """Return all frequencies by their energy in the past, greatest first."""
+    """All frequencies by their energy in the past, greatest first."""
     return band_energy(train).argsort(descending=True, stable=True).tolist()
 
 
 def band_energy(train: PastFuture) -> Tensor:
-    """Return the energy (variance) of each frequency in the past, summed over channels, as shares of all: (k,)."""
+    """The energy (variance) of each frequency in the past, summed over channels, as shares of all: (k,)."""
     variance = train.covariance.diagonal(dim1=1, dim2=2).sum(dim=0)[: len(train.frequency)]
     energy = torch.zeros(int(train.frequency.max()) + 1, dtype=torch.float64).index_add(0, train.frequency, variance)
     return energy / energy.sum()
 
 
 def information_order(train: PastFuture, ridge: float, steps: int) -> list[int]:
-    """Return `steps` frequencies, each the one that adds most information about the future to those before it.
+    """`steps` frequencies, each the one that adds most information about the future to those before it.
 
-    Greedy forward selection on the training covariance; bits are summed over channels, for the layer keeps one set.
+    Greedy forward selection on the training covariance; bits are summed over channels, because a layer keeps one set.
     Cost: steps x channels x (p + horizon)^2.
     """
     p = len(train.frequency)
@@ -170,19 +170,19 @@ def information_order(train: PastFuture, ridge: float, steps: int) -> list[int]:
         chosen.append(best)
         at = places[best]
         c = c - c[:, :, at] @ torch.linalg.solve(c[:, at[:, None], at], c[:, at])  # conditioned on it
-        c[:, at, at] += 1.0  # its own rows are zero now; keep the matrices regular
+        c[:, at, at] += 1.0  # its own rows are zero now; keeps the matrices regular
     return chosen
 
 
 def _small_logdet(c: Tensor, pair: Tensor, single: Tensor) -> Tensor:
-    """Return log det, (channels, frequencies), of each frequency's own 2 x 2 (or 1 x 1) block of c."""
+    """log det, (channels, frequencies), of each frequency's own 2 x 2 (or 1 x 1) block of c."""
     a, b = pair.unbind(dim=1)
     determinant = c[:, a, a] * c[:, b, b] - c[:, a, b] ** 2
     return torch.where(single, c[:, a, a], determinant).clamp_min(1e-300).log()
 
 
 def band_table(train: PastFuture, chosen: list[int]) -> pd.DataFrame:
-    """Return each frequency's share of the past's energy and its place among the chosen: one row a frequency.
+    """Each frequency's share of the past's energy and its place among the chosen: one row a frequency.
 
     Columns frequency (cycles per grid), energy, place (1 is chosen first; 0 is not chosen).
     """
@@ -195,12 +195,12 @@ ORDERS = ("lowest", "most energy", "most information")
 
 
 def energy_k(train: PastFuture, share: float) -> int:
-    """Return the fewest lowest frequencies that hold `share` of the past's energy: the usual rule, for comparison."""
+    """The smallest k whose k lowest frequencies hold `share` of the past's energy: the usual rule, for comparison."""
     return int((band_energy(train).cumsum(0) < share - 1e-12).sum()) + 1
 
 
 def rank_frequencies(train: PastFuture, *, ridge: float, steps: int) -> dict[str, list[int]]:
-    """Return the three orders in which frequencies may be kept."""
+    """The three orders in which frequencies may be kept."""
     count = int(train.frequency.max()) + 1
     found = (list(range(count)), energy_order(train), information_order(train, ridge, steps))
     return dict(zip(ORDERS, found, strict=True))
@@ -218,19 +218,19 @@ class Splits:
     test: PastFuture
 
     def channels(self, which: Iterable[int]) -> Splits:
-        """Return the same of some channels only."""
+        """The same for some channels only."""
         which = list(which)
         return Splits(*(part.channels(which) for part in (self.train, self.validation, self.test)))
 
 
 def make_splits(task: ForecastTask, lookback: int, blocks: int) -> Splits:
-    """Return the covariances of a task's three splits; the test in `blocks` blocks of time."""
+    """The covariances of a task's three splits; the test in `blocks` blocks of time."""
     parts = [("train", 1), ("validation", 1), ("test", blocks)]
     return Splits(*(past_future(task.windows(name, lookback), count) for name, count in parts))
 
 
 def best_ridge(splits: Splits, frequencies: list[int], ridges: Iterable[float]) -> tuple[float, float]:
-    """Return (ridge, bits) that are best on validation for a set of frequencies; bits a window and channel."""
+    """(ridge, bits) that are best on validation for a set of frequencies; bits a window and channel."""
     scores = [(mean_bits(splits.train, splits.validation, frequencies, r), r) for r in ridges]
     bits, ridge = max(scores)
     return ridge, bits
@@ -239,9 +239,9 @@ def best_ridge(splits: Splits, frequencies: list[int], ridges: Iterable[float]) 
 def survival_curves(
     splits: Splits, order: dict[str, list[int]], ks: Iterable[int], ridges: Iterable[float]
 ) -> pd.DataFrame:
-    """Return the bits a window and channel of each order and k, the ridge chosen on validation.
+    """The bits a window and channel of each order and k, the ridge chosen on validation.
 
-    Columns order, k, ridge, train (in sample), validation, test.  Where an order is shorter than k it has no row.
+    Columns order, k, ridge, train (in sample), validation, test.  An order shorter than k has no row.
     """
     ridges = tuple(ridges)
     rows = []
@@ -250,7 +250,7 @@ def survival_curves(
             if k > len(frequencies):
                 continue
             ridge, _ = best_ridge(splits, frequencies[:k], ridges)
-            # In sample the smallest ridge: the usual estimate by canonical correlations, to be seen beside the rest.
+            # In sample the smallest ridge: the usual estimate by canonical correlations, for comparison.
             cases = ((splits.train, min(ridges)), (splits.validation, ridge), (splits.test, ridge))
             bits = [mean_bits(splits.train, part, frequencies[:k], r) for part, r in cases]
             rows.append(
@@ -260,25 +260,25 @@ def survival_curves(
 
 
 def choose_k(splits: Splits, frequencies: list[int], whole: list[int], share: float, ridges: Iterable[float]) -> int:
-    """Return the rule's k: the fewest frequencies of an order that reach `share` of the whole band's validation bits.
+    """The rule's k: the fewest frequencies of an order that reach `share` of the whole band's validation bits.
 
-    Bisection, for the curve rises with k but for noise; the whole order where none reaches it.
+    By bisection: the curve rises with k except for noise.  The whole order where none reaches it.
     """
     ridges = tuple(ridges)
-    aim = share * best_ridge(splits, whole, ridges)[1]
+    target = share * best_ridge(splits, whole, ridges)[1]
     low, high = 0, len(frequencies)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if best_ridge(splits, frequencies[:middle], ridges)[1] >= aim else (middle, high)
+        low, high = (low, middle) if best_ridge(splits, frequencies[:middle], ridges)[1] >= target else (middle, high)
     return high
 
 
 def retained_share(
     splits: Splits, frequencies: list[int], whole: list[int], ridges: Iterable[float], *, seed: int, draws: int = 2000
 ) -> tuple[float, float, float]:
-    """Return what `frequencies` retain on the test of the bits of the whole band, with a 95% interval.
+    """Share of the whole band's bits that `frequencies` retain on the test, with a 95% interval.
 
-    The interval is a bootstrap over the test's blocks of time, both figures drawn together.
+    The interval is a bootstrap over the test's blocks of time, both values drawn together.
     """
     ridges = tuple(ridges)
     test = splits.test
@@ -296,7 +296,7 @@ def retained_share(
 def judge(
     splits: Splits, cases: dict[str, list[int]], whole: list[int], ridges: Iterable[float], *, seed: int
 ) -> pd.DataFrame:
-    """Return k, bits on the test, the share retained with its interval, and the variance left unexplained, by case."""
+    """k, bits on the test, the share retained with its interval, and the unexplained share of the variance, by case."""
     ridges = tuple(ridges)
     rows = []
     for case, kept in cases.items():
@@ -314,16 +314,16 @@ def other_channels(
     """Choose the frequencies without one channel, then measure that channel's share on the test: rows, and the mean.
 
     Columns channel, k, retained.  A series of one channel is measured on itself, in later time.  The interval is
-    Student's over channels, which are not independent: it says how they differ, not more.
+    Student's over channels, which are not independent: it shows their spread only.
     """
     ridges = tuple(ridges)
     count = splits.train.blocks.shape[1]
     whole = list(range(int(splits.train.frequency.max()) + 1))
     rows = []
     for channel in range(count):
-        seen = splits.channels([c for c in range(count) if c != channel] or [channel])
-        order = information_order(seen.train, ridge, steps)
-        k = choose_k(seen, order, whole, share, ridges)
+        rest = splits.channels([c for c in range(count) if c != channel] or [channel])
+        order = information_order(rest.train, ridge, steps)
+        k = choose_k(rest, order, whole, share, ridges)
         retained = retained_share(splits.channels([channel]), order[:k], whole, ridges, seed=channel)[0]
         rows.append({"channel": channel, "k": k, "retained": retained})
     return pd.DataFrame(rows), mean_interval(row["retained"] for row in rows)
