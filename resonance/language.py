@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .causal import CausalResonance
+from .causal import CausalResonance, State
 from .layers import FeedForward
 from .recall import HolographicRecall, PlainRecall
 from .training.checkpoint import read_weights, save_weights
 from .vocabulary import check_ids
 
-State = dict[str, Tensor]
 ENDS = ("narrow", "output_projection")  # names of the matrices that end a residual branch
 
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .audio import FrameTokens, SpectrumFrames, check_waves
-from .causal import CausalResonance
+from .causal import CausalResonance, State
 from .causal_mixing import CausalMixing, octave_of
 from .engines.chunked import complex_product
-from .language import Block, CausalBlocks, State
+from .language import Block, CausalBlocks
 from .layers import length_mask
 from .spectral import check_sequences
 

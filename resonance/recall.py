@@ -24,10 +24,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from .causal import State
 from .layers import length_mask
 from .spectral import check_sequences
 
-State = dict[str, Tensor]
 CHUNK = 64  # steps solved together: the speed is the same from 32 to 128
 SPREAD = 2.5  # initial standard deviation of the phases, radians: unequal tokens have a mean r_i' r_j of exp(-2.5^2)
 KEY, VALUE, QUERY, STRENGTH = range(4)
@@ -145,7 +145,7 @@ class PlainRecall(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Readings at every step, (batch, heads, n, dim / heads), and the last hologram."""
         n = keys.shape[2]
-        queries, keys, written = (chunked(part) for part in (queries, keys, strengths * values))
+        queries, keys, written = (in_chunks(part) for part in (queries, keys, strengths * values))
         records = torch.cat([hologram[:, :, None], keys.mT @ written], dim=2).cumsum(dim=2)  # before each chunk
         read = queries @ records[:, :, :-1] + (queries @ keys.mT).tril() @ written
         return read.flatten(2, 3)[:, :, :n], records[:, :, -1]
@@ -178,7 +178,7 @@ class HolographicRecall(PlainRecall):
         a unit triangular system a chunk (Yang et al. 2024).
         """
         n = keys.shape[2]
-        queries, keys, values, strengths = (chunked(part) for part in (queries, keys, values, strengths))
+        queries, keys, values, strengths = (in_chunks(part) for part in (queries, keys, values, strengths))
         weighted = strengths * keys
         # U = own - seen S: only this product and the next hologram are sequential over the chunks.
         solved = torch.linalg.solve_triangular(
@@ -202,7 +202,7 @@ def waves(phases: Tensor) -> Tensor:
     return torch.cat([phases.cos(), phases.sin()], dim=-1) / math.sqrt(phases.shape[-1])
 
 
-def chunked(x: Tensor) -> Tensor:
+def in_chunks(x: Tensor) -> Tensor:
     """Cut (batch, heads, n, d) into chunks, (batch, heads, chunks, C, d), padded with zeros."""
     n = x.shape[2]
     size = min(CHUNK, n)

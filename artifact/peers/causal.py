@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from resonance.causal import State
 from resonance.layers import length_mask
 from resonance.spectral import check_sequences
-
-State = dict[str, Tensor]
 
 
 class CausalAttention(nn.Module):

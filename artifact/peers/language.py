@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from artifact.peers.causal import CausalAttention, RotaryAttention
-from resonance.language import Block, LanguageModel, State
+from resonance.causal import State
+from resonance.language import Block, LanguageModel
 
 
 class RotaryGPT(LanguageModel):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 import torch
@@ -12,7 +13,7 @@ from artifact.peers.causal import state_after, state_bytes
 from artifact.peers.language import RotaryGPT
 from artifact.studies.common.timing import alternated
 from artifact.studies.language.study import DIM, FAMILIES, HEADS, LAYERS, RESONANCE, RESONATORS, TRANSFORMER
-from resonance.language import LanguageModel, ResonanceLM, State
+from resonance.language import LanguageModel, ResonanceLM
 
 
 def sample_text(
@@ -24,6 +25,7 @@ def sample_text(
     return corpus.decode(ids[0]), corpus.decode(written[0, prompt:])
 
 
+@torch.inference_mode()
 def generation_costs(
     contexts: Sequence[int], vocab_size: int, *, rounds: int = 3, min_seconds: float = 0.1
 ) -> pd.DataFrame:
@@ -32,21 +34,16 @@ def generation_costs(
     Both models have the sizes of the study; the cache has room for the context and one id more.  Steps alternate
     (`timing.alternated`).
     """
-    rows = []
+    rows, ids = [], torch.zeros(1, dtype=torch.long)
     for context in contexts:
         models = {
             RESONANCE: ResonanceLM(vocab_size, DIM, LAYERS, RESONATORS).eval(),
             TRANSFORMER: RotaryGPT(vocab_size, DIM, LAYERS, HEADS, context + 1).eval(),
         }
         states = {name: state_after(model, context) for name, model in models.items()}
-        steps = {name: _writer(model, states[name]) for name, model in models.items()}
+        steps = {name: partial(model.step, ids, states[name]) for name, model in models.items()}
         seconds = alternated(steps, rounds=rounds, min_seconds=min_seconds)
         for name in FAMILIES:
             kept = state_bytes(states[name])
             rows.append({"family": name, "context": context, "seconds": seconds[name], "bytes": kept})
     return pd.DataFrame(rows)
-
-
-def _writer(model: LanguageModel, state: State) -> Callable[[], object]:
-    ids = torch.zeros(1, dtype=torch.long)
-    return torch.inference_mode()(lambda: model.step(ids, state)[0])
