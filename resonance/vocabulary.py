@@ -77,7 +77,7 @@ class Hierarchy:
 
 
 def check_ids(ids: Tensor, vocab_size: int, what: str = "ids") -> Tensor:
-    """Return ids when they are an integer tensor with values in 0 .. vocab_size-1; else raise."""
+    """Check that ids are an integer tensor with values in 0 .. vocab_size-1, and return them as int64."""
     if not isinstance(ids, Tensor):
         raise TypeError(f"expected {what} as a torch tensor of integers, got {type(ids).__name__}")
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:

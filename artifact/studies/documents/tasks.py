@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from artifact.datasets.corpora import Documents, load_movie_reviews
+from artifact.datasets.corpora import Documents
 from artifact.datasets.documents import SPLITS, Passages, document_batches
 from artifact.datasets.vocabulary import LETTERS, Vocabulary, words
 from artifact.peers.documents import BagClassifier, FNetClassifier, TransformerClassifier, fit_tfidf
@@ -91,11 +90,6 @@ def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
     )
 
 
-@cache
-def _first_fold() -> Fold:
-    return fold_of(load_movie_reviews(allow_stand_in=True), 0)
-
-
 class DocumentScore(NamedTuple):
     """Results of one training: accuracies as shares, losses in nats a document, seconds of training."""
 
@@ -120,16 +114,15 @@ def train_documents(
     rate: float,
     seed: int,
     *,
-    fold: Fold | None = None,
+    fold: Fold,
     epochs: int = 4,
     batch: int = 16,
     drop: float = 0.5,
 ) -> DocumentScore:
-    """Train a network of a family on a fold (by default, fold 0 of the film reviews); score validation and test.
+    """Train a network of a family on a fold; score validation and test.
 
     `drop`: the share of tokens removed at random from each training document each epoch; evaluation keeps all.
     """
-    fold = _first_fold() if fold is None else fold
     model = document_model(family, fold.vocabulary, fold.classes, dim, depth, window=fold.window, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     train, labels = fold.ids["train"], fold.labels["train"]

@@ -66,8 +66,8 @@ def fusion_loss(passes: Passes, labels: Tensor) -> Tensor:
     return classified + sum(contrastive(a, b, labels) for a, b in pairs) / len(pairs)
 
 
-def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, seed: int, batch: int = 64) -> float:
-    """Train by `train_one_cycle`; return the seconds.
+def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, seed: int, batch: int = 64) -> None:
+    """Train by `train_one_cycle`.
 
     Half of the combinations hold all modalities, half two of them.  The data, their noise and the combinations depend
     on `seed` alone, so that every network is trained on the same.
@@ -82,7 +82,7 @@ def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, s
             together = several[int(torch.multinomial(chances, 1, generator=generator))]
             yield varied(pairs.batch(labels, generator), generator), together, labels
 
-    return train_one_cycle(_Passes(net), batches(), steps, rate=rate, loss_fn=fusion_loss).seconds
+    train_one_cycle(_Passes(net), batches(), steps, rate=rate, loss_fn=fusion_loss)
 
 
 # --------------------------------------------------------------------------- the networks compared
@@ -122,7 +122,6 @@ class Trial:
     inputs: dict[str, Tensor]
     labels: Tensor
     scores: pd.DataFrame  # rows of `accuracies`, with model and seed
-    seconds: float  # of training
 
 
 def trial(
@@ -138,10 +137,10 @@ def trial(
     """Train a network on a fold and test it on the held-out pairs, `limit` of them at most; the fold is the seed."""
     train, rest = paired_digits(*data, fold, held_out=held_out)
     net = network(name, data[0].train[0].shape[-1], settings, seed=fold)
-    seconds = train_fusion(net, train, settings.steps, rate=rate, seed=fold, batch=settings.batch)
+    train_fusion(net, train, settings.steps, rate=rate, seed=fold, batch=settings.batch)
     inputs, labels = rest.all_recordings(torch.Generator().manual_seed(fold), limit)
     scores = accuracies(net, inputs, labels, seed=fold).assign(model=name, seed=fold)
-    return Trial(net, inputs, labels, scores, seconds)
+    return Trial(net, inputs, labels, scores)
 
 
 def validation_score(name: str, data: tuple[Images, Speech], settings: Settings, rate: float, limit: int) -> float:

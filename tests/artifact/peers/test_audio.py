@@ -7,21 +7,7 @@ import pytest
 import torch
 
 from artifact.datasets.recordings import recordings
-from artifact.datasets.speech import Speech
 from artifact.peers.audio import TransformerAudioNet, log_mel_features, mel_filters, without_mean_spectrum
-
-
-def toy_speech(takes=12, seed=0):
-    """Two words (a low and a high tone) of three speakers (levels and noise), of unequal length."""
-    source = np.random.default_rng(seed)
-    rows = [(word, speaker, take) for word in range(2) for speaker in range(3) for take in range(takes)]
-    waves = []
-    for word, speaker, _ in rows:
-        t = np.arange(source.integers(1500, 3000))
-        tone = np.sin(2 * np.pi * (0.05 + 0.1 * word) * t + source.uniform(0, 6))
-        waves.append((0.1 * (speaker + 1) * (tone + 0.1 * source.standard_normal(len(t)))).astype(np.float32))
-    labels, speakers, takes = (np.array(column) for column in zip(*rows, strict=True))
-    return Speech("toy", waves, labels, speakers, takes, ("a", "b", "c"), 8000)
 
 
 def test_mel_filters_are_triangles_that_sum_to_one_between_peaks():
@@ -34,7 +20,7 @@ def test_mel_filters_are_triangles_that_sum_to_one_between_peaks():
         mel_filters(100, 64, 8000)
 
 
-def test_log_mel_features_ignore_loudness_and_padding():
+def test_log_mel_features_ignore_loudness_and_padding(toy_speech):
     speech = toy_speech(takes=1)
     plain = log_mel_features(recordings(speech.waves, speech.labels, 4000), 8000, bands=10, steps=5)
     louder = log_mel_features(recordings([3 * w for w in speech.waves], speech.labels, 4000), 8000, bands=10, steps=5)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.io import wavfile
 
 from artifact.datasets.esc50 import load_esc50
-from artifact.datasets.speech import Speech
 from artifact.studies.audio.tasks import (
     ABLATIONS,
     MODELS,
@@ -26,20 +23,6 @@ from artifact.studies.audio.tasks import (
     train_digits,
 )
 from resonance.polar import PolarWeight, count_parameters
-
-
-def toy_speech(takes=12, seed=0):
-    """Two words (a low and a high tone) of three speakers (levels and noise), of unequal length."""
-    source = np.random.default_rng(seed)
-    rows = [(word, speaker, take) for word in range(2) for speaker in range(3) for take in range(takes)]
-    waves = []
-    for word, speaker, _ in rows:
-        t = np.arange(source.integers(1500, 3000))
-        tone = np.sin(2 * np.pi * (0.05 + 0.1 * word) * t + source.uniform(0, 6))
-        waves.append((0.1 * (speaker + 1) * (tone + 0.1 * source.standard_normal(len(t)))).astype(np.float32))
-    labels, speakers, takes = (np.array(column) for column in zip(*rows, strict=True))
-    return Speech("toy", waves, labels, speakers, takes, ("a", "b", "c"), 8000)
-
 
 # --------------------------------------------------------------------------- models
 
@@ -69,7 +52,7 @@ def test_without_mixing_a_frame_sees_itself_alone():
 # --------------------------------------------------------------------------- spoken digits
 
 
-def test_splits_are_disjoint_and_hold_what_they_say():
+def test_splits_are_disjoint_and_hold_what_they_say(toy_speech):
     task = DigitTask(toy_speech())
     assert task.splits == (OFFICIAL, "a", "b", "c")
     for split in (*task.splits, VALIDATION):
@@ -83,7 +66,7 @@ def test_splits_are_disjoint_and_hold_what_they_say():
         task.masks("d")
 
 
-def test_everything_learns_two_tones():
+def test_everything_learns_two_tones(toy_speech):
     task = DigitTask(toy_speech())
     for name, setting in ((RESONANCE, 4e-3), (REGRESSION, 1.0)):
         predictions = digit_predictions(task, name, "c", setting=setting, steps=25, seed=0)
@@ -91,7 +74,7 @@ def test_everything_learns_two_tones():
         assert accuracies(predictions)["accuracy"].item() > 0.95, name
 
 
-def test_training_is_seeded_and_the_variants_differ():
+def test_training_is_seeded_and_the_variants_differ(toy_speech):
     train = DigitTask(toy_speech(takes=6)).pair(OFFICIAL)[0]
     once, again = (train_digits(RESONANCE, train, rate=1e-3, steps=2, seed=3) for _ in range(2))
     for a, b in zip(once.parameters(), again.parameters(), strict=True):
@@ -112,27 +95,7 @@ def test_chosen_settings_take_the_best_and_the_first_of_equals():
 # --------------------------------------------------------------------------- environmental sounds
 
 
-def write_esc50(folder, *, meta=True, rate=22050, clips=2):
-    """Write a folder in ESC-50's layout: two targets, five folds."""
-    source = np.random.default_rng(0)
-    (folder / "audio").mkdir(parents=True)
-    rows = []
-    for fold in range(1, 6):
-        for clip in range(clips):
-            for target, name in ((0, "dog"), (2, "rain")):
-                file = f"{fold}-{100 * fold + clip}-A-{target}.wav"
-                t = np.arange(rate // 4)
-                tone = np.sin(2 * np.pi * 440 * t / rate)
-                wave = tone if target == 0 else source.standard_normal(len(t)) / 3
-                wavfile.write(folder / "audio" / file, rate, (wave * 8000).astype(np.int16))
-                rows.append({"filename": file, "fold": fold, "target": target, "category": name})
-    if meta:
-        (folder / "meta").mkdir()
-        pd.DataFrame(rows).to_csv(folder / "meta" / "esc50.csv", index=False)
-    return folder
-
-
-def test_esc50_folds_are_scored_apart(tmp_path):
+def test_esc50_folds_are_scored_apart(tmp_path, write_esc50):
     scores = environment_scores(load_esc50(write_esc50(tmp_path)), rate=5e-3, strength=1.0, steps=8)
     assert scores["fold"].tolist() == [1, 2, 3, 4, 5]
     assert scores[RESONANCE].mean() > 0.9 and scores[REGRESSION].mean() > 0.9
