@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
+import zipfile
+from email.parser import HeaderParser
 from importlib import metadata
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -75,3 +81,88 @@ def test_versions_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == PROJECT["version"]
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+# --------------------------------------------------------------------------- the library by itself
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> zipfile.ZipFile:
+    """The wheel of the library, built from a copy of what it is made from."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    kept = ["resonance", "artifact", "pyproject.toml", "README.md", "LICENSE"]
+    source.mkdir()
+    for name in kept:
+        subprocess.run(["cp", "-R", str(ROOT / name), str(source)], check=True)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q"]
+    subprocess.run([*build, "-w", str(folder), str(source)], check=True, capture_output=True, timeout=300)
+    (path,) = folder.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def test_the_wheel_holds_the_library_and_nothing_else(wheel):
+    names = set(wheel.namelist())
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "resonance").rglob("*.py")}
+    about = {name for name in names if name.split("/")[0].endswith(".dist-info")}
+    assert names - about == modules | {"resonance/py.typed"}
+
+
+def test_the_wheel_asks_for_three_packages(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    headers = HeaderParser().parsestr(wheel.read(name).decode())
+    assert headers["Name"] == "resonance-nn" and headers["Version"] == PROJECT["version"]
+    asked = [Requirement(text) for text in headers.get_all("Requires-Dist")]
+    assert {r.name for r in asked if r.marker is None} == {"torch", "numpy", "safetensors"}
+    assert {r.name for r in asked if r.marker and r.marker.evaluate({"extra": "csv"})} >= {"pandas"}
+
+
+ALONE = """
+import importlib.machinery, pkgutil, sys
+sys.path.insert(0, sys.argv[1])
+sys.path = [path for path in sys.path if path != sys.argv[2]]
+blocked = set(sys.argv[3].split())
+
+class Rest(importlib.machinery.PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.split(".")[0] in blocked else super().find_spec(name, path, target)
+
+sys.meta_path[:] = [importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, Rest]
+from resonance import ResonanceLayer
+import resonance, torch
+for module in pkgutil.walk_packages(resonance.__path__, "resonance."):
+    importlib.import_module(module.name)
+assert ResonanceLayer(8, num_frequencies=3)(torch.zeros(2, 16, 8)).shape == (2, 16, 8)
+print(resonance.__file__)
+"""
+
+
+def test_the_library_works_with_its_three_packages_alone(wheel, tmp_path):
+    """The wheel's modules all import, and a layer runs, where of the artifact's packages none is there."""
+    wheel.extractall(tmp_path)
+    needed = {"torch", "numpy", "safetensors"}
+    for name in ("torch", "numpy", "safetensors"):  # and what these need in their turn
+        needed |= {Requirement(r).name for r in metadata.requires(name) or [] if "extra ==" not in r}
+    others = {"pandas", "scipy", "matplotlib", "sklearn", "statsmodels", "seaborn", "pooch", "requests", "tqdm"}
+    others |= {"artifact", "cachetools", "yaml", "psutil", "tensorboard", "papermill", "nbformat", "IPython"}
+    command = [sys.executable, "-c", ALONE, str(tmp_path), str(ROOT), " ".join(others - needed)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "resonance" / "__init__.py")
+
+
+def test_a_type_checker_sees_a_wrong_name(tmp_path):
+    (tmp_path / "use.py").write_text(
+        "from resonance import ResonanceLayer\n\n"
+        "right = ResonanceLayer(64, num_frequencies=64)\n"
+        "wrong = ResonanceLayer(64, num_freq=64)\n"
+    )
+    # Of torch it needs to know nothing, and is five times faster so.
+    skipped = "[mypy-torch.*,numpy.*,safetensors.*,pandas.*]\nfollow_imports = skip\n"
+    (tmp_path / "mypy.ini").write_text(f"[mypy]\nfollow_imports = silent\ncache_dir = {os.devnull}\n{skipped}")
+    command = [sys.executable, "-m", "mypy", "use.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert len(errors) == 1 and errors[0].startswith("use.py:4:"), done.stdout + done.stderr
+    assert 'Unexpected keyword argument "num_freq" for "ResonanceLayer"' in errors[0]
