@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..layers import length_mask
-from ..polar import ROLES, parameter_roles
+from ..polar import parameter_roles
 from .checkpoint import Checkpoint, plain, read_checkpoint, set_weights, write_checkpoint
 from .health import PolarHealth, Scalars, gradient_norm
 from .resume import Generator, History, Progress, random_state, set_random_state
@@ -120,16 +120,14 @@ class PolarTrainer:
         bfloat16: bool = False,
     ):
         rest = learning_rate_magnitude if learning_rate is None else learning_rate
-        rates = dict(zip(ROLES, (learning_rate_magnitude, learning_rate_phase, rest, rest), strict=True))
+        rates = {"magnitude": learning_rate_magnitude, "phase": learning_rate_phase, "interference": rest, "rest": rest}
         for name, value in {**rates, "gradient_clip": gradient_clip}.items():
             if value is not None and not value > 0:
                 raise ValueError(f"expected a positive {name}, got {value}")
         self.model, self.gradient_clip, self.bfloat16, self.loss_fn = model, gradient_clip, bfloat16, loss_fn
-        named: dict[str, dict[str, nn.Parameter]] = {role: {} for role in ROLES}
-        for role, name, parameter in parameter_roles(plain(model)):
-            if parameter.requires_grad:
-                named[role][name] = parameter
-        self.roles = {role: list(parameters.values()) for role, parameters in named.items() if parameters}
+        trained = [(role, name, p) for role, name, p in parameter_roles(plain(model)) if p.requires_grad]
+        self.roles = {role: [p for own, _, p in trained if own == role] for role in rates}
+        self.roles = {role: parameters for role, parameters in self.roles.items() if parameters}
         if not self.roles:
             raise ValueError("the model has no parameter to train")
         groups = [{"params": parameters, "lr": rates[role], "role": role} for role, parameters in self.roles.items()]
@@ -137,7 +135,8 @@ class PolarTrainer:
             if group["role"] == "phase":
                 group["weight_decay"] = 0.0
         self.optimizer = optimizer(groups)
-        self.settings = {role: list(named[role]) for role in self.roles} | self._settings()
+        names = {role: [name for own, name, _ in trained if own == role] for role in self.roles}
+        self.settings = names | self._settings()
         self.schedule = schedule and schedule(self.optimizer)
         self.settings["schedule"] = schedule and type(self.schedule).__name__
         self.health = PolarHealth(plain(model)) if monitor_stability else None
@@ -190,8 +189,8 @@ class PolarTrainer:
         metrics = {"loss": value, "grad_norm": total, "clipped": float(clipped)}
         metrics |= {"skipped": float(not finite), "skipped_steps": float(self.skipped)}
         if self.health is not None:
-            metrics |= {f"grad_norm/{role}": norm for role, norm in zip(self.roles, norms, strict=True)}
-            metrics |= {f"learning_rate/{group['role']}": float(group["lr"]) for group in self.optimizer.param_groups}
+            for group, norm in zip(self.optimizer.param_groups, norms, strict=True):
+                metrics |= {f"grad_norm/{group['role']}": norm, f"learning_rate/{group['role']}": float(group["lr"])}
             metrics |= self.health.read()
         return value, metrics
 

@@ -1,7 +1,7 @@
-"""A training run to be killed: a small server that forks one run for each line it reads, and kills it as asked.
+"""A training run to be killed: a small server that forks one run for each line it reads, and kills it on request.
 
 A line is JSON: folder (the run's); kill_after, null or [steps, seconds]: so long after so many steps; kill_at, null or
-which point of writing to die at.  The answer is the run's wait status.  Forking spares each run the import of torch.
+which point of writing to die at.  The reply is the run's wait status.  Forking spares each run the import of torch.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def train(folder: Path, kill_after: tuple[int, float] | None) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def arm(kill_at: int) -> None:
+def prepare_kill(kill_at: int) -> None:
     """Make the run kill itself at a point of writing: a file half written, or just before or after a rename."""
     points = 0
 
@@ -130,7 +130,7 @@ def serve() -> None:
         if pid == 0:
             try:
                 if order["kill_at"] is not None:
-                    arm(order["kill_at"])
+                    prepare_kill(order["kill_at"])
                 train(Path(order["folder"]), order["kill_after"])
                 os._exit(0)
             except BaseException:

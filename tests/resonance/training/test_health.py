@@ -90,7 +90,7 @@ def small_trainer(**options) -> PolarTrainer:
 
 
 def test_metrics_of_a_step():
-    """A step of Adam turns each phase by its rate; health is there where asked for, and with polar weights alone."""
+    """A step of Adam turns each phase by its rate; health is reported on request, and only with polar weights."""
     x = torch.randn(4, 16, 3)
     _, metrics = small_trainer().train_step((x, -x))
     assert metrics["phase_drift"] == pytest.approx(1e-2, rel=0.1) and metrics["dead_magnitudes"] == 0.0
@@ -136,7 +136,7 @@ def test_tensorboard_holds_every_metric_of_every_step(tmp_path):
     assert [event.value for event in validation] == pytest.approx(history.validation, rel=1e-6)
 
 
-def test_tensorboard_is_asked_for_only_where_it_is_used(monkeypatch, tmp_path):
+def test_tensorboard_is_needed_only_where_it_is_used(monkeypatch, tmp_path):
     x = torch.randn(4, 16, 3)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     small_trainer().fit(lambda epoch: [x], 1)

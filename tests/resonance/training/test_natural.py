@@ -125,7 +125,7 @@ def test_norm_and_clipping_are_those_of_the_complex_weight():
 
 
 def test_small_steps_survive_large_phases_in_float32():
-    """An arc below the resolution of the phase is not lost where the turn that it stands for is above it."""
+    """An arc below the resolution of the phase is not lost where the angle it corresponds to is above it."""
     model = nn.ModuleDict({"weight": PolarWeight(1)})
     with torch.no_grad():
         model["weight"].magnitude.fill_(1e-2)

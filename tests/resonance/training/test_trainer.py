@@ -172,7 +172,7 @@ def test_schedules_step_once_a_step_and_resume(name, tmp_path):
     assert rates(trainer, 3) == expected[5:]
 
 
-def test_a_plateau_schedule_listens_to_validation():
+def test_a_plateau_schedule_follows_validation():
     trainer = PolarTrainer(
         small_net(),
         0.1,
@@ -200,7 +200,7 @@ def test_tensors_tuples_and_dicts_say_the_same():
 
 
 def test_the_default_loss_leaves_padding_out():
-    """Whatever stands in the padding of input and target, NaN even, changes neither loss nor step."""
+    """The padding of input and target, even NaN, changes neither loss nor step."""
     x, target, lengths = torch.randn(3, 16, 3), torch.randn(3, 16, 3), torch.tensor([16, 9, 4])
     spoilt, nothing = x.clone(), target.clone()
     for row, length in enumerate(lengths):

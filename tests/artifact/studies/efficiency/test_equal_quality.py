@@ -1,4 +1,4 @@
-"""Factors at equal quality: closed forms, what no overlap means, and what bad input is told."""
+"""Factors at equal quality: closed forms, no overlap, and the errors of bad input."""
 
 from __future__ import annotations
 

@@ -74,13 +74,13 @@ def test_interval_score_by_hand():
 
 
 def test_the_right_width_has_the_best_score():
-    """The interval score is proper: of all levels asked for, the one it is judged at wins."""
+    """The interval score is proper: of all levels, the one it is scored at has the lowest."""
     calibration, new = Calibration.of(noise(4000), 0.0), noise(4000, seed=1)
     scores = {}
-    for asked in (0.5, 0.8, 0.95):
-        found = intervals(calibration, new, asked)
+    for nominal in (0.5, 0.8, 0.95):
+        found = intervals(calibration, new, nominal)
         outside = np.maximum(found.lower - new.error, 0) + np.maximum(new.error - found.upper, 0)
-        scores[asked] = (found.width + 2 / 0.2 * outside).mean()
+        scores[nominal] = (found.width + 2 / 0.2 * outside).mean()
     assert min(scores, key=scores.get) == 0.8
 
 
