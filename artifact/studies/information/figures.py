@@ -63,7 +63,7 @@ def estimator(bias: pd.DataFrame, itself: pd.DataFrame) -> Figure:
 def survival(
     curves: pd.DataFrame, chosen: pd.DataFrame, band: pd.DataFrame, cycles: float, unit: str, dataset: str
 ) -> Figure:
-    """Bits about the next day against k for three choices of frequencies; the chosen frequencies on the energy of the past.
+    """Bits about the next day against k for three choices of frequencies; the chosen ones on the energy of the past.
 
     `cycles` turns cycles per grid into cycles per `unit`, the series' main period.
     """
