@@ -20,7 +20,7 @@ import requests
 
 from artifact.files import ROOT
 
-CHECKOUT = (ROOT / "pyproject.toml").exists()  # an installed package has none, and writes nothing beside itself
+CHECKOUT = (ROOT / "notebooks").is_dir()  # an installed package has none, and writes nothing beside itself
 CACHE = ROOT / "data" / "cache" if CHECKOUT else Path(pooch.os_cache("resonance"))
 TIMEOUT_S = 10.0
 

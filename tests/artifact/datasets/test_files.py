@@ -6,6 +6,10 @@ import dataclasses
 import gzip
 import hashlib
 import http.server
+import os
+import shutil
+import subprocess
+import sys
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -15,6 +19,7 @@ import requests
 
 from artifact.datasets import files
 from artifact.datasets.files import CorruptDataError, Source, fetch
+from artifact.files import ROOT
 from resonance.forecasting import load_csv
 
 CONTENT = b"date,a,b\n2020,1.0,2.0\n2021,3.0,4.0\n"
@@ -122,6 +127,17 @@ def test_processes_that_fetch_at_once_download_once():
     with ProcessPoolExecutor(3, get_context("fork")) as pool:
         paths = list(pool.map(fetch, [server.source()] * 3))
     assert {path.read_bytes() for path in paths} == {CONTENT} and server.requests == 1
+
+
+def test_an_installed_package_keeps_its_cache_in_the_users_folder(tmp_path):
+    for package in ("artifact", "resonance"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "studies"))
+    code = "from artifact.datasets import files; print(files.__file__, files.CACHE, sep='\\n')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", code]
+    out = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
+    module, cache = out.split()
+    assert module.startswith(str(tmp_path)) and cache == str(tmp_path / "home" / "resonance")
 
 
 def test_a_missing_mirror_folder_is_named(monkeypatch):
