@@ -200,9 +200,9 @@ def share_for(shares: pd.Series, accuracy: float) -> float:
 def tune_live(
     task: DigitTask, tries: dict[str, Iterable[float]], steps: int
 ) -> tuple[pd.DataFrame, dict[str, Outputs]]:
-    """The validation accuracy of every rate, at the end and over all frames, and the outputs at the best rate.
+    """The validation accuracy of every rate at the end of recordings, and the outputs at the best rate.
 
-    Columns: method, setting, accuracy (at the end), over_time (mean over shares 0.1 to 1).
+    Columns: method, setting, accuracy.
     """
     rows, best = [], {}
     train, validation = task.pair(VALIDATION)
@@ -210,10 +210,9 @@ def tune_live(
         for rate in rates:
             found = outputs(train_live(name, train, rate=rate, steps=steps, seed=0), validation)
             end = found.at_share(1.0).double().mean().item()
-            over = float(np.mean([found.at_share(s / 10).double().mean().item() for s in range(1, 11)]))
             if all(end > row["accuracy"] for row in rows if row["method"] == name):
                 best[name] = found
-            rows.append({"method": name, "setting": rate, "accuracy": end, "over_time": over})
+            rows.append({"method": name, "setting": rate, "accuracy": end})
     return pd.DataFrame(rows), best
 
 
