@@ -33,7 +33,7 @@ from artifact.pipeline.tables import provenance_table, stand_ins, state, verdict
 from artifact.studies.common.latex import escape, with_interval
 from resonance.training.checkpoint import written_aside
 
-FACTS = ("device", "cores", "memory", "system", "commit", "seconds")
+FACTS = ("device", "cores", "memory", "system", "seconds")
 PACKAGES = ("python", "torch", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "papermill")
 
 # --------------------------------------------------------------------------- macros and tables
@@ -87,17 +87,16 @@ def known_figures() -> set[str]:
 
 
 def facts_of(provenance: list[dict]) -> dict[str, object]:
-    """The machine, versions and commit behind the results of a run, its state, and the stand-in data used."""
+    """The machine and versions behind the results of a run, their state, and the stand-in data used."""
     facts = {"state": state(provenance), "standins": stand_ins(provenance)}
     if not provenance:
         return facts
-    first, commits = provenance[0], {record["commit"] for record in provenance}
+    first = provenance[0]
     return facts | {
         "device": first["device"].split(",")[0],  # threads differ by notebook: the table has them
         "cores": first["machine"]["cores"],
         "memory": first["machine"]["memory_gib"],
         "system": first["machine"]["system"],
-        "commit": commits.pop() if len(commits) == 1 else "by notebook: see the appendix",
         "seconds": round(sum(record["seconds"] for record in provenance)),
         **{f"version.{name}": version for name, version in first["versions"].items()},
     }

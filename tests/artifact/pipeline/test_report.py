@@ -15,6 +15,7 @@ import pytest
 import artifact.studies.complexity.tables
 from artifact.files import ROOT
 from artifact.pipeline import ledger, readme, report, tables
+from artifact.pipeline.freshness import dependencies
 from artifact.pipeline.ledger import VERDICTS, merge, printed_claims, read_ledger
 from artifact.pipeline.notebooks import RunError, notebooks, result_folder, settings
 from artifact.pipeline.report import log_faults
@@ -308,3 +309,8 @@ def test_cells_and_rows_without_a_measure():
     body = to_latex([{"of": "a", "n": "--"}, {"of": "b", "n": cells.number("a.9.s")}], "lr")
     assert "b & " in body and "a & " not in body
     assert to_latex([{"of": "a", "n": "--"}], "lr") == to_latex([], "lr") == ""
+
+
+def test_no_result_depends_on_a_table():
+    for name in notebooks():
+        assert not [module for module in dependencies(name) if re.fullmatch(r"artifact\.studies\.\w+\.tables", module)]
