@@ -11,11 +11,8 @@ import torch
 from torch import nn
 
 from artifact.files import ROOT
-from artifact.peers.transformer import FNetEncoder, FNetLayer
 from artifact.studies.common import probe
 from artifact.studies.common.timing import alternated, copy_step, pass_of, product_step
-from artifact.studies.complexity.engine_errors import function_errors, transform_errors
-from resonance.layers import FeedForward
 
 
 def test_a_pass_gives_every_gradient_and_starts_afresh():
@@ -94,24 +91,3 @@ def test_chunks_are_the_same_each_time():
     first, second = list(chunks), list(chunks)
     assert [c.shape[1] for c in first] == [16, 16, 8]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-
-
-def test_fnet_mixes_tokens_by_the_transform_alone():
-    layer, x = FNetLayer(8).double(), torch.randn(2, 6, 8, dtype=torch.float64)
-    dft = [torch.fft.fft(torch.eye(n, dtype=torch.complex128)) for n in (6, 8)]
-    mixed = (dft[0] @ x.to(torch.complex128) @ dft[1]).real
-    h = layer.mixing_norm(x + mixed)
-    feed = layer.narrow(torch.nn.functional.gelu(layer.widen(h)))
-    assert torch.allclose(layer(x), layer.norm(h + feed))
-    assert FNetEncoder(4, 8, 2, output_dim=3)(torch.randn(1, 5, 4)).shape == (1, 5, 3)
-    assert FeedForward(8)(torch.zeros(1, 2, 8)).shape == (1, 2, 8)
-
-
-def test_functions_miss_no_more_than_the_bound():
-    errors = function_errors([0.5, 2, 8, 20])
-    assert len(errors) > 25 and (errors["error"] <= errors["bound"] + 2e-15).all()
-
-
-def test_transforms_stay_within_tolerance():
-    errors = transform_errors([300, 4096], 16, [torch.float64, torch.float32, torch.bfloat16])
-    assert (errors["error"] <= errors["tolerance"]).all()
