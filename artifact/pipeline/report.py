@@ -78,12 +78,22 @@ def known_keys() -> set[str]:
     """The keys that the reference run measured, those of a notebook that is just being run again included."""
     results = ROOT / "data" / "results" / "full"
     paths = [path for path in (results / "measures.csv", *results.glob("*/measures.csv")) if path.exists()]
-    return set().union(*(pd.read_csv(path)["key"] for path in paths))
+    measured = set().union(*(pd.read_csv(path)["key"] for path in paths))
+    return measured | _used_without_reference(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}")
 
 
 def known_figures() -> set[str]:
     """The names of the figures that the reference run drew."""
-    return {path.stem for path in (ROOT / "figures" / "full").glob("*.pdf")}
+    drawn = {path.stem for path in (ROOT / "figures" / "full").glob("*.pdf")}
+    return drawn | _used_without_reference(r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}")
+
+
+def _used_without_reference(pattern: str) -> set[str]:
+    """What the sections use, where the reference run lacks a notebook and so cannot tell a gap from a typing error."""
+    results = ROOT / "data" / "results" / "full"
+    if all((results / name).is_dir() for name in notebooks()):
+        return set()
+    return {name for path in (PAPER / "sections").glob("*.tex") for name in re.findall(pattern, path.read_text())}
 
 
 def facts_of(provenance: list[dict]) -> dict[str, object]:

@@ -273,6 +273,14 @@ def test_a_run_without_a_notebook_defines_all_that_the_sections_use(run, missing
     assert unfilled == {name for name, table in made.items() if "notmeasuredin" not in table} - {"published"}
 
 
+def test_a_run_without_any_reference_defines_all_that_the_sections_use(run, tmp_path, monkeypatch):
+    run([])
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    text = (report.generate("quick") / "macros.tex").read_text()
+    for key in ("known@val@forecast.resonance.mse", "known@ci@forecast.resonance.mse", "known@figure@12_books"):
+        assert rf"\csname {key}\endcsname" in text
+
+
 def test_the_summary_says_what_there_is_and_why_there_is_no_pdf(run, monkeypatch):
     run([name for name in notebooks() if name != "12_documents"])
     assert report.summary("quick").endswith("report: not built: no result yet of 12_documents")
