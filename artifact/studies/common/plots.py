@@ -63,11 +63,6 @@ def panels(columns: int, height: float = 2.5, **options) -> tuple[Figure, np.nda
     return figure, axes[0]
 
 
-def student_interval(values: pd.Series) -> tuple[float, float]:
-    """The interval over seeds, for seaborn's `errorbar`."""
-    return mean_interval(values)[1:]
-
-
 Look = tuple  # (colour, marker, line style)
 
 

@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, student_interval, use_style
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, use_style
+from artifact.studies.common.statistics import mean_interval
 from artifact.studies.efficiency.equal_quality import COSTS
 
 
@@ -35,12 +36,13 @@ def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
     return figure
 
 
-STYLE = {"resonance": ("o", "-", PALETTE[0]), "Transformer": ("^", "--", PALETTE[1])}
+LOOKS = {"resonance": (PALETTE[0], "o", "-"), "Transformer": (PALETTE[1], "^", "--")}
 
 
 def _plain(axis: Axis) -> None:
-    """Label a logarithmic axis by plain numbers, at 1 and 3 of each decade."""
-    axis.set_major_locator(LogLocator(subs=(1, 3), numticks=12))
+    """Label a logarithmic axis by plain numbers, at 1 and 3 of each decade; a short one at a few round numbers."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 3), numticks=12) if high > 5 * low else MaxNLocator(4))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"))
 
@@ -57,13 +59,12 @@ def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
     )
     for row, task in zip(axes, tasks, strict=True):
         for panel, (cost, label) in zip(row, COSTS.items(), strict=True):
-            for family, (marker, line, colour) in STYLE.items():
-                group = points[(points["task"] == task) & (points["family"] == family)]
-                means = group.groupby("size").agg({cost: "mean", "error": "mean"})
-                bars = np.array([student_interval(e) for _, e in group.groupby("size")["error"]]).T
-                reach = np.nan_to_num(np.abs(bars - means["error"].to_numpy()))
-                panel.errorbar(means[cost], means["error"], reach, marker=marker, ls=line, ms=3.5, lw=1, color=colour,
-                               capsize=2, elinewidth=0.8, label=family)  # fmt: skip
+            for family, (colour, marker, line) in LOOKS.items():
+                sizes = points[(points["task"] == task) & (points["family"] == family)].groupby("size")
+                means, bars = sizes[cost].mean(), np.array([mean_interval(errors) for _, errors in sizes["error"]]).T
+                reach = np.nan_to_num(np.abs(bars[1:] - bars[0]))
+                panel.errorbar(means, bars[0], reach, marker=marker, ls=line, ms=3.5, lw=1, color=colour, capsize=2,
+                               elinewidth=0.8, label=family)  # fmt: skip
             panel.set_xscale("log")
             _plain(panel.xaxis)
             panel.tick_params(axis="x", labelsize=6.5)
