@@ -17,6 +17,9 @@ freshness.settle(PROFILE)
 BY_RESULTS = {
     after: [name for name in notebooks() if (settings(name)["after"] == "results") == after] for after in (False, True)
 }
+# Written now: Snakemake looks only once, as it begins, at what is in a folder.
+STAMPS = {} if FROZEN else {name: freshness.stamp(name, PROFILE) for name in notebooks()}
+LEDGER_STAMP = freshness.ledger_stamp(PROFILE)
 if FROZEN:
     BY_RESULTS[False] = [n for n in BY_RESULTS[False] if (result_folder(n, PROFILE) / "provenance.json").exists()]
 
@@ -32,7 +35,7 @@ def records(names):
 
 def notebook_inputs(wildcards):
     before = [f"{RESULTS}/claims.csv", f"{RESULTS}/measures.csv"] if wildcards.notebook in BY_RESULTS[True] else []
-    return before if FROZEN else [freshness.stamp(wildcards.notebook, PROFILE), *before]
+    return before if FROZEN else [STAMPS[wildcards.notebook], *before]
 
 
 def notebook_threads(wildcards):
@@ -74,7 +77,7 @@ rule ledger:
     input:
         records(BY_RESULTS[False]),
         "paper/claims.csv",
-        lambda wildcards: freshness.ledger_stamp(PROFILE),
+        LEDGER_STAMP,
     output:
         f"{RESULTS}/claims.csv",
         f"{RESULTS}/measures.csv",

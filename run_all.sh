@@ -74,7 +74,7 @@ case " $known_profiles " in *" $profile "*) ;; *) fail "unknown profile '$profil
 case "${jobs:-1}" in *[!0-9]*) fail "--jobs needs a whole number of at least 1, got '$jobs'" ;; esac
 [ "${jobs:-1}" -ge 1 ] || fail "--jobs needs a whole number of at least 1, got '$jobs'"
 jobs="${jobs:-$(getconf _NPROCESSORS_ONLN)}"
-case "$action ${extra[*]-} " in "run "*" --config "*) fail "--config is run_all.sh's own; use --profile" ;; esac
+case "$action  ${extra[*]-} " in "run "*" --config "*) fail "--config is run_all.sh's own; use --profile" ;; esac
 if [ -n "$only" ]; then
   [ "$word" != report ] || fail "'report' takes no --only"
   case "$only" in [0-9]) only="0$only" ;; esac

@@ -9,7 +9,7 @@ import pytest
 
 from artifact.datasets import registry
 from artifact.files import ROOT
-from artifact.pipeline import notebooks
+from artifact.pipeline import notebooks, refresh
 
 NAMES = notebooks.notebooks()
 
@@ -56,6 +56,12 @@ def test_shape_of_a_notebook(name):
         for node in ast.walk(ast.parse(cell.source)):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 10, f"{node.name} belongs in resonance/"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_cost_is_the_recorded_one(name):
+    """./run_all.sh refresh writes it, from the seconds of the quick run that is committed and of the reference run."""
+    assert refresh.cost(name, notebooks.settings(name)["seconds"]) in notebooks.read_notebook(name).cells[0].source
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -32,7 +32,8 @@ def module_file(name: str) -> Path | None:
     return found[0] if found and name.split(".")[0] in CODE else None
 
 
-def imports(source: str, module: str = "") -> set[str]:
+@cache
+def imports(source: str, module: str = "") -> frozenset[str]:
     """The modules of the repository that some source imports; for a name of a package, the module that defines it.
 
     `module` is the dotted name of the source, against which its relative imports are resolved.
@@ -44,7 +45,7 @@ def imports(source: str, module: str = "") -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             base = _origin(node, module)
             found |= {home for alias in node.names if (home := _home(base, alias.name))}
-    return found
+    return frozenset(found)
 
 
 def _origin(node: ast.ImportFrom, module: str) -> str:
@@ -73,7 +74,7 @@ def _home(base: str, name: str) -> str | None:
 def dependencies(name: str) -> list[str]:
     """The modules of the repository that a notebook depends on, by its imports and theirs."""
     lines = [line for cell in code_cells(name) for line in cell.splitlines() if not line.startswith(("%", "!"))]
-    pending, seen = imports("\n".join(lines)), set()
+    pending, seen = set(imports("\n".join(lines))), set()
     while pending:
         module = pending.pop()
         if module not in seen:
