@@ -20,6 +20,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .engines import chunked
 from .layers import length_mask
@@ -55,9 +56,10 @@ def decay_rate(octave: Tensor) -> Tensor:
     return torch.exp2(-(MIDDLE + REACH * torch.tanh((octave.double() - MIDDLE) / REACH)))
 
 
-def make_poles(rate: Tensor, angle: Tensor, dtype: torch.dtype) -> Tensor:
-    """Poles exp(-rate + i angle) rounded to dtype, (k, 2), from float64 rates and angles, (k,) (eq:causal)."""
-    return (torch.stack([angle.cos(), angle.sin()], dim=1) * torch.exp(-rate)[:, None]).to(dtype)
+def make_poles(octave: Tensor, frequency: Tensor, dtype: torch.dtype) -> Tensor:
+    """Poles exp(-1/tau + 2 pi i f) (eq:causal), (k, 2), computed in float64 and rounded to dtype."""
+    angle = torch.remainder(frequency.double(), 1.0) * (2 * math.pi)
+    return (torch.stack([angle.cos(), angle.sin()], dim=1) * torch.exp(-decay_rate(octave))[:, None]).to(dtype)
 
 
 def unit_readout(readout: Tensor, pole: Tensor) -> Tensor:
@@ -65,6 +67,37 @@ def unit_readout(readout: Tensor, pole: Tensor) -> Tensor:
     energy = (1 - pole.double().square().sum(1)).sqrt()  # (k,)
     scaled = readout.unflatten(0, (2, -1)) * energy.to(readout.dtype)[:, None]  # (2, k, d)
     return scaled.permute(2, 1, 0).contiguous()
+
+
+class _PowersAndReadout(torch.autograd.Function):
+    """`make_powers` and `unit_readout` in complex numbers, gradients written out: a third of autograd's operations."""
+
+    @staticmethod
+    def forward(ctx, octave, frequency, readout, count):
+        rate = decay_rate(octave)
+        pole = torch.polar(torch.exp(-rate), torch.remainder(frequency.double(), 1.0).mul_(2 * math.pi))
+        log = pole.to(readout.dtype.to_complex()).to(pole.dtype).log()  # of the rounded pole
+        l = torch.arange(count, dtype=torch.float64, device=octave.device)[:, None]  # noqa: E741
+        powers = (l * log).exp_().to(readout.dtype.to_complex())  # (count, k)
+        energy = (2 * log.real).expm1_().neg_().sqrt_()
+        ctx.save_for_backward(readout, rate, energy, powers, l)
+        scaled = readout.unflatten(0, (2, -1)) * energy.to(readout.dtype)[:, None]  # (2, k, d)
+        return torch.view_as_real(powers), scaled.permute(2, 1, 0).contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g_powers, g_readout):
+        readout, rate, energy, powers, l = ctx.saved_tensors  # noqa: E741
+        g_powers = torch.view_as_complex(g_powers.contiguous())
+        # d lambda^l / d log lambda = l lambda^l
+        g_size, g_angle = torch.view_as_real((g_powers * powers.conj() * l).sum(0)).unbind(1)
+        g_scaled = g_readout.permute(2, 1, 0)  # (2, k, d)
+        g_energy = (g_scaled * readout.view(g_scaled.shape)).sum((0, 2))
+        g_size = g_size - g_energy * (1 - energy.square()) / energy
+        bend = (rate.log2() + MIDDLE) / REACH  # -tanh of `decay_rate`
+        g_octave = math.log(2) * rate * (1 - bend.square()) * g_size
+        g_parameter = (g_scaled * energy.to(readout.dtype)[:, None]).flatten(0, 1)
+        return g_octave.to(readout.dtype), (2 * math.pi * g_angle).to(readout.dtype), g_parameter, None
 
 
 class CausalMixing(nn.Module):
@@ -101,12 +134,9 @@ class CausalMixing(nn.Module):
 
     # ----------------------------------------------------------------------- the layer read as a filter
 
-    def _angle(self) -> Tensor:
-        return torch.remainder((self.turns * self.spacing).double(), 1.0) * (2 * math.pi)
-
     def poles(self, dtype: torch.dtype | None = None) -> Tensor:
         """The poles as used, (k, 2): real and imaginary parts, |lambda| < 1 for any parameter value."""
-        return make_poles(decay_rate(self.octave), self._angle(), dtype or self._dtype(self.octave))
+        return make_poles(self.octave, self.turns * self.spacing, dtype or self._dtype(self.octave))
 
     def time_scales(self) -> Tensor:
         """Time scales tau, (k,), in steps: a resonator's amplitude falls by the factor e in each."""
@@ -132,24 +162,22 @@ class CausalMixing(nn.Module):
 
     def constants(self, count: int, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
         """Powers lambda^0 .. lambda^(count-1), (count, k, 2), and unit readout (dim, k, 2): what the engines take."""
-        rate, angle, readout = decay_rate(self.octave), self._angle(), self.readout.to(dtype or self.readout.dtype)
+        readout = self.readout.to(dtype or self.readout.dtype)
         if torch.compiler.is_compiling():  # a compiler derives the gradients from the operations themselves
-            pole = make_poles(rate, angle, readout.dtype)
+            pole = self.poles(readout.dtype)
             return chunked.make_powers(pole, count), unit_readout(readout, pole)
-        return chunked.PowersAndReadout.apply(rate, angle, readout, count)
+        return _PowersAndReadout.apply(self.octave, self.turns * self.spacing, readout, count)
 
     # ----------------------------------------------------------------------- state
 
     def _dtype(self, x: Tensor) -> torch.dtype:
         return torch.promote_types(torch.promote_types(x.dtype, self.octave.dtype), torch.float32)
 
-    def initial_state(
-        self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Tensor:
+    def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> Tensor:
         """The zero state (batch, dim, k, 2), in float32 at least."""
         dtype = torch.promote_types(dtype or self.octave.dtype, torch.float32)
         shape = (batch, self.dim, self.num_resonators, 2)
-        return torch.zeros(shape, device=self.octave.device if device is None else device, dtype=dtype)
+        return torch.zeros(shape, device=device or self.octave.device, dtype=dtype)
 
     def _check_state(self, state: Tensor, batch: int) -> None:
         expected = (batch, self.dim, self.num_resonators, 2)
@@ -160,40 +188,33 @@ class CausalMixing(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Mix x (batch, n, dim) from the zero state: (batch, n, dim), zero after each sequence's length."""
-        return self._run(x, None, lengths)[0]
+        return self.extend(x, None, lengths)[0]
 
-    def extend(self, x: Tensor, state: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mix x, the continuation of `state`: y, and the state after it (after each sequence's own length)."""
-        return self._run(x, state, lengths)
+    def extend(self, x: Tensor, state: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Mix x, the continuation of `state`: y, and the state after it (after each sequence's own length).
 
-    def _run(self, x: Tensor, state: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        None stands for the zero state; then no state is computed.
+        """
         check_sequences(x, self.dim)
         if state is not None:
             self._check_state(state, len(x))
-        inside = None if lengths is None else length_mask(x, lengths)
+        n, inside = x.shape[1], None if lengths is None else length_mask(x, lengths)
+        engine = choose_engine(n) if self.engine == "auto" else self.engine
         with torch.autocast(x.device.type, enabled=False):  # a state in half precision would lose small summands
             work = self._dtype(x)
-            u = (x if inside is None else x.masked_fill(~inside, 0.0)).to(work).permute(2, 0, 1)
+            u = (x if inside is None else x.masked_fill(~inside, 0.0)).to(work).permute(2, 0, 1)  # (dim, batch, n)
             start = None if state is None else state.to(work).transpose(0, 1)
-            y, end = self._channels_first(u, start, lengths)
+            powers, readout = self.constants(1 + (chunk_size(n) if engine == "chunked" else n), work)
+            if engine == "chunked":
+                y, states = chunked.by_chunks(u, powers, readout, self.direct.to(work), start)
+            else:
+                y = chunked.by_fft(u, powers, readout, self.direct.to(work), start)
+                states = None if start is None else start[:, :, None]  # one chunk
             y = y.permute(1, 2, 0).to(x.dtype)
-        return (y if inside is None else y.masked_fill(~inside, 0.0)), end
-
-    def _channels_first(self, u: Tensor, start: Tensor | None, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """y (dim, batch, n) of u (dim, batch, n) and, given a start, the state after it, batch first."""
-        n = u.shape[-1]
-        engine = choose_engine(n) if self.engine == "auto" else self.engine
-        size = chunk_size(n) if engine == "chunked" else n
-        powers, readout = self.constants(size + 1, u.dtype)
-        direct = self.direct.to(u.dtype)
-        lengths = torch.as_tensor(n if lengths is None else lengths, device=u.device).expand(u.shape[1])
-        if engine == "fft":
-            y = chunked.by_fft(u, powers, readout, direct, start)
-            end = None if start is None else chunked.end_by_powers(u, powers, lengths, start)
-        else:
-            y, states = chunked.by_chunks(u, powers, readout, direct, start)
-            end = None if start is None else chunked.end_by_chunks(u, powers, lengths, states)
-        return y, (None if end is None else end.transpose(0, 1))
+            if state is not None:
+                ends = torch.as_tensor(n if lengths is None else lengths, device=u.device).expand(len(x))
+                state = chunked.end_state(u, powers, ends, states).transpose(0, 1)
+        return (y if inside is None else y.masked_fill(~inside, 0.0)), state
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One sample of the recurrence: x (batch, dim) and a state (batch, dim, k, 2) give y and the next state."""

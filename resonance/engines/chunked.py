@@ -35,37 +35,6 @@ def make_powers(pole: Tensor, count: int) -> Tensor:
     return (torch.stack([angle.cos(), angle.sin()], dim=-1) * size[..., None]).to(pole.dtype)
 
 
-class PowersAndReadout(torch.autograd.Function):
-    """The tables of both engines: powers lambda^0 .. lambda^(count-1), (count, k, 2), and unit readout (d, k, 2).
-
-    Of rates 1/tau (k,) and angles (k,) in float64 and the readout parameter (2k, d); gradients written out, a third of
-    the operations that autograd would record.  The formulas are those of `make_powers` and `causal_mixing`.
-    """
-
-    @staticmethod
-    def forward(ctx, rate, angle, readout, count):
-        pole = torch.polar(torch.exp(-rate), angle)
-        log = pole.to(readout.dtype.to_complex()).to(pole.dtype).log()  # of the rounded pole
-        l = torch.arange(count, dtype=torch.float64, device=rate.device)[:, None]  # noqa: E741
-        powers = (l * log).exp_().to(readout.dtype.to_complex())  # (count, k)
-        energy = (2 * log.real).expm1_().neg_().sqrt_()
-        ctx.save_for_backward(readout, energy, powers, l)
-        scaled = readout.unflatten(0, (2, -1)) * energy.to(readout.dtype)[:, None]  # (2, k, d)
-        return torch.view_as_real(powers), scaled.permute(2, 1, 0).contiguous()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, g_powers, g_readout):
-        readout, energy, powers, l = ctx.saved_tensors  # noqa: E741
-        g_powers = torch.view_as_complex(g_powers.contiguous())
-        # d lambda^l / d log lambda = l lambda^l
-        g_size, g_angle = torch.view_as_real((g_powers * powers.conj() * l).sum(0)).unbind(1)
-        g_scaled = g_readout.permute(2, 1, 0)  # (2, k, d)
-        g_energy = (g_scaled * readout.view(g_scaled.shape)).sum((0, 2))
-        g_rate = g_energy * (1 - energy.square()) / energy - g_size
-        return g_rate, g_angle, (g_scaled * energy.to(readout.dtype)[:, None]).flatten(0, 1), None
-
-
 def complex_product(a: Tensor, b: Tensor) -> Tensor:
     """Multiply complex pairs (..., 2), with broadcasting."""
     if torch.compiler.is_compiling():  # compilers support real numbers only
@@ -100,24 +69,6 @@ def _read(states: Tensor, powers: Tensor, readout: Tensor) -> Tensor:
     """Re sum_j c_j s_j lambda_j^t, (d, ..., t), of states (d, ..., k, 2) and powers (t, k, 2)."""
     factors = readout.view(len(readout), *[1] * (states.dim() - 3), *readout.shape[1:])
     return complex_product(states, factors).flatten(-2) @ conjugate(powers).flatten(1).T
-
-
-def end_by_powers(x: Tensor, powers: Tensor, lengths: Tensor, start: Tensor | None) -> Tensor:
-    """States after the first lengths[b] samples of each sequence of x (d, batch, n)."""
-    weights, decay = _collecting(powers, lengths, x.shape[-1])
-    end = _collected(x, weights)
-    return end if start is None else end + complex_product(start, decay)
-
-
-def _collecting(powers: Tensor, lengths: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """lambda^(length-1-s) for s < length, else 0, (batch, n, k, 2); and lambda^length, (batch, k, 2)."""
-    lag = lengths[:, None] - 1 - torch.arange(n, device=lengths.device)
-    return powers[lag.clamp_min(0)] * (lag >= 0)[..., None, None], powers[lengths]
-
-
-def _collected(x: Tensor, weights: Tensor) -> Tensor:
-    """States sum_s x_s weights_s, (d, batch, k, 2), of x (d, batch, n) and weights (batch, n, k, 2)."""
-    return (x.transpose(0, 1) @ weights.flatten(2)).unflatten(-1, weights.shape[2:]).transpose(0, 1)
 
 
 # --------------------------------------------------------------------------- chunks
@@ -172,9 +123,7 @@ class _Chunked(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, g, g_states):
-        with torch.autocast(
-            ctx.saved_tensors[0].device.type, enabled=False
-        ):  # a whole training step may run under autocast
+        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):  # a whole step may run under autocast
             return _chunked_gradients(ctx, g, g_states)
 
 
@@ -250,12 +199,13 @@ def by_chunks(
     return (y[..., :n] if n % size else y), states
 
 
-def end_by_chunks(x: Tensor, powers: Tensor, lengths: Tensor, states: Tensor) -> Tensor:
-    """States after the first lengths[b] samples of x, from the states before each chunk."""
+def end_state(x: Tensor, powers: Tensor, lengths: Tensor, states: Tensor) -> Tensor:
+    """States after the first lengths[b] > 0 samples of x, (d, batch, k, 2), from those before each chunk of B."""
     size = len(powers) - 1
-    whole, rest = lengths // size, lengths % size
-    sequence = torch.arange(x.shape[1], device=x.device)
-    place = (whole * size)[:, None] + torch.arange(size, device=x.device)
-    last = x[:, sequence[:, None], place.clamp_max(x.shape[-1] - 1)]  # (d, batch, B); past the end the weight is 0
-    weights, decay = _collecting(powers, rest, size)
-    return complex_product(states[:, sequence, whole], decay) + _collected(last, weights)
+    chunk = (lengths - 1) // size
+    rest = (lengths - chunk * size)[:, None]  # samples in a sequence's last chunk, 1 .. B
+    sequence, place = torch.arange(x.shape[1], device=x.device), torch.arange(size, device=x.device)
+    last = x[:, sequence[:, None], (chunk[:, None] * size + place).clamp_max(x.shape[-1] - 1)]  # (d, batch, B)
+    weights = powers[(rest - 1 - place).clamp_min(0)] * (place < rest)[..., None, None]  # (batch, B, k, 2)
+    collected = (last.transpose(0, 1) @ weights.flatten(2)).unflatten(-1, weights.shape[2:]).transpose(0, 1)
+    return complex_product(states[:, sequence, chunk], powers[rest[:, 0]]) + collected
