@@ -44,9 +44,8 @@ def passage_accuracy(scores: pd.DataFrame, baselines: pd.DataFrame) -> Figure:
 def document_costs(costs: pd.DataFrame) -> Figure:
     """Seconds of a training step on one document, and memory kept for the backward pass, against the length."""
     figure, axes = panels(2, 2.5)
-    for panel, column, label in zip(
-        axes, ("seconds", "megabytes"), ("seconds a training step", "MB kept for the backward pass"), strict=True
-    ):
+    labels = {"seconds": "seconds a training step", "megabytes": "MB kept for the backward pass"}
+    for panel, (column, label) in zip(axes, labels.items(), strict=True):
         for family, (colour, marker, line) in LOOKS.items():
             part = costs[costs["family"] == family]
             panel.plot(part["tokens"], part[column], color=colour, marker=marker, ls=line, lw=1.2, ms=4, label=family)

@@ -1,17 +1,12 @@
-"""What `12_documents` measures: film reviews in ten folds, passages of books by length, and the cost of a step.
-
-fold_of             one fold of labelled texts as ids: its texts test, the next fold's validate, the others train
-train_documents     one network of a family trained on a fold
-train_passages      one network trained on passages of several lengths
-step_costs          seconds and bytes of a training step against the length
-"""
+"""What `12_documents` measures: film reviews in ten folds, passages of books by length, and the cost of a step."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -39,16 +34,17 @@ def document_model(
     """An untrained classifier; a block of resonance or of the Transformer has about 12 dim^2 parameters.
 
     Resonance keeps k = dim frequencies: its mixing then has 4 dim^2 parameters, as attention has.
-    Raises ValueError for an unknown family.
     """
-    torch.manual_seed(seed)
-    if family == "resonance":
-        return DocumentClassifier(vocabulary, classes, dim, depth, window=window, num_frequencies=dim)
-    if family == "Transformer":
-        return TransformerClassifier(vocabulary, classes, dim, depth, heads=max(1, dim // 16))
     if family not in FAMILIES:
         raise ValueError(f"unknown family {family!r}: expected one of {', '.join(FAMILIES)}")
-    return {"FNet": FNetClassifier, "bag": BagClassifier}[family](vocabulary, classes, dim, depth)
+    torch.manual_seed(seed)
+    make, options = {
+        "resonance": (DocumentClassifier, {"window": window, "num_frequencies": dim}),
+        "Transformer": (TransformerClassifier, {"heads": max(1, dim // 16)}),
+        "FNet": (FNetClassifier, {}),
+        "bag": (BagClassifier, {}),
+    }[family]
+    return make(vocabulary, classes, dim, depth, **options)
 
 
 # --------------------------------------------------------------------------- labelled texts in folds
@@ -68,10 +64,7 @@ class Fold:
 
 
 def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
-    """Fold `number`: its texts test, those of the next fold validate, and the vocabulary comes from the others alone.
-
-    Raises ValueError for a fold that does not exist.
-    """
+    """Fold `number`: its texts test, the next fold's validate, the others train and give the vocabulary."""
     if number not in set(documents.folds.tolist()):
         raise ValueError(f"expected a fold of {sorted(set(documents.folds.tolist()))}, got {number}")
     after = (number + 1) % (int(documents.folds.max()) + 1)
@@ -90,23 +83,6 @@ def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
     )
 
 
-class DocumentScore(NamedTuple):
-    """Results of one training: accuracies as shares, losses in nats a document, seconds of training."""
-
-    family: str
-    dim: int
-    depth: int
-    rate: float
-    seed: int
-    fold: int
-    parameters: int
-    seconds: float
-    validation_accuracy: float
-    validation_loss: float
-    accuracy: float
-    loss: float
-
-
 def train_documents(
     family: str,
     dim: int,
@@ -118,21 +94,21 @@ def train_documents(
     epochs: int = 4,
     batch: int = 16,
     drop: float = 0.5,
-) -> DocumentScore:
-    """Train a network of a family on a fold; score validation and test.
+) -> dict:
+    """Train a network of a family on a fold: its settings, parameters, seconds, and validation and test scores.
 
     `drop`: the share of tokens removed at random from each training document each epoch; evaluation keeps all.
     """
     model = document_model(family, fold.vocabulary, fold.classes, dim, depth, window=fold.window, seed=seed)
-    generator = torch.Generator().manual_seed(seed)
-    train, labels = fold.ids["train"], fold.labels["train"]
-    batches = document_batches(train, labels, batch, generator, drop=drop)
-    steps = epochs * -(-len(train) // batch)
-    seconds = train_classifier(model, _named(batches), steps, rate=rate)
-    scores = [quality(logits_of(model, fold.ids[split]), fold.labels[split]) for split in ("validation", "test")]
-    return DocumentScore(
-        family, dim, depth, rate, seed, fold.number, count_parameters(model), seconds, *scores[0], *scores[1]
-    )
+    train, generator = fold.ids["train"], torch.Generator().manual_seed(seed)
+    batches = document_batches(train, fold.labels["train"], batch, generator, drop=drop)
+    seconds = train_classifier(model, batches, epochs * -(-len(train) // batch), rate=rate)
+    row = {"family": family, "dim": dim, "depth": depth, "rate": rate, "seed": seed, "fold": fold.number}
+    row |= {"parameters": count_parameters(model), "seconds": seconds}
+    for split, prefix in (("validation", "validation_"), ("test", "")):
+        scores = quality(logits_of(model, fold.ids[split]), fold.labels[split])
+        row |= {prefix + name: score for name, score in scores.items()}
+    return row
 
 
 def baseline_on_fold(fold: Fold, strengths: Sequence[float]) -> dict[str, float]:
@@ -145,13 +121,9 @@ def baseline_on_fold(fold: Fold, strengths: Sequence[float]) -> dict[str, float]
     return row | {"validation_accuracy": model.score(*validation), "accuracy": model.score(*test)}
 
 
-def _named(batches: Iterator[tuple[Tensor, Tensor, Tensor]]) -> Iterator[dict[str, Tensor]]:
-    return ({"ids": ids, "lengths": lengths, "target": labels} for ids, lengths, labels in batches)
-
-
-def quality(logits: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Accuracy, and cross-entropy in nats a document."""
-    return accuracy(logits, labels), F.cross_entropy(logits.double(), labels).item()
+def quality(logits: Tensor, labels: Tensor) -> dict[str, float]:
+    """Accuracy as a share, and cross-entropy in nats a document."""
+    return {"accuracy": accuracy(logits, labels), "loss": F.cross_entropy(logits.double(), labels).item()}
 
 
 # --------------------------------------------------------------------------- passages of books
@@ -173,7 +145,7 @@ def train_passages(
     window = next_power_of_two(passages.most_tokens)
     model = document_model(family, len(passages.vocabulary), passages.classes, dim, 1, window=window, seed=seed)
     batches = passages.batches(lengths, characters, torch.Generator().manual_seed(seed), drop=drop)
-    return model, train_classifier(model, _named(batches), steps, rate=rate)
+    return model, train_classifier(model, batches, steps, rate=rate)
 
 
 def passage_scores(model: nn.Module, passages: Passages, split: str, lengths: Sequence[int]) -> pd.DataFrame:
@@ -181,21 +153,22 @@ def passage_scores(model: nn.Module, passages: Passages, split: str, lengths: Se
     rows = []
     for length in lengths:
         documents, labels = passages.cut(split, length)
-        rows.append((length, len(documents), *quality(logits_of(model, documents), labels)))
-    return pd.DataFrame(rows, columns=["length", "passages", "accuracy", "loss"])
+        scores = quality(logits_of(model, documents), labels)
+        rows.append({"length": length, "passages": len(documents), **scores})
+    return pd.DataFrame(rows)
 
 
 def baseline_on_passages(
     passages: Passages, length: int, strengths: Sequence[float], *, ngrams: int
 ) -> dict[str, float]:
     """Test accuracy, at one length, of logistic regression on TF-IDF weights of n-grams of tokens."""
-    parts = []
-    for split in SPLITS:
-        documents, labels = passages.cut(split, length)
-        parts.append(([passages.text_of(document) for document in documents], labels.numpy()))
     cut = None if passages.vocabulary.tokens == tuple(LETTERS) else str.split
-    model, _ = fit_tfidf(*parts[0], lambda model: model.score(*parts[1]), strengths, ngrams=ngrams, tokens=cut)
-    return {"length": length, "passages": len(parts[2][0]), "accuracy": model.score(*parts[2])}
+    train, validation, test = (
+        ([passages.text_of(document) for document in documents], labels.numpy())
+        for documents, labels in (passages.cut(split, length) for split in SPLITS)
+    )
+    model, _ = fit_tfidf(*train, lambda model: model.score(*validation), strengths, ngrams=ngrams, tokens=cut)
+    return {"length": length, "passages": len(test[0]), "accuracy": model.score(*test)}
 
 
 # --------------------------------------------------------------------------- costs
@@ -222,24 +195,20 @@ def kept_bytes(model: nn.Module, ids: Tensor, lengths: Tensor) -> int:
 def step_costs(
     longest: dict[str, int], lengths: Sequence[int], *, vocabulary: int, classes: int, dim: int, seed: int = 0
 ) -> pd.DataFrame:
-    """Seconds and kept bytes of one training step on one document, for each family and length in tokens.
+    """Seconds and kept bytes of one training step on one document, by family up to its `longest`, and tokens."""
 
-    longest: the greatest length at which each family is measured.
-    """
+    def step(model: nn.Module, ids: Tensor, size: Tensor) -> None:
+        model.zero_grad(set_to_none=True)
+        F.cross_entropy(model(ids, size), torch.zeros(1, dtype=torch.int64)).backward()
+
     keep_freed_memory()
     rows = []
-    for n in lengths:
-        ids = torch.randint(2, vocabulary, (1, n), generator=torch.Generator().manual_seed(seed))
-        size = torch.tensor([n])
-        for family in (family for family, most in longest.items() if n <= most):
+    for n, (family, most) in product(lengths, longest.items()):
+        if n <= most:
+            ids = torch.randint(2, vocabulary, (1, n), generator=torch.Generator().manual_seed(seed))
             model = document_model(family, vocabulary, classes, dim, 1, window=max(lengths), seed=seed)
-            kept = kept_bytes(model, ids, size)
-            step = lambda model=model, ids=ids, size=size: _step(model, ids, size)  # noqa: E731
-            step()
-            rows.append((family, n, seconds_of(step), kept))
+            call = model, ids, torch.tensor([n])
+            kept = kept_bytes(*call)
+            step(*call)
+            rows.append((family, n, seconds_of(partial(step, *call)), kept))
     return pd.DataFrame(rows, columns=["family", "tokens", "seconds", "kept_bytes"])
-
-
-def _step(model: nn.Module, ids: Tensor, lengths: Tensor) -> None:
-    model.zero_grad(set_to_none=True)
-    F.cross_entropy(model(ids, lengths), torch.zeros(len(ids), dtype=torch.int64)).backward()

@@ -166,7 +166,7 @@ class DocumentReviews:
 
     def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
         score = train_documents(family, size, 1, tried, seed, fold=self.fold, epochs=self.epochs, batch=self.batch)
-        return score.validation_loss, score.loss
+        return score["validation_loss"], score["loss"]
 
     def _batch(self, split: str, drop: float) -> tuple[Tensor, Tensor, Tensor]:
         """A batch of documents of similar length: of twelve batches, that of the median length."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle
+from functools import partial
+from itertools import cycle, product
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,6 @@ from torch.nn import functional as F
 
 from artifact.datasets.words import Tokens
 from artifact.peers.vocabulary import HashingEmbedding, LowRankEmbedding, table
-from artifact.studies.common.classification import tuned
 from artifact.studies.common.processes import spread
 from artifact.studies.common.statistics import paired_difference
 from artifact.studies.common.timing import alternated, resident_bytes
@@ -32,23 +32,12 @@ STD = 0.1  # of every embedding's entries at the start of a language model: smal
 # --------------------------------------------------------------------------- distinct rows
 
 
-def row_blocks(embedding: nn.Module, vocab_size: int) -> Iterator[tuple[int, Tensor]]:
-    """Yield (first id, rows) over the whole vocabulary, some thousand rows at a time."""
-    with torch.no_grad():
-        for ids in torch.arange(vocab_size).split(BLOCK):
-            yield int(ids[0]), embedding(ids)
-
-
+@torch.no_grad()
 def distinct_rows(embedding: nn.Module, vocab_size: int, *, channels: int = 16, step: float = 1e-3) -> int:
-    """A lower bound on the number of distinct rows: those whose first channels, rounded to `step`, differ.
-
-    A count of vocab_size proves that all rows are distinct.
-    """
-    parts = [
-        (rows[:, :channels].float() / step).round().to(torch.int32) for _, rows in row_blocks(embedding, vocab_size)
-    ]
-    keys = torch.cat(parts).numpy()
-    return len(np.unique(np.ascontiguousarray(keys).view(np.dtype((np.void, keys.itemsize * keys.shape[1])))))
+    """A lower bound on the number of distinct rows: those whose first channels, rounded to `step`, differ."""
+    blocks = (embedding(ids)[:, :channels].float() for ids in torch.arange(vocab_size).split(BLOCK))
+    keys = torch.cat([(rows / step).round().to(torch.int32) for rows in blocks])
+    return len(pd.DataFrame(keys.numpy()).drop_duplicates())
 
 
 @torch.no_grad()
@@ -57,9 +46,10 @@ def nearest_rows(embedding: nn.Module, vocab_size: int, *, sample: int, seed: in
     ids = torch.randperm(vocab_size, generator=torch.Generator().manual_seed(seed))[:sample]
     some = F.normalize(embedding(ids).float(), dim=1)
     best, where = torch.full((sample,), -2.0), torch.zeros(sample, dtype=torch.long)
-    for start, rows in row_blocks(embedding, vocab_size):
-        cosine = F.normalize(rows.float(), dim=1) @ some.T
-        inside = (ids >= start) & (ids < start + len(rows))
+    for block in torch.arange(vocab_size).split(BLOCK):
+        start = int(block[0])
+        cosine = F.normalize(embedding(block).float(), dim=1) @ some.T
+        inside = (ids >= start) & (ids < start + len(block))
         cosine[ids[inside] - start, inside.nonzero().squeeze(1)] = -2.0  # a row does not count as its own neighbour
         value, place = cosine.max(dim=0)
         where = torch.where(value > best, start + place, where)
@@ -82,36 +72,31 @@ def zipf_ids(vocab_size: int, shape: tuple[int, ...], generator: torch.Generator
 
 
 def lookup_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, seed: int = 0) -> pd.DataFrame:
-    """Seconds of a lookup, and of one with its backward pass, for a table and for digit waves.
+    """Seconds of a lookup, and of one with its backward pass, for a table with sparse gradients and for digit waves.
 
-    Every lookup has new ids, so that the rows of the table come from memory, as in use: drawn uniformly, and with the
-    frequencies of words.  The table has sparse gradients, its cheapest.
+    Every lookup has new ids, so that the rows of the table come from memory: uniform, or with frequencies of words.
     """
-    ours = HierarchicalEmbedding(vocab_size, dim)
-    rows_of = nn.Embedding(1, dim, sparse=True)
-    rows_of.weight = nn.Parameter(torch.empty(vocab_size, dim).fill_(0.1))
+    models = {"table": nn.Embedding(1, dim, sparse=True), "hierarchical": HierarchicalEmbedding(vocab_size, dim)}
+    models["table"].weight = nn.Parameter(torch.empty(vocab_size, dim).fill_(0.1))
     generator = torch.Generator().manual_seed(seed)
     cotangent, rows = torch.randn(batch, dim, generator=generator), []
+
+    def step(model: nn.Module, batches: Iterator[Tensor], backward: bool) -> None:
+        with torch.set_grad_enabled(backward):
+            found = model(next(batches))
+        if backward:
+            found.backward(cotangent)
+            model.zero_grad(set_to_none=True)
+
     drawn = {
-        "even": lambda: torch.randint(vocab_size, (batch,), generator=generator),
-        "like words": lambda: zipf_ids(vocab_size, (batch,), generator),
+        "even": [torch.randint(vocab_size, (batch,), generator=generator) for _ in range(32)],
+        "like words": [zipf_ids(vocab_size, (batch,), generator) for _ in range(32)],
     }
-    for name, draw in drawn.items():
-        batches = cycle([draw() for _ in range(32)])
-
-        def forward(model: nn.Module, batches=batches) -> Callable[[], None]:
-            return torch.no_grad()(lambda: model(next(batches)))
-
-        def both(model: nn.Module, batches=batches) -> Callable[[], None]:
-            def step() -> None:
-                model.zero_grad(set_to_none=True)
-                model(next(batches)).backward(cotangent)
-
-            return step
-
-        for what, make in (("forward", forward), ("forward and backward", both)):
-            seconds = alternated({"table": make(rows_of), "hierarchical": make(ours)}, rounds=rounds)
-            rows += [{"ids": name, "pass": what, "embedding": key, "seconds": s} for key, s in seconds.items()]
+    for (name, ids), backward in product(drawn.items(), (False, True)):
+        batches = cycle(ids)
+        steps = {key: partial(step, model, batches, backward) for key, model in models.items()}
+        found = {"ids": name, "pass": "forward and backward" if backward else "forward"}
+        rows += [{**found, "embedding": key, "seconds": s} for key, s in alternated(steps, rounds=rounds).items()]
     return pd.DataFrame(rows)
 
 
@@ -121,70 +106,54 @@ def speed_facts(lookups: pd.DataFrame, heads: pd.DataFrame) -> dict[str, float]:
     Heads are given at the largest vocabulary, and at the largest for which the full softmax was timed.
     """
     facts = {}
-    for (ids, what), group in lookups.groupby(["ids", "pass"]):
-        seconds = group.set_index("embedding")["seconds"]
-        name = f"lookup.{ids.replace(' ', '_')}.{what.replace(' ', '_')}"
-        facts |= {
-            f"{name}.speed": seconds["table"] / seconds["hierarchical"],
-            f"{name}.ms": 1e3 * seconds["hierarchical"],
-        }
+    for (ids, what), row in lookups.pivot(index=["ids", "pass"], columns="embedding", values="seconds").iterrows():
+        facts[f"lookup.{ids}.{what}.speed"] = row["table"] / row["hierarchical"]
+        facts[f"lookup.{ids}.{what}.ms"] = 1e3 * row["hierarchical"]
     sizes = {"largest": heads["vocab"].max(), "compared": heads.loc[heads["head"] == "full softmax", "vocab"].max()}
     for size, vocab in sizes.items():
         facts[f"head.{size}.vocab"] = vocab
         for row in heads[heads["vocab"] == vocab].itertuples():
-            name = f"head.{size}.{row.head.replace(' ', '_')}"
-            facts |= {f"{name}.ms": 1e3 * row.seconds, f"{name}.parameters": row.parameters}
-    return facts
-
-
-class FullSoftmax(nn.Linear):
-    """The output layer without a hierarchy: all scores, for one target a hidden state."""
-
-    def forward(self, hidden: Tensor, target: Tensor) -> Tensor:
-        return -F.cross_entropy(super().forward(hidden), target, reduction="none")
-
-
-class AdaptiveSoftmax(nn.AdaptiveLogSoftmaxWithLoss):
-    """Torch's adaptive softmax, with the cutoffs of its documentation where they fit."""
-
-    def __init__(self, vocab_size: int, dim: int):
-        super().__init__(dim, vocab_size, [c for c in (vocab_size // 100, vocab_size // 10) if c])
-
-    def forward(self, hidden: Tensor, target: Tensor) -> Tensor:
-        return super().forward(hidden, target).output
+            facts[f"head.{size}.{row.head}.ms"] = 1e3 * row.seconds
+            facts[f"head.{size}.{row.head}.parameters"] = row.parameters
+    return {key.replace(" ", "_"): value for key, value in facts.items()}
 
 
 def head_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, full: bool, seed: int = 0) -> pd.DataFrame:
-    """Parameters and seconds of a training step of each output layer, for targets with the frequencies of words."""
+    """Parameters and seconds of a training step of each output layer, for targets with the frequencies of words.
+
+    The adaptive softmax has the cutoffs of torch's documentation, where they fit.
+    """
     generator = torch.Generator().manual_seed(seed)
-    heads = {"hierarchical": HierarchicalHead(vocab_size, dim), "adaptive softmax": AdaptiveSoftmax(vocab_size, dim)}
+    cutoffs = [c for c in (vocab_size // 100, vocab_size // 10) if c]
+    ours, adaptive = HierarchicalHead(vocab_size, dim), nn.AdaptiveLogSoftmaxWithLoss(dim, vocab_size, cutoffs)
+    heads = {
+        "hierarchical": (ours, lambda target: -ours(hidden, target).mean()),
+        "adaptive softmax": (adaptive, lambda target: adaptive(hidden, target).loss),
+    }
     if full:
-        heads["full softmax"] = FullSoftmax(dim, vocab_size)
+        linear = nn.Linear(dim, vocab_size)
+        heads["full softmax"] = linear, lambda target: F.cross_entropy(linear(hidden), target)
     hidden = torch.randn(batch, dim, generator=generator, requires_grad=True)
     batches = cycle([zipf_ids(vocab_size, (batch,), generator) for _ in range(8)])
 
-    def step(head: nn.Module) -> Callable[[], None]:
-        def run() -> None:
-            head.zero_grad(set_to_none=True)
-            (-head(hidden, next(batches)).mean()).backward()
+    def step(head: nn.Module, loss: Callable[[Tensor], Tensor]) -> None:
+        head.zero_grad(set_to_none=True)
+        loss(next(batches)).backward()
 
-        return run
-
-    seconds = alternated({name: step(head) for name, head in heads.items()}, rounds=rounds)
-    size = {name: count_parameters(head) for name, head in heads.items()}
+    seconds = alternated({name: partial(step, *pair) for name, pair in heads.items()}, rounds=rounds)
+    size = {name: count_parameters(head) for name, (head, _) in heads.items()}
     return pd.DataFrame(
-        [{"vocab": vocab_size, "head": name, "parameters": size[name], "seconds": s} for name, s in seconds.items()]
+        {"vocab": vocab_size, "head": list(heads), "parameters": size.values(), "seconds": seconds.values()}
     )
 
 
 def printed_call(vocab_size: int = 500_000, hidden: int = 768, layers: int = 8, *, length: int = 512) -> pd.DataFrame:
     """Parameters, bytes and seconds of building the printed sizes, and of one pass over a short text.
 
-    Embedding, resonance layers of 64 frequencies, output head; ids to the log-probability of the ids.  Runs in a
-    process of its own, so that its peak of memory, above what the libraries hold, is that of the call.
+    Embedding, resonance layers of 64 frequencies, output head.  Runs in a process of its own, whose peak of memory,
+    above what the libraries hold, is that of the call.
     """
-    job = vocab_size, hidden, layers, length
-    return spread(_printed_call, [job], processes=1, threads=torch.get_num_threads())[0]
+    return spread(_printed_call, [(vocab_size, hidden, layers, length)], threads=torch.get_num_threads())[0]
 
 
 def _printed_call(vocab_size: int, hidden: int, layers: int, length: int) -> pd.DataFrame:
@@ -254,57 +223,44 @@ def compare(
     The tuning seed is none of `seeds`.  `limit`: about how many words of a part are scored.
     """
 
-    def trained(name: str, rate: float, count: int, seed: int) -> WordModel:
-        model = build(candidates[name], words, dim, head_direct=head_direct, seed=seed)
+    def score(make: Callable[[], nn.Module], part: str, count: int, seed: int, rate: float) -> tuple[float, int]:
+        model = build(make, words, dim, head_direct=head_direct, seed=seed)
         train(model, words, count, rate=rate, seed=seed)
-        return model
+        return perplexity(model, words, part, limit=limit), count_parameters(model.embedding)
 
     tuning, scores = [], []
-    for name in candidates:
-
-        def validate(rate: float, name: str = name) -> float:
-            model = trained(name, rate, tuning_steps, max(seeds) + 1)
-            return -perplexity(model, words, "validation", limit=limit)
-
-        table, best = tuned(validate, rates)
-        tuning += [{"embedding": name, "rate": row.rate, "perplexity": -row.validation} for row in table.itertuples()]
+    for name, make in candidates.items():
+        found = [score(make, "validation", tuning_steps, max(seeds) + 1, rate)[0] for rate in rates]
+        tuning += [{"embedding": name, "rate": rate, "perplexity": p} for rate, p in zip(rates, found, strict=True)]
+        best = rates[int(np.argmin(found))]
         for seed in seeds:
-            model = trained(name, best, steps, seed)
-            found = {"embedding": name, "seed": seed, "rate": best, "parameters": count_parameters(model.embedding)}
-            scores.append(found | {"perplexity": perplexity(model, words, "test", limit=limit)})
+            result, size = score(make, "test", steps, seed, best)
+            scores.append({"embedding": name, "seed": seed, "rate": best, "parameters": size, "perplexity": result})
     return pd.DataFrame(tuning), pd.DataFrame(scores)
 
 
 def gaps(scores: pd.DataFrame) -> pd.DataFrame:
     """Excess of the test perplexity of "hierarchical" over each other embedding's, in percent.
 
-    Paired by seed: the mean difference of log perplexities and its Student interval, as percent of the other's.
-    Columns: task, embedding, percent, low, high.
+    Paired by seed: the mean difference of log perplexities and its Student interval.
     """
-    table = scores.assign(log=np.log(scores["perplexity"]))
-    logs = table.pivot(index="seed", columns=["task", "embedding"], values="log")
-    rows = []
-    for task, name in logs.columns:
-        if name != "hierarchical":
-            mean, low, high, _ = paired_difference(logs[task, "hierarchical"], logs[task, name])
-            percent = [100 * math.expm1(value) for value in (mean, low, high)]
-            rows.append({"task": task, "embedding": name} | dict(zip(("percent", "low", "high"), percent, strict=True)))
-    return pd.DataFrame(rows)
+    logs = np.log(scores.pivot(index="seed", columns=["task", "embedding"], values="perplexity"))
+    rows = [
+        (task, name, *100 * np.expm1(paired_difference(logs[task, "hierarchical"], logs[task, name])[:3]))
+        for task, name in logs.columns
+        if name != "hierarchical"
+    ]
+    return pd.DataFrame(rows, columns=["task", "embedding", "percent", "low", "high"])
 
 
 @torch.inference_mode()
 def decode(model: WordModel, words: Tokens, *, contexts: int, k: int, seed: int) -> pd.DataFrame:
-    """Whether best-first search finds the k most probable words of all log-probabilities, for random contexts.
-
-    Columns: context, same, opened (nodes), nodes (inner nodes of the tree).
-    """
+    """Whether best-first search finds the k most probable words, for random contexts, and how many nodes it opens."""
     model.eval()
-    length = CONTEXT + 1
     generator = torch.Generator().manual_seed(seed)
-    starts = torch.randint(len(words.inputs["test"]) - length, (contexts, 1), generator=generator)
-    hidden = model(words.inputs["test"][starts + torch.arange(length)])[:, -1]
+    starts = torch.randint(len(words.inputs["test"]) - CONTEXT - 1, (contexts, 1), generator=generator)
+    hidden = model(words.inputs["test"][starts + torch.arange(CONTEXT + 1)])[:, -1]
     found, every = model.head.topk(hidden, k), model.head.log_prob(hidden).topk(k).values
     same = torch.isclose(found.log_probs, every, atol=1e-4).all(dim=1)
-    h = model.head.hierarchy
-    inner = sum(h.nodes(depth) for depth in range(1, h.levels))
+    inner = sum(model.head.hierarchy.nodes(depth) for depth in range(1, model.head.hierarchy.levels))
     return pd.DataFrame({"context": range(contexts), "same": same, "opened": found.opened, "nodes": inner})
