@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from artifact.datasets.registry import available
 from artifact.files import ROOT
 from artifact.pipeline import notebooks
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+settings.register_profile("untimed", deadline=None)  # a loaded machine is no fault
+settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items):
