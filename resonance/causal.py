@@ -77,24 +77,19 @@ class CausalResonance(nn.Module):
         self.input_projection = ToChannels(dim)
         self.output_projection = FromChannels(dim, dim)
 
-    def initial_state(
-        self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> State:
+    def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """The zero state: real tensors, batch first."""
-        device = self.shift.share.device if device is None else device
-        resonators = self.mixing.initial_state(batch, device=device, dtype=dtype)
-        previous = torch.zeros(batch, self.dim, device=device, dtype=dtype or self.shift.share.dtype)
-        return {"resonators": resonators, "previous": previous}
+        place = {"device": device or self.shift.share.device, "dtype": dtype or self.shift.share.dtype}
+        resonators = self.mixing.initial_state(batch, **place)
+        return {"resonators": resonators, "previous": torch.zeros(batch, self.dim, **place)}
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map x (batch, n, dim) from the zero state: (batch, n, dim), zero after each sequence's length."""
-        return self._run(check_sequences(x, self.dim), None, lengths)[0]
+        return self.extend(x, None, lengths)[0]
 
-    def extend(self, x: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        """Map x, the continuation of `state`: y, and the state after it (after each sequence's own length)."""
-        return self._run(check_sequences(x, self.dim), state, lengths)
-
-    def _run(self, x: Tensor, state: State | None, lengths: Tensor | None) -> tuple[Tensor, State | None]:
+    def extend(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
+        """Map x, the continuation of `state` (None: zero): y and, given a state, the one after each sequence."""
+        check_sequences(x, self.dim)
         inside = None if lengths is None else length_mask(x, lengths)
         if inside is not None:  # padding, even NaN, must have no effect
             x = x.masked_fill(~inside, 0.0)

@@ -191,10 +191,7 @@ class CausalMixing(nn.Module):
         return self.extend(x, None, lengths)[0]
 
     def extend(self, x: Tensor, state: Tensor | None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Mix x, the continuation of `state`: y, and the state after it (after each sequence's own length).
-
-        None stands for the zero state; then no state is computed.
-        """
+        """Mix x, the continuation of `state` (None: zero): y and, given a state, the one after each sequence."""
         check_sequences(x, self.dim)
         if state is not None:
             self._check_state(state, len(x))

@@ -93,9 +93,7 @@ class LanguageModel(nn.Module):
     def __init__(self, vocab_size: int, dim: int, blocks: Sequence[Block]):
         super().__init__()
         if min(vocab_size, dim, len(blocks)) < 1:
-            raise ValueError(
-                f"expected vocab_size, dim and layers >= 1, got {vocab_size}, {dim} and {len(blocks)} layers"
-            )
+            raise ValueError(f"expected vocab_size, dim, layers >= 1, got {vocab_size}, {dim}, {len(blocks)}")
         self.vocab_size, self.dim = vocab_size, dim
         self.embedding = nn.Embedding(vocab_size, dim)
         self.blocks = CausalBlocks(blocks)
@@ -145,14 +143,14 @@ class LanguageModel(nn.Module):
 
     def _checked(self, ids: Tensor, axes: int) -> Tensor:
         ids = check_ids(ids, self.vocab_size)
-        shape = "(batch, n)" if axes == 2 else "(batch,)"
         if ids.dim() != axes or ids.numel() == 0:
+            shape = "(batch, n)" if axes == 2 else "(batch,)"
             raise ValueError(f"expected ids of shape {shape}, at least one, got {tuple(ids.shape)}")
         return ids
 
     # ----------------------------------------------------------------------- the state
 
-    def initial_state(self, batch: int, *, device: torch.device | str | None = None, dtype=None) -> State:
+    def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """The state before any id, for a batch; by default on the device and in the dtype of the weights."""
         weight = self.embedding.weight
         return self.blocks.initial_state(batch, device=device or weight.device, dtype=dtype or weight.dtype)
@@ -165,11 +163,9 @@ class LanguageModel(nn.Module):
         """The state in a file, on the device of the weights; raises ValueError for another model's state."""
         state = read_weights(path)
         batch = len(next(iter(state.values()))) if state else 1
-        own = {name: tensor.shape for name, tensor in self.initial_state(batch).items()}
-        found = {name: tensor.shape for name, tensor in state.items()}
+        own, found = ({name: part.shape for name, part in s.items()} for s in (self.initial_state(batch), state))
         if own != found:
-            wrong = sorted(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
-            raise ValueError(f"{path} is the state of another model: expected {own}, found other {wrong[:5]}")
+            raise ValueError(f"{path} is the state of another model: expected {own}, got {found}")
         return {name: tensor.to(self.embedding.weight.device) for name, tensor in state.items()}
 
     # ----------------------------------------------------------------------- generation
@@ -193,7 +189,10 @@ class LanguageModel(nn.Module):
         ids = self._checked(prompt, 2)
         if max_new_tokens < 0 or int(max_new_tokens) != max_new_tokens:
             raise ValueError(f"expected max_new_tokens >= 0, a whole number, got {max_new_tokens}")
-        check_sampling(temperature, top_k)
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"expected a finite temperature > 0, got {temperature}")
+        if top_k is not None and (top_k < 1 or int(top_k) != top_k):
+            raise ValueError(f"expected top_k >= 1, a whole number, or None, got {top_k}")
         written, (logits, state) = [ids], self.extend(self.readable(ids), self.initial_state(len(ids)))
         logits = logits[:, -1]
         for left in range(max_new_tokens, 0, -1):
@@ -239,19 +238,10 @@ class ResonanceLM(LanguageModel):
         super().__init__(vocab_size, hidden_dim, [Block(hidden_dim, mixers()) for _ in range(num_layers)])
 
 
-def check_sampling(temperature: float, top_k: int | None) -> None:
-    """Raise ValueError for a temperature that is not positive and finite, or top_k < 1."""
-    if not (temperature > 0 and math.isfinite(temperature)):
-        raise ValueError(f"expected a finite temperature > 0, got {temperature}")
-    if top_k is not None and (top_k < 1 or int(top_k) != top_k):
-        raise ValueError(f"expected top_k >= 1, a whole number, or None, got {top_k}")
-
-
 def sample(logits: Tensor, temperature: float, top_k: int | None, generator: torch.Generator | None) -> Tensor:
     """One id a row, (batch,), drawn from softmax(logits / temperature) among the top_k likeliest."""
-    if top_k is not None and top_k < logits.shape[-1]:
+    limited = top_k is not None and top_k < logits.shape[-1]
+    if limited:
         logits, kept = logits.topk(top_k)
-    else:
-        kept = None
     drawn = torch.multinomial(F.softmax(logits.float() / temperature, dim=-1), 1, generator=generator)
-    return (drawn if kept is None else kept.gather(1, drawn))[:, 0]
+    return (kept.gather(1, drawn) if limited else drawn)[:, 0]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -114,11 +115,7 @@ class LiveAudioNet(nn.Module):
         super().__init__()
         if num_classes < 1 or num_layers < 1:
             raise ValueError(f"expected num_classes >= 1 and num_layers >= 1, got {num_classes} and {num_layers}")
-        if mixing is None:
-
-            def mixing() -> nn.Module:
-                return CausalResonance(dim, num_resonators, longest=longest)
-
+        mixing = mixing or partial(CausalResonance, dim, num_resonators, longest=longest)
         self.front_end = LiveFrames(frame, hop)
         self.projection = nn.Linear(self.front_end.bins, dim)
         self.blocks = CausalBlocks(Block(dim, [mixing()], 2 * dim) for _ in range(num_layers))

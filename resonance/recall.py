@@ -70,9 +70,7 @@ class PlainRecall(nn.Module):
             self.query.weight.copy_(self.key.weight)
             self.output.weight.copy_(self.value.weight.T)
 
-    def initial_state(
-        self, batch: int, *, device: torch.device | None = None, dtype: torch.dtype | None = None
-    ) -> State:
+    def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """The zero state: `hologram` (batch, heads, F, dim / heads) and `previous` (batch, dim)."""
         like = self.value.weight
         device, dtype = device or like.device, dtype or like.dtype
@@ -92,17 +90,15 @@ class PlainRecall(nn.Module):
         inside = None if lengths is None else length_mask(x, lengths)
         if inside is not None:
             x = x.masked_fill(~inside, 0.0)
-        tokens = torch.cat([state["previous"][:, None].to(x.dtype), x], dim=1)
-        queries, keys, values, strengths = self.parts(x, tokens[:, :-1])
+        before = torch.cat([state["previous"][:, None].to(x.dtype), x[:, :-1]], dim=1)
+        queries, keys, values, strengths = self.parts(x, before)
         if inside is not None:
             strengths = strengths * inside[:, None]
         with torch.autocast(x.device.type, enabled=False):  # a hologram in half precision would lose small summands
             read, hologram = self.recorded(queries, keys, values, strengths, state["hologram"])
         y = self.output(read.transpose(1, 2).flatten(2).to(x.dtype))
-        if inside is None:
-            return y, {"hologram": hologram, "previous": x[:, -1]}
-        last = torch.as_tensor(lengths, device=x.device)[:, None, None].expand(-1, 1, self.dim)
-        return y.masked_fill(~inside, 0.0), {"hologram": hologram, "previous": tokens.gather(1, last)[:, 0]}
+        last = x[:, -1] if lengths is None else x[torch.arange(len(x)), torch.as_tensor(lengths) - 1]
+        return (y if inside is None else y.masked_fill(~inside, 0.0)), {"hologram": hologram, "previous": last}
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One token: x (batch, dim) and a state give y (batch, dim) and the next state."""
@@ -181,12 +177,8 @@ class HolographicRecall(PlainRecall):
         queries, keys, values, strengths = (in_chunks(part) for part in (queries, keys, values, strengths))
         weighted = strengths * keys
         # U = own - seen S: only this product and the next hologram are sequential over the chunks.
-        solved = torch.linalg.solve_triangular(
-            (weighted @ keys.mT).tril(-1),
-            torch.cat([strengths * values, weighted], dim=-1),
-            upper=False,
-            unitriangular=True,
-        )
+        system, right = (weighted @ keys.mT).tril(-1), torch.cat([strengths * values, weighted], dim=-1)
+        solved = torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
         own, seen = solved.split([values.shape[-1], self.features], dim=-1)
         holograms, written = [], []
         for one_own, one_seen, adjoint in zip(own.unbind(2), seen.unbind(2), keys.mT.unbind(2), strict=True):
