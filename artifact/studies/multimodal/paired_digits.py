@@ -12,11 +12,12 @@ digit"), so that text alone does not always determine the digit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -49,20 +50,8 @@ TEMPLATES = {
 }
 HINTS = ("parity", "between", "below", "above")
 SAMPLES = 5248  # 0.66 s at 8 kHz, 40 frames of 256 by steps of 128: shorter recordings are padded, longer ones cut
-NOISE = {  # three levels a modality: see the head of this file
-    "vision": (0.5, 1.0, 1.5),
-    "audio": (0.3, 1.0, 3.0),
-    "text": (0.2, 0.4, 0.6),
-}
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A text, the digit it was drawn for, and the kind of its template."""
-
-    text: str
-    digit: int
-    kind: str
+# Three levels a modality (see the head of this file).
+NOISE = {"vision": (0.5, 1.0, 1.5), "audio": (0.3, 1.0, 3.0), "text": (0.2, 0.4, 0.6)}
 
 
 def _fillings(kind: str, d: int) -> list[dict[str, str]]:
@@ -79,21 +68,23 @@ def _fillings(kind: str, d: int) -> list[dict[str, str]]:
     return [{"w": NAMES[d], "n": str(d), "parity": ("even", "odd")[d % 2]}]
 
 
-def sentences(split: str) -> list[Sentence]:
-    """All sentences of "train" or "held out", digit by digit."""
-    found = []
-    for d, (kind, templates) in product(range(10), TEMPLATES[split].items()):
-        name = "hint" if kind in HINTS else kind
-        found += [Sentence(t.format(**filling), d, name) for t in templates for filling in _fillings(kind, d)]
-    return found
+def sentences(split: str) -> pd.DataFrame:
+    """All sentences of "train" or "held out", digit by digit: text, digit that it was drawn for, kind of template."""
+    rows = [
+        (template.format(**filling), d, "hint" if kind in HINTS else kind)
+        for d, (kind, templates) in product(range(10), TEMPLATES[split].items())
+        for template, filling in product(templates, _fillings(kind, d))
+    ]
+    return pd.DataFrame(rows, columns=["text", "digit", "kind"])
 
 
-VOCABULARY = ("", *sorted({word for split in TEMPLATES for s in sentences(split) for word in s.text.split()}))
-WORDS = max(len(s.text.split()) for split in TEMPLATES for s in sentences(split))
+_SPLIT_TEXTS = [text.split() for split in TEMPLATES for text in sentences(split)["text"]]
+VOCABULARY = ("", *sorted({word for text in _SPLIT_TEXTS for word in text}))
+WORDS = max(map(len, _SPLIT_TEXTS))
 
 
-def word_numbers(texts: list[str]) -> Tensor:
-    """Ids of the words of texts, (texts, WORDS), padded by 0; raises ValueError for an unknown word."""
+def word_numbers(texts: Iterable[str]) -> Tensor:
+    """Ids of the words of texts, (texts, WORDS), padded by 0."""
     number = {word: i for i, word in enumerate(VOCABULARY)}
     rows = [text.split() for text in texts]
     if unknown := {word for row in rows for word in row} - set(number):
@@ -108,12 +99,9 @@ def words(ids: Tensor) -> str:
 
 def text_ceiling(split: str) -> float:
     """Accuracy of the best classifier of clean text alone: sum over texts of max_d P(text, d)."""
-    joint: dict[str, np.ndarray] = {}
     pool = sentences(split)
-    sizes = {(d, kind): sum(s.digit == d and s.kind == kind for s in pool) for d in range(10) for kind in KINDS}
-    for s in pool:
-        joint.setdefault(s.text, np.zeros(10))[s.digit] += 0.1 / len(KINDS) / sizes[s.digit, s.kind]
-    return float(sum(p.max() for p in joint.values()))
+    pool["p"] = 1 / (10 * len(KINDS) * pool.groupby(["digit", "kind"])["text"].transform("size"))
+    return float(pool.groupby(["text", "digit"])["p"].sum().groupby("text").max().sum())
 
 
 class Pool:
@@ -157,11 +145,11 @@ class Pairs:
         return self.batch(labels, generator) | {"audio": self.recordings[chosen]}, labels
 
 
-def _pairs(images: tuple[np.ndarray, np.ndarray], recordings: Tensor, digits: Tensor, split: str) -> Pairs:
+def _pairs(images: Sequence[np.ndarray], recordings: Tensor, digits: Tensor, split: str) -> Pairs:
     pixels, labels = torch.from_numpy(images[0])[:, None], torch.from_numpy(images[1])
     pool = sentences(split)
-    groups = torch.tensor([s.digit * len(KINDS) + KINDS.index(s.kind) for s in pool])
-    text = Pool(word_numbers([s.text for s in pool]), groups, 10 * len(KINDS))
+    groups = torch.tensor(list(pool["digit"] * len(KINDS) + pool["kind"].map(KINDS.index)))
+    text = Pool(word_numbers(pool["text"]), groups, 10 * len(KINDS))
     return Pairs(Pool(pixels, labels, 10), Pool(recordings, digits, 10), text, recordings, digits)
 
 
@@ -170,7 +158,6 @@ def paired_digits(images: Images, speech: Speech, fold: int, *, held_out: str = 
 
     Fold s tests speakers 2s and 2s + 1 on the test images.  held_out="validation" excludes those two and holds out one
     of the other four, with the last sixth of the training images: no test example of the fold is used.
-    Raises ValueError for another `held_out`.
     """
     if held_out not in ("test", "validation"):
         raise ValueError(f'expected held_out "test" or "validation", got {held_out!r}')
@@ -181,16 +168,13 @@ def paired_digits(images: Images, speech: Speech, fold: int, *, held_out: str = 
     for row, wave in zip(waves, speech.waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave[:SAMPLES])
     digits, speaker = torch.from_numpy(speech.labels), torch.from_numpy(speech.speakers)
-    inside = ~torch.isin(speaker, torch.tensor([*test, *out]))
-    outside = torch.isin(speaker, torch.tensor(out))
-    train, rest = images.train, images.test
+    inside, outside = ~torch.isin(speaker, torch.tensor([*test, *out])), torch.isin(speaker, torch.tensor(out))
+    train, rest, texts = images.train, images.test, "held out"
     if held_out == "validation":
         cut = len(train[1]) * 5 // 6
-        train, rest = tuple(part[:cut] for part in train), tuple(part[cut:] for part in train)
-    return (
-        _pairs(train, waves[inside], digits[inside], "train"),
-        _pairs(rest, waves[outside], digits[outside], "held out" if held_out == "test" else "train"),
-    )
+        train, rest, texts = [part[:cut] for part in train], [part[cut:] for part in train], "train"
+    held = _pairs(rest, waves[outside], digits[outside], texts)
+    return _pairs(train, waves[inside], digits[inside], "train"), held
 
 
 # --------------------------------------------------------------------------- noise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 
 import pandas as pd
@@ -10,44 +10,23 @@ import torch
 from torch import Tensor
 
 
-def _checked(query: Tensor, gallery: Tensor, query_labels: Tensor, gallery_labels: Tensor) -> None:
-    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1] or not len(gallery):
-        raise ValueError(
-            f"expected queries (q, d) and a gallery (g, d), g >= 1, got {tuple(query.shape)}, {tuple(gallery.shape)}"
-        )
-    if len(query_labels) != len(query) or len(gallery_labels) != len(gallery):
-        raise ValueError("expected one label for each query and each item of the gallery")
-
-
 @torch.no_grad()
 def retrieval_scores(
-    query: Tensor,
-    gallery: Tensor,
-    query_labels: Tensor,
-    gallery_labels: Tensor,
-    *,
-    at: Iterable[int] = (1, 5, 10),
-    size: int = 512,
+    query: Tensor, gallery: Tensor, query_labels: Tensor, gallery_labels: Tensor, *, at: Sequence[int] = (1, 5, 10)
 ) -> dict[str, float]:
     """Recall at each k, "R@k", and mean average precision, "mAP", over all queries.
 
     query: (q, d), gallery: (g, d), compared by dot product; an item is relevant when its label is the query's.  R@k is
     the share of queries with a relevant item among the first k; average precision is the mean, over a query's relevant
     items, of the precision at the rank of each.  Queries without a relevant item count as 0; ties rank by index.
-    Raises ValueError for shapes that do not fit.  Cost: q g (d + log g), in batches of `size` queries.
     """
-    _checked(query, gallery, query_labels, gallery_labels)
-    at = tuple(at)
-    totals = torch.zeros(len(at) + 1, dtype=torch.float64)
-    rank = torch.arange(1, len(gallery) + 1, dtype=torch.float64)
-    for some, labels in zip(query.split(size), query_labels.split(size), strict=True):
-        order = (some @ gallery.T).argsort(dim=1, descending=True, stable=True)
-        relevant = (gallery_labels[order] == labels[:, None]).double()
-        precision = relevant.cumsum(1) / rank
-        average = (precision * relevant).sum(1) / relevant.sum(1).clamp_min(1)
-        totals += torch.stack([*(relevant[:, :k].amax(1).sum() for k in at), average.sum()])
-    shares = (totals / len(query)).tolist()
-    return dict(zip([*(f"R@{k}" for k in at), "mAP"], shares, strict=True))
+    if len(query_labels) != len(query) or len(gallery_labels) != len(gallery) or not len(gallery):
+        raise ValueError("expected one label for each query and each item of the gallery, at least one of these")
+    relevant = (gallery_labels[nearest(query, gallery, len(gallery))] == query_labels[:, None]).double()  # (q, g)
+    precision = relevant.cumsum(1) / torch.arange(1, len(gallery) + 1)
+    average = (precision * relevant).sum(1) / relevant.sum(1).clamp_min(1)
+    recalls = {f"R@{k}": relevant[:, :k].amax(1).mean().item() for k in at}
+    return {**recalls, "mAP": average.mean().item()}
 
 
 def all_directions(embeddings: Mapping[str, Tensor], labels: Tensor) -> pd.DataFrame:
@@ -55,11 +34,10 @@ def all_directions(embeddings: Mapping[str, Tensor], labels: Tensor) -> pd.DataF
 
     embeddings[modality]: (n, d), row i of each from pair i, whose label is labels[i].
     """
-    rows = [
+    return pd.DataFrame(
         {"query": a, "gallery": b, **retrieval_scores(embeddings[a], embeddings[b], labels, labels)}
         for a, b in permutations(embeddings, 2)
-    ]
-    return pd.DataFrame(rows)
+    )
 
 
 @torch.no_grad()

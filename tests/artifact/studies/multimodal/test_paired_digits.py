@@ -37,15 +37,15 @@ def truths(text):
 @pytest.mark.parametrize("split", ["train", "held out"])
 def test_every_sentence_is_true_and_only_hints_leave_a_choice(split):
     found = paired_digits.sentences(split)
-    for sentence in found:
+    for sentence in found.itertuples():
         possible = truths(sentence.text)
         assert sentence.digit in possible
         assert (len(possible) > 1) == (sentence.kind == "hint"), sentence
-    assert {(s.digit, s.kind) for s in found} == set(itertools.product(range(10), KINDS))
+    assert {(s.digit, s.kind) for s in found.itertuples()} == set(itertools.product(range(10), KINDS))
 
 
 def test_templates_are_disjoint_and_share_their_words():
-    train, held_out = ({s.text for s in paired_digits.sentences(split)} for split in ("train", "held out"))
+    train, held_out = (set(paired_digits.sentences(split)["text"]) for split in ("train", "held out"))
     assert not train & held_out
     words = [{word for text in texts for word in text.split()} for texts in (train, held_out)]
     assert words[1] <= words[0]
@@ -56,7 +56,7 @@ def test_the_ceiling_of_text_is_what_a_lookup_gets(split):
     """The best guess for each text, counted by drawing."""
     generator = np.random.default_rng(0)
     pool = {}
-    for s in paired_digits.sentences(split):
+    for s in paired_digits.sentences(split).itertuples():
         pool.setdefault((s.digit, s.kind), []).append(s.text)
     counts = {}
     draws = 20_000
@@ -122,7 +122,7 @@ def test_kinds_of_sentences_are_equally_likely(stand_ins):
     train, _ = paired_digits.paired_digits(*stand_ins, 0)
     generator = torch.Generator().manual_seed(0)
     drawn = train.batch(torch.randint(10, (4000,), generator=generator), generator)["text"]
-    kind_of = {s.text: s.kind for s in paired_digits.sentences("train")}
+    kind_of = paired_digits.sentences("train").groupby("text")["kind"].first()
     kinds = [kind_of[paired_digits.words(row)] for row in drawn]
     assert all(abs(kinds.count(kind) / 4000 - 0.25) < 0.03 for kind in KINDS)
 

@@ -18,7 +18,7 @@ def test_retrieval_agrees_with_scikit_learn():
     generator = torch.Generator().manual_seed(0)
     query, gallery = (torch.randn(n, 5, generator=generator, dtype=torch.float64) for n in (23, 41))
     a, b = (torch.randint(4, (n,), generator=generator) for n in (23, 41))
-    scores = retrieval_scores(query, gallery, a, b, at=(1, 3), size=7)
+    scores = retrieval_scores(query, gallery, a, b, at=(1, 3))
     similar = (query @ gallery.T).numpy()
     expected = np.mean([average_precision_score(b == label, row) for label, row in zip(a, similar, strict=True)])
     assert scores["mAP"] == pytest.approx(expected)
@@ -38,7 +38,7 @@ def test_retrieval_by_hand_and_at_its_ends():
     assert nearest(query, gallery, 3).tolist() == [[0, 1, 2]]
     with pytest.raises(ValueError, match="one label"):
         retrieval_scores(query, gallery, torch.tensor([1, 2]), labels)
-    with pytest.raises(ValueError, match=r"\(q, d\) and a gallery"):
+    with pytest.raises(ValueError, match="at least one"):
         retrieval_scores(query, torch.zeros(0, 4), torch.tensor([1]), torch.tensor([]))
 
 
