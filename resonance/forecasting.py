@@ -61,9 +61,6 @@ def load_csv(path: str | Path, *, dataset: str, period: int, step: str) -> Serie
     return Series(dataset, table.to_numpy(np.float64), tuple(map(str, table.columns)), period, step)
 
 
-ETT_HOURLY_BORDERS = (8640, 11520, 14400)
-
-
 @dataclass(frozen=True)
 class Windows:
     """All windows of one split: `series` (steps, channels), past of `lookback`, future of `horizon`."""
@@ -124,7 +121,7 @@ def forecast_task(series: Series, horizon: int) -> ForecastTask:
     A channel that is constant over the training rows is centred and not scaled.
     """
     steps = len(series.values)
-    borders = ETT_HOURLY_BORDERS if series.dataset == "ETTh1" else (steps * 3 // 5, steps * 4 // 5, steps)
+    borders = (8640, 11520, 14400) if series.dataset == "ETTh1" else (steps * 3 // 5, steps * 4 // 5, steps)
     train = series.values[: borders[0]]
     std = train.std(axis=0)
     return ForecastTask(series, horizon, borders, train.mean(axis=0), np.where(std > 0, std, 1.0))

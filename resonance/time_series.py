@@ -11,8 +11,8 @@ without another pass, and by linearity the moments of the spectra that the close
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -200,17 +200,13 @@ class Setting:
 
     def model(self, task: ForecastTask) -> ResonanceTimeSeriesNet:
         """An untrained model of this setting."""
-        channels, period = len(task.series.channels), task.series.period
-        return ResonanceTimeSeriesNet(
-            task.horizon, self.lookback, channels, rank=self.rank, level_steps=period, taper=self.taper
-        )
+        shape = (task.horizon, self.lookback, len(task.series.channels))
+        return ResonanceTimeSeriesNet(*shape, rank=self.rank, level_steps=task.series.period, taper=self.taper)
 
     def moments(self, task: ForecastTask) -> BandMoments:
         """The second moments that the closed form of this setting needs, from one pass over the training windows."""
-        windows = task.windows("train", self.lookback)
-        return band_moments(
-            self.model(task), Moments.of(windows, task.series.period, variance_power=self.variance_power)
-        )
+        windows, power = task.windows("train", self.lookback), self.variance_power
+        return band_moments(self.model(task), Moments.of(windows, task.series.period, variance_power=power))
 
     def fitted(self, task: ForecastTask, moments: BandMoments) -> ResonanceTimeSeriesNet:
         """The closed-form fit of this setting."""
@@ -222,28 +218,27 @@ def choose_closed_form(task: ForecastTask, grid: Iterable[tuple]) -> tuple[dict[
 
     Returns the validation MSE of each, and the setting with the lowest.  The test rows are not touched.
     """
-    settings, period = sorted(Setting(*point) for point in grid), task.series.period
-    errors = dict.fromkeys(settings, 0.0)
-    for lookback, same in groupby(settings, key=lambda s: s.lookback):
-        validation = Moments.of(task.windows("validation", lookback), period)
-        by_power = sorted(same, key=lambda s: s.variance_power)
-        for power, alike in groupby(by_power, key=lambda s: s.variance_power):
-            train = Moments.of(task.windows("train", lookback), period, variance_power=power)
-            for _, of_taper in groupby(alike, key=lambda s: s.taper):
-                group = list(of_taper)
-                moments = band_moments(group[0].model(task), train)
-                for setting in group:
-                    errors[setting] = validation.mean_squared_error(linear_map(setting.fitted(task, moments)))
+    settings = sorted(Setting(*point) for point in grid)
+
+    @cache
+    def samples(split: str, lookback: int, power: float) -> Moments:
+        return Moments.of(task.windows(split, lookback), task.series.period, variance_power=power)
+
+    @cache
+    def spectra(setting: Setting) -> BandMoments:
+        return band_moments(setting.model(task), samples("train", setting.lookback, setting.variance_power))
+
+    errors = {}
+    for setting in settings:
+        model = setting.fitted(task, spectra(replace(setting, rank=1, ridge=1.0)))  # which depend on neither
+        errors[setting] = samples("validation", setting.lookback, 0.0).mean_squared_error(linear_map(model))
     return errors, min(errors, key=errors.get)
 
 
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """A fine-tuned model, and its validation error."""
 
     model: ResonanceTimeSeriesNet
-    rate: float
-    seed: int
     epoch: int  # the epoch kept; 0 is the closed form itself
     validation_mse: float
 
@@ -259,4 +254,4 @@ def fine_tune(
     history = trainer.fit(
         lambda epoch: train.batches(batch, generator), epochs, lambda candidate: evaluate(candidate, validation)[0]
     )
-    return Fit(model, rate, seed, history.best_epoch, history.validation[history.best_epoch])
+    return Fit(model, history.best_epoch, history.validation[history.best_epoch])

@@ -33,16 +33,12 @@ from torch import Tensor, nn
 MANIFEST = "checkpoint.json"
 DIGITS = 16  # of a digest, in a file's name
 FORMAT = "resonance checkpoint 2"
-KINDS = {"weights": ".safetensors", "best": ".safetensors", "state": ".pt"}
 OWN = re.compile(rf"(weights|best|state)-[0-9a-f]{{{DIGITS}}}\.\w+|\.?new-.*|\.checkpoint\..*\.part\..*")  # to clean up
 
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, renamed to `path` when the block ends without an error.
-
-    A reader sees the old file or the whole new one, never a part of it.
-    """
+    """Give a temporary path beside `path`, renamed to it when the block ends without error: no reader sees a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
@@ -66,13 +62,12 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) ->
     Tied tensors are written once, under the first of their names.  Raises TypeError for an entry that is no tensor.
     """
     state = plain(weights).state_dict() if isinstance(weights, nn.Module) else weights
-    first: dict[tuple, str] = {}
-    tensors, shared = {}, {}
+    first, tensors, shared = {}, {}, {}
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise TypeError(f"expected tensors, got {name} of type {type(value).__name__}")
-        place = (value.device, value.untyped_storage().data_ptr(), value.storage_offset(), value.shape, value.stride())
-        owner = first.setdefault((*place, value.dtype), name) if value.numel() else name
+        place = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
+        owner = first.setdefault(place, name) if value.numel() else name
         if owner == name:
             tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         else:
@@ -143,22 +138,20 @@ def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     One run writes to one folder.  Raises TypeError for a state that could not be read back without executing code.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    new = {kind: folder / f"new-{kind}{suffix}" for kind, suffix in KINDS.items()}
-    if checkpoint.best is None:
-        del new["best"]
-    extras = {}  # what a module's `get_extra_state` returns need not be a tensor: it is kept with the state
-    for kind in [kind for kind in new if kind != "state"]:
-        entries = getattr(checkpoint, kind)
-        extras[kind] = {name: value for name, value in entries.items() if not isinstance(value, Tensor)}
-        save_weights({name: value for name, value in entries.items() if name not in extras[kind]}, new[kind])
+    new, extras = {}, {}  # what a module's `get_extra_state` returns need not be a tensor: it is kept with the state
+    for kind, entries in (("weights", checkpoint.weights), ("best", checkpoint.best)):
+        if entries is not None:
+            new[kind] = folder / f"new-{kind}.safetensors"
+            extras[kind] = {name: value for name, value in entries.items() if not isinstance(value, Tensor)}
+            save_weights({name: value for name, value in entries.items() if name not in extras[kind]}, new[kind])
+    new["state"] = folder / "new-state.pt"
     torch.save({"state": checkpoint.state, "extras": extras}, new["state"])
     if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(new["state"]):
         raise TypeError(f"expected a state of numbers, strings, tensors and containers of them, got {unsafe}")
     files = {}
     for kind, path in new.items():
         digest = _digest(path, sync=True)
-        files[kind] = {"name": f"{kind}-{digest[:DIGITS]}{KINDS[kind]}", "sha256": digest}
+        files[kind] = {"name": f"{kind}-{digest[:DIGITS]}{path.suffix}", "sha256": digest}
         os.replace(path, folder / files[kind]["name"])
     manifest = {"format": FORMAT, "step": checkpoint.step, "settings": checkpoint.settings, "files": files}
     with written_aside(folder / MANIFEST) as aside:
@@ -178,27 +171,6 @@ def read_checkpoint(folder: str | Path, settings: Mapping[str, Any] | None = Non
     path = Path(folder) / MANIFEST
     if not path.exists():
         return None
-    manifest = _manifest(path)
-    settings = manifest["settings"] if settings is None else json.loads(json.dumps(settings))  # tuples as lists
-    for name in sorted(manifest["settings"].keys() | settings.keys()):
-        expected, found = (part.get(name, "nothing") for part in (settings, manifest["settings"]))
-        if expected != found:
-            raise ValueError(f"{path} is of another run: expected {name} = {expected}, found {found}")
-    files = {kind: path.with_name(entry["name"]) for kind, entry in manifest["files"].items()}
-    for kind, file in files.items():
-        if not file.is_file():
-            raise ValueError(f"{path} is damaged: expected a file {file.name} beside it, found none")
-        if (found := _digest(file)) != (expected := manifest["files"][kind]["sha256"]):
-            raise ValueError(f"{file} is damaged: expected SHA-256 {expected}, found {found}")
-    try:
-        saved = torch.load(files["state"], map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"expected numbers, strings and tensors in {files['state']}, found: {error}") from error
-    weights = {kind: read_weights(files[kind]) | extra for kind, extra in saved["extras"].items()}
-    return Checkpoint(manifest["step"], weights["weights"], weights.get("best"), saved["state"], manifest["settings"])
-
-
-def _manifest(path: Path) -> dict[str, Any]:
     text = path.read_bytes()
     try:
         manifest = json.loads(text)
@@ -209,7 +181,22 @@ def _manifest(path: Path) -> dict[str, Any]:
         raise ValueError(f"expected the format {FORMAT!r} in {path}, found {found!r}")
     if not {"step", "settings", "files"} <= manifest.keys():
         raise ValueError(f"expected step, settings and files in {path}, found {list(manifest)}")
-    return manifest
+    settings = manifest["settings"] if settings is None else json.loads(json.dumps(settings))  # tuples as lists
+    for name in sorted(manifest["settings"].keys() | settings.keys()):
+        expected, found = (part.get(name, "nothing") for part in (settings, manifest["settings"]))
+        if expected != found:
+            raise ValueError(f"{path} is of another run: expected {name} = {expected}, found {found}")
+    files = {kind: path.with_name(entry["name"]) for kind, entry in manifest["files"].items()}
+    for kind, file in files.items():
+        expected, found = manifest["files"][kind]["sha256"], _digest(file) if file.is_file() else "no file"
+        if expected != found:
+            raise ValueError(f"{file} is damaged: expected SHA-256 {expected}, found {found}")
+    try:
+        saved = torch.load(files["state"], map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"expected numbers, strings and tensors in {files['state']}, found: {error}") from error
+    weights = {kind: read_weights(files[kind]) | extra for kind, extra in saved["extras"].items()}
+    return Checkpoint(manifest["step"], weights["weights"], weights.get("best"), saved["state"], manifest["settings"])
 
 
 def _digest(path: Path, sync: bool = False) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -25,9 +26,7 @@ DEAD = 1e-3
 def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
     """Norm, (), of the gradient over some parameters; 0 where none has one."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    if not gradients:
-        return torch.zeros((), device=parameters[0].device)
-    return torch.nn.utils.get_total_norm(gradients)
+    return torch.nn.utils.get_total_norm(gradients).to(parameters[0].device)
 
 
 class PolarHealth:
@@ -45,11 +44,9 @@ class PolarHealth:
         """phase_drift and dead_magnitudes of now; empty for a model without polar weights."""
         if not self.weights:
             return {}
-        turned, dead, count = 0.0, 0.0, 0
-        for name, weight in self.weights.items():
-            turned = turned + wrapped(argument(weight) - self.start[name].to(weight.phase)).square().sum()
-            dead = dead + (weight.magnitude.abs() < DEAD).sum()
-            count += weight.phase.numel()
+        turns = [wrapped(argument(weight) - self.start[name].to(weight.phase)) for name, weight in self.weights.items()]
+        turned, count = sum(turn.square().sum() for turn in turns), sum(turn.numel() for turn in turns)
+        dead = sum((weight.magnitude.abs() < DEAD).sum() for weight in self.weights.values())
         turned, dead = torch.stack([turned.double(), dead.double()]).tolist()  # one wait for the device
         return {"phase_drift": math.sqrt(turned / count), "dead_magnitudes": dead / count}
 
@@ -65,7 +62,7 @@ def wrapped(angle: Tensor) -> Tensor:
     return torch.remainder(angle + math.pi, 2.0 * math.pi) - math.pi
 
 
-class Scalars:
+class Scalars(AbstractContextManager):
     """Write metrics as TensorBoard scalars to a folder; without a folder, nowhere.
 
     Steps from `first` on that an interrupted run wrote to the folder are dropped.
@@ -89,9 +86,6 @@ class Scalars:
     def flush(self) -> None:
         if self.writer is not None:
             self.writer.flush()
-
-    def __enter__(self) -> Scalars:
-        return self
 
     def __exit__(self, *error) -> None:
         if self.writer is not None:

@@ -12,8 +12,6 @@ change nothing; here its rate bounds the arc, not the angle.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import nn
 
 from ..polar import arc_gradients_, arc_step
@@ -45,9 +43,7 @@ class NaturalPolarTrainer(PolarTrainer):
     ):
         phase = learning_rate_magnitude if learning_rate_phase is None else learning_rate_phase
         super().__init__(model, learning_rate_magnitude, phase, gradient_clip, monitor_stability, **options)
-
-    def _settings(self) -> dict[str, Any]:
-        return super()._settings() | {"floor": self.floor}
+        self.settings["floor"] = self.floor
 
     def _prepare(self) -> None:
         arc_gradients_(plain(self.model), self.floor)

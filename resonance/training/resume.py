@@ -4,7 +4,7 @@ The order of an epoch may depend on its number, on the global random sources (to
 generators.  To resume within an epoch, all of them are set to where that epoch began, the batches already done are
 drawn again and dropped, and the sources are set to where the run stopped.
 
-States hold numbers, strings, tuples and tensors alone: they are read back without executing code.
+States hold numbers, strings, containers of them and tensors: they are read back without executing code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,40 @@ Generator = torch.Generator | np.random.Generator | random.Random
 Source = tuple[str, Callable[[], Any], Callable[[Any], None]]  # its kind, how its state is read, and how it is set
 
 
+def _lists(state: Any) -> Any:
+    """A state of numpy with its arrays as lists, which numpy also takes."""
+    if isinstance(state, dict):
+        return {name: _lists(part) for name, part in state.items()}
+    return state.tolist() if isinstance(state, np.ndarray) else state
+
+
+def _devices() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+
+
+GLOBAL_SOURCES: list[Source] = [
+    ("torch", torch.get_rng_state, torch.set_rng_state),
+    ("numpy", lambda: _lists(np.random.get_state(legacy=False)), np.random.set_state),  # noqa: NPY002
+    ("python", random.getstate, random.setstate),
+    ("cuda", _devices, torch.cuda.set_rng_state_all),
+]
+
+
+def _source(generator: Generator) -> Source:
+    if isinstance(generator, torch.Generator):
+        return "torch", generator.get_state, generator.set_state
+    if isinstance(generator, random.Random):
+        return "python", generator.getstate, generator.setstate
+    kind = type(generator).__name__
+    if not isinstance(generator, np.random.Generator):
+        raise TypeError(f"expected a torch.Generator, numpy.random.Generator or random.Random, got {kind}")
+    bits = generator.bit_generator
+    return f"numpy {type(bits).__name__}", lambda: _lists(bits.state), lambda state: setattr(bits, "state", state)
+
+
 def random_state(generators: Sequence[Generator] = ()) -> list[tuple[str, Any]]:
     """Kind and state of every global source, then of `generators` in their order."""
-    return [(kind, read()) for kind, read, _ in (*_global_sources(), *map(_source, generators))]
+    return [(kind, read()) for kind, read, _ in (*GLOBAL_SOURCES, *map(_source, generators))]
 
 
 def set_random_state(state: list[tuple[str, Any]], generators: Sequence[Generator] = ()) -> None:
@@ -33,48 +64,12 @@ def set_random_state(state: list[tuple[str, Any]], generators: Sequence[Generato
 
     Raises ValueError for another number or kind of generators than the state was taken from.
     """
-    shared = _global_sources()
-    sources = [*shared, *map(_source, generators)]
-    expected, found = ([kind for kind, *_ in entries[len(shared) :]] for entries in (sources, state))
+    sources = [*GLOBAL_SOURCES, *map(_source, generators)]
+    expected, found = ([kind for kind, *_ in entries[len(GLOBAL_SOURCES) :]] for entries in (sources, state))
     if expected != found:
         raise ValueError(f"expected the state of the generators {expected}, found {found}")
     for (_, _, write), (_, value) in zip(sources, state, strict=True):
         write(value)
-
-
-def _global_sources() -> list[Source]:
-    def devices() -> list[torch.Tensor]:
-        return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-
-    return [
-        ("torch", torch.get_rng_state, torch.set_rng_state),
-        ("numpy", lambda: _tensors(np.random.get_state(legacy=False)), lambda s: np.random.set_state(_arrays(s))),  # noqa: NPY002
-        ("python", random.getstate, random.setstate),
-        ("devices", devices, torch.cuda.set_rng_state_all),
-    ]
-
-
-def _source(generator: Generator) -> Source:
-    if isinstance(generator, torch.Generator):
-        return "torch", generator.get_state, generator.set_state
-    if isinstance(generator, np.random.Generator):
-        bits = generator.bit_generator
-        kind = f"numpy {type(bits).__name__}"
-        return kind, lambda: _tensors(bits.state), lambda state: setattr(bits, "state", _arrays(state))
-    if isinstance(generator, random.Random):
-        return "python", generator.getstate, generator.setstate
-    kind = type(generator).__name__
-    raise TypeError(f"expected a torch.Generator, numpy.random.Generator or random.Random, got {kind}")
-
-
-def _converted(value: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
-    if isinstance(value, dict):
-        return {name: _converted(part, kind, convert) for name, part in value.items()}
-    return convert(value) if isinstance(value, kind) else value
-
-
-_tensors = partial(_converted, kind=np.ndarray, convert=lambda array: torch.from_numpy(array.copy()))
-_arrays = partial(_converted, kind=torch.Tensor, convert=torch.Tensor.numpy)
 
 
 @dataclass
@@ -96,12 +91,7 @@ class Progress:
     loss_sum: float = 0.0  # over the steps of that epoch that were taken
     taken: int = 0
     best: float = math.inf  # validation figure
-    order: dict[str, Any] | None = None  # the random state in which that epoch began
-
-    @classmethod
-    def of(cls, state: dict[str, Any]) -> Progress:
-        """Restore what `dataclasses.asdict` made of a progress."""
-        return cls(**state | {"history": History(**state["history"])})
+    order: list[tuple[str, Any]] | None = None  # the random state in which that epoch began
 
     def remaining(self, batches: Callable[[int], Iterable[Any]], generators: Sequence[Generator]) -> Iterator[Any]:
         """The batches of the current epoch that are still to come.
@@ -109,23 +99,15 @@ class Progress:
         Raises ValueError where the epoch has fewer batches than were done.
         """
         now = random_state(generators)
-        if self.batch == 0:
-            self.order = now
-            return iter(batches(self.epoch + 1))
+        self.order = self.order if self.batch else now
         set_random_state(self.order, generators)
         source = iter(batches(self.epoch + 1))
-        for index in range(self.batch):
-            if next(source, self) is self:
-                where = f"epoch {self.epoch + 1}, where the checkpoint was written"
-                raise ValueError(f"expected more than {self.batch} batches in {where}, found {index}")
-        set_random_state(now, generators)
+        if (found := sum(1 for _ in islice(source, self.batch))) < self.batch:
+            where = f"epoch {self.epoch + 1}, where the checkpoint was written"
+            raise ValueError(f"expected more than {self.batch} batches in {where}, found {found}")
+        if self.batch:
+            set_random_state(now, generators)
         return source
-
-    def count(self, loss: float, skipped: bool) -> None:
-        """Count a batch and, unless its step was skipped, its loss."""
-        self.batch += 1
-        if not skipped:
-            self.loss_sum, self.taken = self.loss_sum + loss, self.taken + 1
 
     def end_epoch(self) -> None:
         """Close the epoch; raise ValueError where it had no batch."""

@@ -125,9 +125,11 @@ class PolarTrainer:
             if value is not None and not value > 0:
                 raise ValueError(f"expected a positive {name}, got {value}")
         self.model, self.gradient_clip, self.bfloat16, self.loss_fn = model, gradient_clip, bfloat16, loss_fn
-        trained = [(role, name, p) for role, name, p in parameter_roles(plain(model)) if p.requires_grad]
-        self.roles = {role: [p for own, _, p in trained if own == role] for role in rates}
-        self.roles = {role: parameters for role, parameters in self.roles.items() if parameters}
+        trained: dict[str, dict[str, nn.Parameter]] = {role: {} for role in rates}
+        for role, name, parameter in parameter_roles(plain(model)):
+            if parameter.requires_grad:
+                trained[role][name] = parameter
+        self.roles = {role: list(named.values()) for role, named in trained.items() if named}
         if not self.roles:
             raise ValueError("the model has no parameter to train")
         groups = [{"params": parameters, "lr": rates[role], "role": role} for role, parameters in self.roles.items()]
@@ -135,24 +137,20 @@ class PolarTrainer:
             if group["role"] == "phase":
                 group["weight_decay"] = 0.0
         self.optimizer = optimizer(groups)
-        names = {role: [name for own, name, _ in trained if own == role] for role in self.roles}
-        self.settings = names | self._settings()
+        # What must be the same for a checkpoint to resume: names, the trainer, each group before the schedule sets it.
+        self.settings = {role: list(trained[role]) for role in self.roles}
+        self.settings |= {"trainer": type(self).__name__, "optimizer": type(self.optimizer).__name__}
+        self.settings |= {"gradient_clip": gradient_clip, "bfloat16": bfloat16}
+        for group in self.optimizer.param_groups:
+            for name, value in group.items():
+                value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+                if isinstance(value, int | float | str | tuple | None) and name != "role":
+                    self.settings[f"{group['role']}.{name}"] = value
         self.schedule = schedule and schedule(self.optimizer)
         self.settings["schedule"] = schedule and type(self.schedule).__name__
         self.health = PolarHealth(plain(model)) if monitor_stability else None
         self.steps = self.skipped = self.skipped_in_a_row = 0
         self.progress, self.best_weights = Progress(), None
-
-    def _settings(self) -> dict[str, Any]:
-        """What must be the same for a checkpoint to resume: the trainer, and each group's initial settings."""
-        settings = {"trainer": type(self).__name__, "optimizer": type(self.optimizer).__name__}
-        settings |= {"gradient_clip": self.gradient_clip, "bfloat16": self.bfloat16}
-        for group in self.optimizer.param_groups:
-            for name, value in group.items():
-                value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-                if isinstance(value, int | float | str | tuple | None) and name != "role":
-                    settings[f"{group['role']}.{name}"] = value
-        return settings
 
     def train_step(self, batch: Any) -> tuple[float, Metrics]:
         """Take one optimiser step on a batch; return the loss before it, and metrics.
@@ -252,7 +250,13 @@ class PolarTrainer:
         Raises ValueError for a damaged checkpoint or one of another run, for an epoch without a batch, and for options
         that lack what they need; FloatingPointError as `train_step`.
         """
-        self._check(validate, patience, checkpoint, checkpoint_every)
+        for name, value in (("patience", patience), ("checkpoint_every", checkpoint_every)):
+            if value is not None and value < 1:
+                raise ValueError(f"expected {name} >= 1, got {value}")
+        if validate is None and (patience is not None or isinstance(self.schedule, ReduceLROnPlateau)):
+            raise ValueError("patience and ReduceLROnPlateau need a validation figure: expected `validate`, got None")
+        if checkpoint is None and checkpoint_every is not None:
+            raise ValueError("checkpoint_every needs a folder: expected `checkpoint`, got None")
         self.progress, self.best_weights = Progress(), None
         resumed = checkpoint is not None and self.resume(checkpoint, generators)
         at, history = self.progress, self.progress.history
@@ -273,7 +277,9 @@ class PolarTrainer:
             while at.epoch < epochs and (patience is None or at.epoch - history.best_epoch < patience):
                 for batch in at.remaining(batches, generators):
                     loss, metrics = self.train_step(batch)
-                    at.count(loss, bool(metrics["skipped"]))
+                    at.batch += 1
+                    if not metrics["skipped"]:
+                        at.loss_sum, at.taken = at.loss_sum + loss, at.taken + 1
                     log.write(metrics, self.steps)
                     if checkpoint_every is not None and self.steps % checkpoint_every == 0:
                         save()
@@ -285,15 +291,6 @@ class PolarTrainer:
         if self.best_weights is not None:
             set_weights(self.model, self.best_weights)
         return history
-
-    def _check(self, validate, patience, checkpoint, checkpoint_every) -> None:
-        for name, value in (("patience", patience), ("checkpoint_every", checkpoint_every)):
-            if value is not None and value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value}")
-        if validate is None and (patience is not None or isinstance(self.schedule, ReduceLROnPlateau)):
-            raise ValueError("patience and ReduceLROnPlateau need a validation figure: expected `validate`, got None")
-        if checkpoint is None and checkpoint_every is not None:
-            raise ValueError("checkpoint_every needs a folder: expected `checkpoint`, got None")
 
     def _validate(self, validate: Callable[[nn.Module], float] | None, log: Scalars) -> None:
         if validate is None:
@@ -314,8 +311,8 @@ class PolarTrainer:
         """Write a checkpoint: the weights, and all that the next step depends on."""
         state = {
             "optimizer": self.optimizer.state_dict(),
-            "schedule": None if self.schedule is None else self.schedule.state_dict(),
-            "health": {} if self.health is None else self.health.start,
+            "schedule": self.schedule and self.schedule.state_dict(),
+            "health": self.health and self.health.start,
             "steps": (self.steps, self.skipped, self.skipped_in_a_row),
             "progress": asdict(self.progress),
             "random": random_state(generators),
@@ -339,6 +336,8 @@ class PolarTrainer:
         if self.health is not None and state["health"]:
             self.health.start = state["health"]
         self.steps, self.skipped, self.skipped_in_a_row = state["steps"]
-        self.progress, self.best_weights = Progress.of(state["progress"]), found.best
+        progress = state["progress"]
+        self.progress = Progress(**progress | {"history": History(**progress["history"])})
+        self.best_weights = found.best
         set_random_state(state["random"], generators)
         return True
