@@ -30,7 +30,7 @@ from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenan
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks
 from artifact.pipeline.readme import renew
 from artifact.pipeline.tables import provenance_table, stand_ins, state, verdict_table
-from artifact.studies.common.latex import escape, with_interval
+from artifact.studies.common.latex import Cells, escape, with_interval
 from resonance.training.checkpoint import written_aside
 
 FACTS = ("device", "cores", "memory", "system", "seconds")
@@ -115,12 +115,12 @@ def facts_of(provenance: list[dict]) -> dict[str, object]:
 def study_tables(measures: pd.DataFrame) -> dict[str, str]:
     """The tables of every study that has a `tables.py`, by name; one without rows says which notebook would fill it."""
     subjects = {notebook[3:]: notebook for notebook in notebooks()}
-    by_key, found = measures.set_index("key"), {}
+    cells, found = Cells(measures.set_index("key")), {}
     for study in pkgutil.iter_modules(artifact.studies.__path__):
         package = f"{artifact.studies.__name__}.{study.name}"
         if importlib.util.find_spec(f"{package}.tables") is None:
             continue
-        for name, text in importlib.import_module(f"{package}.tables").tables(by_key).items():
+        for name, text in importlib.import_module(f"{package}.tables").tables(cells).items():
             if name in found:
                 raise ValueError(f"two studies make a table {name!r}; the second is {study.name}")
             found[name] = text or rf"\notmeasuredin{{{escape(subjects.get(study.name, study.name))}}}" + "\n"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from artifact.studies.common.latex import Cells, to_latex
+from artifact.studies.common.latex import Cells
 
 METHODS = {
     "resonance": "ResonanceAudioNet",
@@ -22,32 +20,19 @@ VARIANTS = {
 }
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    names = cells.names("audio.resonance.speaker.")
-    accuracies = [
-        {
-            "Method": label,
-            "Parameters": cells.number(f"audio.{key}.parameters", 6),
-            r"Official test (\%)": cells.interval(f"audio.{key}.official", 3),
-            r"Speakers held out (\%)": cells.interval(f"audio.{key}.speakers", 3),
-        }
-        for key, label in METHODS.items()
-    ]
-    speakers = [
-        {"Method": label} | {name: cells.number(f"audio.{key}.speaker.{name}") for name in names}
-        for key, label in METHODS.items()
-    ]
-    ablation = [
-        {
-            "Variant": label,
-            r"Official test (\%)": cells.number(f"audio.ablation.{key}.official"),
-            r"Speakers held out (\%)": cells.number(f"audio.ablation.{key}.speakers"),
-        }
-        for key, label in VARIANTS.items()
-    ]
+def tables(cells: Cells) -> dict[str, str]:
+    accuracies = {
+        "Parameters": "audio.{}.parameters (6)",
+        r"Official test (\%)": "audio.{}.official [3]",
+        r"Speakers held out (\%)": "audio.{}.speakers [3]",
+    }
+    speakers = {name: f"audio.{{}}.speaker.{name}" for name in cells.names("audio.resonance.speaker.")}
+    ablation = {
+        r"Official test (\%)": "audio.ablation.{}.official",
+        r"Speakers held out (\%)": "audio.ablation.{}.speakers",
+    }
     return {
-        "audio": to_latex(accuracies, "@{}lrll@{}"),
-        "audio_speakers": to_latex(speakers, "@{}l" + "r" * len(names) + "@{}"),
-        "audio_ablation": to_latex(ablation, "@{}lrr@{}"),
+        "audio": cells.table({"Method": METHODS}, accuracies),
+        "audio_speakers": cells.table({"Method": METHODS}, speakers),
+        "audio_ablation": cells.table({"Variant": VARIANTS}, ablation),
     }

@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from artifact.studies.causal.benchmark import RESONATORS, STEP_TARGETS, TARGETS
-from artifact.studies.common.latex import Cells, number, to_latex
+from artifact.studies.common.latex import Cells, number
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    speeds = [
-        {
-            "$n$": f"{n:,}".replace(",", r"\,"),
-            "$k$": str(k),
-            "Ours (ms)": cells.number(f"causal.auto.k{k}.ms.{n}"),
-            "by FFT": cells.number(f"causal.fft.k{k}.ms.{n}"),
-            "Attention (ms)": cells.number(f"causal.attention.ms.{n}"),
-            "Faster": cells.number(f"causal.auto.k{k}.ratio.{n}"),
-            "Target": number(TARGETS.get(n), 2),
-            "Over bytes": cells.number(f"causal.auto.k{k}.bytes.{n}"),
-            "Over products": cells.number(f"causal.auto.k{k}.products.{n}"),
-        }
-        for n in cells.lengths(f"causal.auto.k{RESONATORS[0]}.ms.")
-        for k in RESONATORS
-    ]
-    steps = [
-        {
-            "Context": f"{n:,}".replace(",", r"\,"),
-            "Ours (\\textmu s)": cells.number(f"causal.step.us.{n}"),
-            "Cache (\\textmu s)": cells.number(f"causal.step.attention_us.{n}"),
-            "Faster": cells.number(f"causal.step.ratio.{n}"),
-            "Target": number(STEP_TARGETS.get(n), 2),
-            "State (MB)": number(cells.value("causal.step.state") / 1e3),
-            "Cache (MB)": cells.number(f"causal.step.cache.{n}"),
-        }
-        for n in cells.lengths("causal.step.us.")
-    ]
-    return {
-        "causal": to_latex(speeds, "@{}rrrrrrrrr@{}", labels=2),
-        "causal_steps": to_latex(steps, "@{}rrrrrrr@{}"),
+def tables(cells: Cells) -> dict[str, str]:
+    speeds = {
+        "Ours (ms)": "causal.auto.k{1}.ms.{0}",
+        "by FFT": "causal.fft.k{1}.ms.{0}",
+        "Attention (ms)": "causal.attention.ms.{0}",
+        "Faster": "causal.auto.k{1}.ratio.{0}",
+        "Target": lambda n, k: number(TARGETS.get(n), 2),
+        "Over bytes": "causal.auto.k{1}.bytes.{0}",
+        "Over products": "causal.auto.k{1}.products.{0}",
     }
+    steps = {
+        "Ours (\\textmu s)": "causal.step.us.{}",
+        "Cache (\\textmu s)": "causal.step.attention_us.{}",
+        "Faster": "causal.step.ratio.{}",
+        "Target": lambda n: number(STEP_TARGETS.get(n), 2),
+        "State (MB)": lambda n: number(cells.value("causal.step.state") / 1e3),
+        "Cache (MB)": "causal.step.cache.{}",
+    }
+    lengths = _grouped(cells.lengths(f"causal.auto.k{RESONATORS[0]}.ms."))
+    contexts = _grouped(cells.lengths("causal.step.us."))
+    return {
+        "causal": cells.table({"$n$": lengths, "$k$": {k: str(k) for k in RESONATORS}}, speeds, "@{}rrrrrrrrr@{}"),
+        "causal_steps": cells.table({"Context": contexts}, steps, "@{}rrrrrrr@{}"),
+    }
+
+
+def _grouped(lengths: list[int]) -> dict[int, str]:
+    """Numbers with a thin space before each three digits."""
+    return {n: f"{n:,}".replace(",", r"\,") for n in lengths}

@@ -1,14 +1,16 @@
 """Tables of the report in LaTeX: cells from the measures of a run, rows, and the tabular around them.
 
-A study's `tables.py` has one function, `tables(measures) -> {name: LaTeX}`, measures indexed by key.  It names every
-table of its study, whatever the run has measured: a cell without a measure is a dash, a row without one is left out, a
-table without rows is empty, and the report then says which notebook would fill it.
+A study's `tables.py` has one function, `tables(cells) -> {name: LaTeX}`.  It names every table of its study, whatever
+the run has measured: a cell without a measure is a dash, a row without one is left out, a table without rows is empty,
+and the report then says which notebook would fill it.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from itertools import product
 
 import pandas as pd
 
@@ -48,10 +50,19 @@ def with_interval(row: pd.Series, figures: int = 4) -> str:
     return f"{text} [{number(row['ci_low'], figures)}, {number(row['ci_high'], figures)}]"
 
 
+Labels = Mapping[str, Mapping[Hashable, str] | Iterable[int]]
+Column = str | Callable[..., str]
+
+
 class Cells:
-    """Cells of a table by key of the ledger; a dash where this run has no such measure.
+    """Cells of tables by key of the ledger; a dash where this run has no such measure.
 
     measures: indexed by key, with the columns value, ci_low and ci_high.
+
+    A table has a row for each combination of its labels, {head: {key: text}}, or {head: numbers}, each its own text.
+    Its columns, {head: column}, are keys of measures, with the keys of the row in place of {}, and the significant
+    figures, three if not given: "audio.{}.parameters (6)", or with the interval "audio.{}.official [3]".  A column may
+    also be a function that makes the cell from the keys of the row.  Texts and heads are LaTeX: "A & B" is two columns.
     """
 
     def __init__(self, measures: pd.DataFrame):
@@ -64,11 +75,30 @@ class Cells:
     def value(self, key: str) -> float:
         return self.row(key)["value"]
 
-    def number(self, key: str, figures: int = 3) -> str:
-        return number(self.value(key), figures)
+    def cell(self, column: Column, *keys: Hashable) -> str:
+        """The cell of a column in the row of some keys."""
+        if callable(column):
+            return column(*keys)
+        key, bracket, figures = re.fullmatch(r"(\S+)(?: ([(\[])(\d)[)\]])?", column.format(*keys)).groups(default="3")
+        form = with_interval if bracket == "[" else lambda row, figures: number(row["value"], figures)
+        return form(self.row(key), int(figures))
 
-    def interval(self, key: str, figures: int = 4) -> str:
-        return with_interval(self.row(key), figures)
+    def rows(self, labels: Labels, columns: Mapping[str, Column]) -> list[dict[str, str]]:
+        """The rows of a table, each its cells by head."""
+        labels = {head: of if isinstance(of, Mapping) else {n: number(n) for n in of} for head, of in labels.items()}
+        return [
+            {head: labels[head][key] for head, key in zip(labels, keys, strict=True)}
+            | {head: self.cell(column, *keys) for head, column in columns.items()}
+            for keys in product(*labels.values())
+        ]
+
+    def table(self, labels: Labels, columns: Mapping[str, Column], alignment: str = "") -> str:
+        """A table in LaTeX; by default texts and intervals are aligned left, numbers right."""
+        if not alignment:
+            sides = [("l" if isinstance(of, Mapping) else "r") * (1 + head.count(" & ")) for head, of in labels.items()]
+            sides += ["l" if str(column).endswith("]") else "r" for column in columns.values()]
+            alignment = f"@{{}}{''.join(sides)}@{{}}"
+        return to_latex(self.rows(labels, columns), alignment, len(labels))
 
     def names(self, prefix: str, suffix: str = "") -> list[str]:
         """What stands between prefix and suffix in the keys measured, in the order of the ledger."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from artifact.studies.common.latex import Cells, to_latex
+from artifact.studies.common.latex import Cells
 
 LAYERS = {
     "fft": "Resonance layer, FFT",
@@ -15,10 +13,5 @@ LAYERS = {
 }
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    rows = [
-        {"Model": label, "Exponent of time in $n$": cells.interval(f"cost.{key}.slope", 3)}
-        for key, label in LAYERS.items()
-    ]
-    return {"growth": to_latex(rows, "@{}ll@{}")}
+def tables(cells: Cells) -> dict[str, str]:
+    return {"growth": cells.table({"Model": LAYERS}, {"Exponent of time in $n$": "cost.{}.slope [3]"})}

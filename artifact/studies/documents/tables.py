@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from artifact.studies.common.latex import Cells, to_latex
+from artifact.studies.common.latex import Cells
 
 METHODS = {
     "resonance": "DocumentClassifier",
@@ -15,16 +13,11 @@ METHODS = {
 }
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    rows = [
-        {
-            "Method": label,
-            "Parameters": cells.number(f"documents.reviews.{key}.parameters", 4),
-            "Accuracy (\\%)": cells.interval(f"documents.reviews.{key}.accuracy", 3),
-            "Resonance minus it": cells.interval(f"documents.reviews.resonance_minus_{key}", 2),
-            "Training (s)": cells.number(f"documents.reviews.{key}.seconds", 2),
-        }
-        for key, label in METHODS.items()
-    ]
-    return {"documents": to_latex(rows, "@{}lrllr@{}")}
+def tables(cells: Cells) -> dict[str, str]:
+    columns = {
+        "Parameters": "documents.reviews.{}.parameters (4)",
+        "Accuracy (\\%)": "documents.reviews.{}.accuracy [3]",
+        "Resonance minus it": "documents.reviews.resonance_minus_{} [2]",
+        "Training (s)": "documents.reviews.{}.seconds (2)",
+    }
+    return {"documents": cells.table({"Method": METHODS}, columns)}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from functools import partial
 
-from artifact.studies.common.latex import MISSING, Cells, number, to_latex
+from artifact.studies.common.latex import MISSING, Cells, number
 from artifact.studies.efficiency.benchmark import TARGETS
-from artifact.studies.efficiency.equal_quality import COSTS
 
 PAIRS = {  # key of the comparison: ours, peer
     "mixing.fft": ("BandMixing", "torch.fft"),
@@ -23,46 +22,36 @@ SHORT = {
     "FNet layer": "FNet",
     "Transformer layer": "Transformer",
 }
-COST_NAMES = {
-    "parameters": "Parameters",
-    "memory": "Peak memory",
-    "training": "Training time",
-    "inference": "Inference time",
+COSTS = {  # and the printed factor
+    "parameters": "Parameters & 5.9",
+    "memory": "Peak memory & 5.7",
+    "training": "Training time & 4.5",
+    "inference": "Inference time & 2.1",
 }
-PRINTED = {"parameters": "5.9", "memory": "5.7", "training": "4.5", "inference": "2.1"}
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    return {"speed": speed(cells), "equal_quality": equal_quality(cells)}
+def tables(cells: Cells) -> dict[str, str]:
+    """How many times faster than each peer, and how many times its two floors ours takes; factors of each cost."""
+    pairs = {
+        (pair, n): f"{SHORT[ours]} & {SHORT.get(peer, peer)} & {number(n)}"
+        for pair, (ours, peer) in PAIRS.items()
+        for n in cells.lengths(f"speed.{pair}.")
+    }
+    speed = {
+        "Times faster": "speed.{0[0]}.{0[1]}",
+        "Target": lambda of: number(TARGETS.get(PAIRS[of[0]], {}).get(of[1])),
+        "Bytes": lambda of: cells.cell(f"floor.{of[0].split('.')[0]}.bytes.{of[1]} (2)"),
+        "Products": lambda of: cells.cell(f"floor.{of[0].split('.')[0]}.products.{of[1]} (2)"),
+    }
 
+    def factor(task: str, cost: str) -> str:
+        """A long dash where the curves of cost and quality do not overlap."""
+        found = cells.cell(f"equal.{task}.{cost} [2]")
+        return "---" if found == MISSING else found
 
-def speed(cells: Cells) -> str:
-    """How many times faster than each peer, with the target, and how many times its two floors ours takes."""
-    rows = []
-    for pair, (ours, peer) in PAIRS.items():
-        floors = f"floor.{pair.split('.')[0]}"
-        for n in cells.lengths(f"speed.{pair}."):
-            rows.append(
-                {
-                    "Ours": SHORT[ours],
-                    "Against": SHORT.get(peer, peer),
-                    "$n$": number(n, 7),
-                    "Times faster": cells.number(f"speed.{pair}.{n}"),
-                    "Target": number(TARGETS.get((ours, peer), {}).get(n)),
-                    "Bytes": cells.number(f"{floors}.bytes.{n}", 2),
-                    "Products": cells.number(f"{floors}.products.{n}", 2),
-                }
-            )
-    return to_latex(rows, "@{}llrrrrr@{}", labels=3)
-
-
-def equal_quality(cells: Cells) -> str:
-    """The printed factor of each cost and ours for each task; a long dash where the curves do not overlap."""
     tasks = cells.names("equality.", ".resonance.best")
-    rows = []
-    for cost in COSTS:
-        factors = {task.capitalize(): cells.interval(f"equal.{task}.{cost}", 2) for task in tasks}
-        factors = {task: "---" if cell == MISSING else cell for task, cell in factors.items()}
-        rows.append({"Cost": COST_NAMES[cost], "Printed": PRINTED[cost]} | factors)
-    return to_latex(rows, "@{}ll" + "l" * len(tasks) + "@{}", labels=2)
+    factors = {task.capitalize(): partial(factor, task) for task in tasks}
+    return {
+        "speed": cells.table({"Ours & Against & $n$": pairs}, speed, "@{}llrrrrr@{}"),
+        "equal_quality": cells.table({"Cost & Printed": COSTS}, factors, "@{}ll" + "l" * len(tasks) + "@{}"),
+    }

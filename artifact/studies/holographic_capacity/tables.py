@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from artifact.studies.common.latex import Cells, number, to_latex
+from artifact.studies.common.latex import MISSING, Cells, number, to_latex
 from artifact.studies.holographic_capacity.capacity import PRINTED, SCHEMES
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells, dims = Cells(measures), PRINTED["dim"].tolist()
-    heads = [rf"${dim},\;{n}$" for dim, n in zip(dims, PRINTED["n"], strict=True)]
-
-    def row(name: str, errors: list[str], reals: str = "--") -> dict[str, str]:
-        named = {"Scheme, at $D,\\;N$": name} | dict(zip(heads, errors, strict=True))
-        return named | {f"Reals$/D^2$, $D={dims[-1]}$": reals}
-
-    printed = [row("Printed", [rf"\printednum{{{error}}}" for error in PRINTED["error"]])]
-    for name, key in (("Least error in the printed bits", "best"), ("Least error in one complex64 trace", "trace")):
-        printed.append(row(name, [cells.number(f"capacity.printed.{dim}.{key}") for dim in dims]))
-    schemes = [
-        row(
-            name[0].upper() + name[1:],
-            [cells.number(f"capacity.{key}.{dim}.error", 2) for dim in dims],
-            number(cells.value(f"capacity.{key}.{dims[-1]}.reals") / dims[-1] ** 2, 2),
-        )
-        for name, key in SCHEMES.items()
-    ]
+def tables(cells: Cells) -> dict[str, str]:
+    heads = {dim: rf"${dim},\;{n}$" for dim, n in zip(PRINTED["dim"], PRINTED["n"], strict=True)}
+    first, last, widest = "Scheme, at $D,\\;N$", f"Reals$/D^2$, $D={max(heads)}$", max(heads)
+    printed = {head: rf"\printednum{{{error}}}" for head, error in zip(heads.values(), PRINTED["error"], strict=True)}
+    least = cells.rows(
+        {first: {"best": "Least error in the printed bits", "trace": "Least error in one complex64 trace"}},
+        {head: f"capacity.printed.{dim}.{{}}" for dim, head in heads.items()} | {last: lambda key: MISSING},
+    )
+    schemes = cells.rows(
+        {first: {key: name[0].upper() + name[1:] for name, key in SCHEMES.items()}},
+        {head: f"capacity.{{}}.{dim}.error (2)" for dim, head in heads.items()}
+        | {last: lambda key: number(cells.value(f"capacity.{key}.{widest}.reals") / widest**2, 2)},
+    )
     columns = "@{}lrrrr@{}"
-    return {"capacity": to_latex(printed + schemes, columns) if to_latex(schemes, columns) else ""}
+    rows = [{first: "Printed", **printed, last: MISSING}, *least, *schemes]
+    return {"capacity": to_latex(rows, columns) if to_latex(schemes, columns) else ""}

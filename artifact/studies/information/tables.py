@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from artifact.studies.common.latex import Cells, number, to_latex, with_interval
+from artifact.studies.common.latex import Cells, number, with_interval
 
 SIGNALS = {"ar1": "AR(1), $0{.}9$", "one_over_f": "$1/f$", "white": "white", "band": "band $\\abs f<n/8$"}
 SHARES = {"1": "$1$", "2": "$1/2$", "4": "$1/4$", "8": "$1/8$", "16": "$1/16$"}  # n/k: k/n
@@ -30,56 +28,39 @@ SELECTIONS = {
     "whole": "whole band",
 }
 SLOPES = {
-    "jump": ("jump", "$-1/2$"),
-    "kink": ("kink", "$-3/2$"),
-    "second": ("jump in the second derivative", "$-5/2$"),
-    "ends": ("smooth, ends differ", "$-1/2$"),
-    "mirrored": ("the same, mirrored", "$-3/2$"),
-    "padded": ("smooth and periodic, zero-padded", "$-1/2$"),
-    "s05": ("random, $s=1/2$", "$-1/2$"),
-    "s10": ("random, $s=1$", "$-1$"),
-    "s20": ("random, $s=2$", "$-2$"),
-    "s30": ("random, $s=3$", "$-3$"),
+    "jump": "jump & $-1/2$",
+    "kink": "kink & $-3/2$",
+    "second": "jump in the second derivative & $-5/2$",
+    "ends": "smooth, ends differ & $-1/2$",
+    "mirrored": "the same, mirrored & $-3/2$",
+    "padded": "smooth and periodic, zero-padded & $-1/2$",
+    "s05": "random, $s=1/2$ & $-1/2$",
+    "s10": "random, $s=1$ & $-1$",
+    "s20": "random, $s=2$ & $-2$",
+    "s30": "random, $s=3$ & $-3$",
 }
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    retained = [
-        {"Signal": label}
-        | {head: cells.number(f"information.retained.{key}.{share}") for share, head in SHARES.items()}
-        for key, label in SIGNALS.items()
-    ]
-    lost = [
-        {
-            "Map": label,
-            "Real rank": cells.number(f"information.rank.{key}"),
-            "Bits lost": number(round(cells.value(f"information.lost.{key}"), 9)),  # less than this is rounding
-        }
-        for key, label in MAPS.items()
-    ]
-    past = [
-        {
-            "Frequencies kept": label,
-            "$k$": cells.number(f"information.past.{key}.k"),
-            "Bits": cells.number(f"information.past.{key}.bits"),
-            "Share of the whole band's": _share(cells.row(f"information.past.{key}.retained")),
-            "Variance left": cells.number(f"information.past.{key}.unexplained"),
-        }
-        for key, label in SELECTIONS.items()
-    ]
-    slopes = [
-        {"Signal": label, "Theory": theory, "Measured": cells.interval(f"approximation.slope.{key}", 3)}
-        for key, (label, theory) in SLOPES.items()
-    ]
-    return {
-        "retained": to_latex(retained, "@{}lrrrrr@{}"),
-        "traps": to_latex(lost, "@{}lrr@{}"),
-        "past": to_latex(past, "@{}lrrlr@{}"),
-        "slopes": to_latex(slopes, "@{}lll@{}", labels=2),
+def tables(cells: Cells) -> dict[str, str]:
+    def bits(key: str) -> str:
+        return number(round(cells.value(f"information.lost.{key}"), 9))  # less than this is rounding
+
+    def share(key: str) -> str:
+        """The whole band's share of itself is 1, without an interval."""
+        row = cells.row(f"information.past.{key}.retained")
+        return with_interval(row, 3) if row["ci_low"] < row["ci_high"] else number(row["value"])
+
+    retained = {head: f"information.retained.{{}}.{of}" for of, head in SHARES.items()}
+    lost = {"Real rank": "information.rank.{}", "Bits lost": bits}
+    past = {
+        "$k$": "information.past.{}.k",
+        "Bits": "information.past.{}.bits",
+        "Share of the whole band's": share,
+        "Variance left": "information.past.{}.unexplained",
     }
-
-
-def _share(row: pd.Series) -> str:
-    """The whole band's share of itself is 1, without an interval."""
-    return with_interval(row, 3) if row["ci_low"] < row["ci_high"] else number(row["value"])
+    return {
+        "retained": cells.table({"Signal": SIGNALS}, retained),
+        "traps": cells.table({"Map": MAPS}, lost),
+        "past": cells.table({"Frequencies kept": SELECTIONS}, past, "@{}lrrlr@{}"),
+        "slopes": cells.table({"Signal & Theory": SLOPES}, {"Measured": "approximation.slope.{} [3]"}),
+    }

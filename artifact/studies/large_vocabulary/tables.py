@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from artifact.studies.common.latex import Cells, to_latex
+from artifact.studies.common.latex import Cells
 
 EMBEDDINGS = {
     "full": "full table",
@@ -16,16 +14,9 @@ EMBEDDINGS = {
 VOCABULARIES = {"words": "Words", "pairs": "Pairs of words"}
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    rows = [
-        {
-            "Vocabulary": vocabulary,
-            "Embedding": label,
-            "Parameters": cells.number(f"vocabulary.{task}.{key}.parameters"),
-            "Test perplexity [95\\% interval]": cells.interval(f"vocabulary.{task}.{key}.perplexity"),
-        }
-        for task, vocabulary in VOCABULARIES.items()
-        for key, label in EMBEDDINGS.items()
-    ]
-    return {"vocabulary": to_latex(rows, "@{}llrl@{}", labels=2)}
+def tables(cells: Cells) -> dict[str, str]:
+    columns = {
+        "Parameters": "vocabulary.{}.{}.parameters",
+        "Test perplexity [95\\% interval]": "vocabulary.{}.{}.perplexity [4]",
+    }
+    return {"vocabulary": cells.table({"Vocabulary": VOCABULARIES, "Embedding": EMBEDDINGS}, columns)}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-import pandas as pd
-
-from artifact.studies.common.latex import MISSING, Cells, to_latex
+from artifact.studies.common.latex import MISSING, Cells
 
 METHODS = {
     "resonance": "Causal resonance",
@@ -15,7 +11,7 @@ METHODS = {
     "at_the_end": "Loss at the end only",
     "no_mixing": "No mixing",
 }
-TARGETS = {
+TARGETS = {  # quantity, unit, target
     "real_time": ("A frame at p99", "ms", "below 2"),
     "constant": ("A frame, longest sound over 1\\,s", "", "at most 1.5"),
     "near": ("Lost to offline, at the end", "points", "at most 2"),
@@ -30,52 +26,43 @@ FORECASTERS = {
 }
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    targets = []
-    for key, (label, unit, limit) in TARGETS.items():
-        measured, reached = cells.number(f"live.mark.{key}"), cells.value(f"live.mark.{key}.reached")
-        measured = measured if measured == MISSING else f"{measured} {unit}".strip()
-        verdict = MISSING if math.isnan(reached) else "yes" if reached else "no"
-        targets.append({"Quantity": label, "Target": limit, "Measured": measured, "Reached": verdict})
-    words = [
-        {
-            "After": label,
-            "25\\,\\%": cells.interval(f"live.{key}.share.25", 3),
-            "50\\,\\%": cells.interval(f"live.{key}.share.50", 3),
-            "all of the word": cells.interval(f"live.{key}.end", 3),
-        }
-        for key, label in METHODS.items()
-    ]
-    frames = [
-        {
-            "A frame of 20 ms": label,
-            "Parameters": cells.number(f"live.{key}.parameters", 6),
-            "p50 (ms)": cells.number(f"live.{key}.p50"),
-            "p99 (ms)": cells.number(f"live.{key}.p99"),
-            "$\\times$ real time": cells.number(f"live.{key}.factor_p99"),
-            "state, 1\\,s": cells.number(f"live.{key}.kept.1", 6),
-            "state, 16\\,s": cells.number(f"live.{key}.kept.16", 6),
-        }
-        for key, label in METHODS.items()
-        if f"live.{key}.p50" in measures.index
-    ]
-    forecasts = [
-        {
-            "Forecaster": label,
-            "Parameters": cells.number(f"live.forecast.{key}.parameters", 6),
-            "State": cells.number(f"live.forecast.{key}.kept", 6),
-            "Validation": cells.number(f"live.forecast.{key}.validation_mse", 4),
-            "Test MSE": cells.interval(f"live.forecast.{key}.mse", 3),
-            "MAE": cells.number(f"live.forecast.{key}.mae"),
-            "p50": cells.number(f"live.forecast.{key}.p50"),
-            "p99": cells.number(f"live.forecast.{key}.p99"),
-        }
-        for key, label in FORECASTERS.items()
-    ]
+def tables(cells: Cells) -> dict[str, str]:
+    def measured(key: str) -> str:
+        value = cells.cell(f"live.mark.{key}")
+        return value if value == MISSING else f"{value} {TARGETS[key][1]}".strip()
+
+    def reached(key: str) -> str:
+        return {0: "no", 1: "yes"}.get(cells.value(f"live.mark.{key}.reached"), MISSING)
+
+    targets = {key: f"{quantity} & {limit}" for key, (quantity, _, limit) in TARGETS.items()}
+    words = {
+        "25\\,\\%": "live.{}.share.25 [3]",
+        "50\\,\\%": "live.{}.share.50 [3]",
+        "all of the word": "live.{}.end [3]",
+    }
+    timed = {key: label for key, label in METHODS.items() if f"live.{key}.p50" in cells.measures.index}
+    frames = {
+        "Parameters": "live.{}.parameters (6)",
+        "p50 (ms)": "live.{}.p50",
+        "p99 (ms)": "live.{}.p99",
+        "$\\times$ real time": "live.{}.factor_p99",
+        "state, 1\\,s": "live.{}.kept.1 (6)",
+        "state, 16\\,s": "live.{}.kept.16 (6)",
+    }
+    forecasts = {
+        "Parameters": "live.forecast.{}.parameters (6)",
+        "State": "live.forecast.{}.kept (6)",
+        "Validation": "live.forecast.{}.validation_mse (4)",
+        "Test MSE": "live.forecast.{}.mse [3]",
+        "MAE": "live.forecast.{}.mae",
+        "p50": "live.forecast.{}.p50",
+        "p99": "live.forecast.{}.p99",
+    }
     return {
-        "live_marks": to_latex(targets, "@{}llll@{}", labels=2),
-        "live": to_latex(words, "@{}llll@{}"),
-        "live_frames": to_latex(frames, "@{}lrrrrrr@{}"),
-        "live_forecasts": to_latex(forecasts, "@{}lrrrlrrr@{}"),
+        "live_marks": cells.table(
+            {"Quantity & Target": targets}, {"Measured": measured, "Reached": reached}, "@{}llll@{}"
+        ),
+        "live": cells.table({"After": METHODS}, words),
+        "live_frames": cells.table({"A frame of 20 ms": timed}, frames),
+        "live_forecasts": cells.table({"Forecaster": FORECASTERS}, forecasts),
     }

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
-
-import pandas as pd
-
-from artifact.studies.common.latex import Cells, to_latex
+from artifact.studies.common.latex import Cells
 
 MODELS = {"resonance": "Cross-modal resonance", "late": "Late fusion", "transformer": "Transformer"}
 COMBINATIONS = {
@@ -29,26 +25,15 @@ CONDITIONS = {
 }
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    accuracy = [
-        {"Given": label} | {head: cells.number(f"fusion.resonance.{key}.{given}") for key, head in CONDITIONS.items()}
-        for given, label in COMBINATIONS.items()
-    ]
-    margins = [
-        {"Condition": name.replace("_", " ")}
-        | {label: cells.interval(f"margin.{model}.{name}", 2) for model, label in MODELS.items()}
-        for name in cells.names("margin.resonance.")
-    ]
-    retrieval = [
-        {"Query": COMBINATIONS[a], "Gallery": COMBINATIONS[b], "Model": label}
-        | {f"R@{k}": cells.number(f"retrieval.{model}.{a}.{b}.r{k}") for k in (1, 5, 10)}
-        | {"mAP [95\\% interval]": cells.interval(f"retrieval.{model}.{a}.{b}.map", 3)}
-        for a, b in permutations(("vision", "audio", "text"), 2)
-        for model, label in MODELS.items()
-    ]
+def tables(cells: Cells) -> dict[str, str]:
+    accuracy = {head: f"fusion.resonance.{key}.{{}}" for key, head in CONDITIONS.items()}
+    conditions = {name: name.replace("_", " ") for name in cells.names("margin.resonance.")}
+    margins = {label: f"margin.{model}.{{}} [2]" for model, label in MODELS.items()}
+    single = {key: COMBINATIONS[key] for key in ("vision", "audio", "text")}
+    retrieval = {f"R@{k}": f"retrieval.{{2}}.{{0}}.{{1}}.r{k}" for k in (1, 5, 10)}
+    retrieval["mAP [95\\% interval]"] = "retrieval.{2}.{0}.{1}.map [3]"
     return {
-        "fusion": to_latex(accuracy, "@{}lrrrrrrr@{}"),
-        "margins": to_latex(margins, "@{}llll@{}"),
-        "retrieval": to_latex(retrieval, "@{}lllrrrl@{}", labels=3),
+        "fusion": cells.table({"Given": COMBINATIONS}, accuracy),
+        "margins": cells.table({"Condition": conditions}, margins),
+        "retrieval": cells.table({"Query": single, "Gallery": single, "Model": MODELS}, retrieval),
     }

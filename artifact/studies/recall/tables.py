@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
-from artifact.studies.common.latex import Cells, to_latex
+from artifact.studies.common.latex import Cells
 
 NETWORKS = {
     "alone": "Resonance alone",
@@ -14,20 +12,15 @@ NETWORKS = {
 }
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells, rows = Cells(measures), []
+def tables(cells: Cells) -> dict[str, str]:
+    labels = {}
     for key in cells.names("recall16.accuracy."):
-        task, dim, network = key.rsplit(".", 2)
-        vocab, length, pairs = task.split(".")
-        rows.append(
-            {
-                r"$(V,n,N)$": f"$({vocab},{length},{pairs})$",
-                "$d$": dim.removeprefix("d"),
-                "Network": NETWORKS[network],
-                r"Untrained (\%)": cells.number(f"recall16.start.{key}"),
-                r"Trained (\%)": cells.interval(f"recall16.accuracy.{key}"),
-                "Steps": cells.number(f"recall16.steps.{key}"),
-                "State (reals)": cells.number(f"recall16.memory.{key}", 6),
-            }
-        )
-    return {"recall_study": to_latex(rows, "@{}rrlrlrr@{}", labels=3)}
+        *task, dim, network = key.split(".")
+        labels[key] = f"$({','.join(task)})$ & {dim.removeprefix('d')} & {NETWORKS[network]}"
+    columns = {
+        r"Untrained (\%)": "recall16.start.{}",
+        r"Trained (\%)": "recall16.accuracy.{} [4]",
+        "Steps": "recall16.steps.{}",
+        "State (reals)": "recall16.memory.{} (6)",
+    }
+    return {"recall_study": cells.table({"$(V,n,N)$ & $d$ & Network": labels}, columns, "@{}rrlrlrr@{}")}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-import pandas as pd
-
-from artifact.studies.common.latex import MISSING, Cells, to_latex
+from artifact.studies.common.latex import MISSING, Cells
 
 METHODS = {
     "long": "Resonance, long run",
@@ -19,30 +15,21 @@ METHODS = {
 CORRUPTIONS = {"rotation": "Rotated", "noise": "Noise", "occlusion": "Occluded"}
 
 
-def tables(measures: pd.DataFrame) -> dict[str, str]:
-    cells = Cells(measures)
-    accuracies = [
-        {
-            "Method": label,
-            "Parameters": cells.number(f"vision.{key}.parameters", 6),
-            "Images seen": cells.number(f"vision.{key}.images", 7),
-            "Test accuracy (\\%)": _percent(cells.row(f"vision.{key}.accuracy")),
-        }
-        for key, label in METHODS.items()
-    ]
-    columns = CORRUPTIONS | {f"side.{side}": f"{side} px" for side in cells.lengths("vision.long.side.")}
-    corrupted = [
-        {"Method": label}
-        | {head: _percent(cells.row(f"vision.{key}.{of}")[["value"]], 1) for of, head in columns.items()}
-        for key, label in METHODS.items()
-    ]
-    return {
-        "vision": to_latex(accuracies, "@{}lrrl@{}"),
-        "marred": to_latex(corrupted, "@{}l" + "@{\\hskip 8pt}r" * len(columns) + "@{}"),
+def tables(cells: Cells) -> dict[str, str]:
+    def percent(key: str, columns: tuple[str, ...] = ("value", "ci_low", "ci_high"), digits: int = 2) -> str:
+        """A share as a percentage, with its interval where it has one: "99.2 [99.1, 99.3]"."""
+        row = cells.row(key)[list(columns)].dropna()
+        shown = [rf"\num{{{100 * x:.{digits}f}}}" for x in row] or [MISSING]
+        return shown[0] + (f" [{', '.join(shown[1:])}]" if shown[1:] else "")
+
+    accuracies = {
+        "Parameters": "vision.{}.parameters (6)",
+        "Images seen": "vision.{}.images (7)",
+        "Test accuracy (\\%)": lambda key: percent(f"vision.{key}.accuracy"),
     }
-
-
-def _percent(row: pd.Series, digits: int = 2) -> str:
-    """A share as a percentage, with its interval where the row has one: "99.2 [99.1, 99.3]"."""
-    shown = [rf"\num{{{100 * x:.{digits}f}}}" for x in row if not math.isnan(x)] or [MISSING]
-    return shown[0] + (f" [{', '.join(shown[1:])}]" if shown[1:] else "")
+    changes = CORRUPTIONS | {f"side.{side}": f"{side} px" for side in cells.lengths("vision.long.side.")}
+    corrupted = {head: lambda key, of=of: percent(f"vision.{key}.{of}", ("value",), 1) for of, head in changes.items()}
+    return {
+        "vision": cells.table({"Method": METHODS}, accuracies, "@{}lrrl@{}"),
+        "marred": cells.table({"Method": METHODS}, corrupted, "@{}l" + "@{\\hskip 8pt}r" * len(changes) + "@{}"),
+    }

@@ -312,11 +312,15 @@ def test_a_table_has_one_study(monkeypatch):
 
 def test_cells_and_rows_without_a_measure():
     cells = Cells(pd.DataFrame({"value": [2.0, 3.0]}, index=["a.10.s", "a.9.s"]))
-    assert cells.number("a.9.s") == r"\num{3}" and cells.number("b") == cells.interval("b") == "--"
+    assert cells.cell("a.9.s") == r"\num{3}" and cells.cell("b") == cells.cell("b [4]") == "--"
     assert cells.lengths("a.", ".s") == [9, 10] and cells.names("a.", ".s") == ["10", "9"]
-    body = to_latex([{"of": "a", "n": "--"}, {"of": "b", "n": cells.number("a.9.s")}], "lr")
+    body = to_latex([{"of": "a", "n": "--"}, {"of": "b", "n": cells.cell("a.9.s")}], "lr")
     assert "b & " in body and "a & " not in body
     assert to_latex([{"of": "a", "n": "--"}], "lr") == to_latex([], "lr") == ""
+    body = cells.table(
+        {"of & by": {"a": "A & 1", "b": "B & 2"}, "n": (9, 10)}, {"s": "{}.{}.s (2)", "t": lambda of, n: "--"}
+    )
+    assert r"{llrrr}" in body.replace("@{}", "") and r"A & 1 & \num{9} & \num{3} & --" in body and "B" not in body
 
 
 def test_no_result_depends_on_a_table():

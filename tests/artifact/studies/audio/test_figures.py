@@ -15,6 +15,7 @@ from artifact.studies.audio.tasks import (
     RESONANCE,
     accuracies,
 )
+from artifact.studies.common.latex import Cells
 
 
 def toy_predictions():
@@ -51,8 +52,8 @@ def test_tables_have_a_row_a_method_and_a_column_a_speaker():
     values |= {f"audio.{key}.speaker.{name}": 50.5 for key in METHODS for name in ("ann", "bob")}
     values |= {f"audio.ablation.{key}.official": 90.5 for key in ("resonance", "zero_phases")}
     by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
-    tables = audio_tables(by_key)
+    tables = audio_tables(Cells(by_key))
     assert set(tables) == {"audio", "audio_speakers", "audio_ablation"}
     assert "ann & bob" in tables["audio_speakers"] and tables["audio"].count("75.25") == 3 * len(METHODS)
     assert "Phases fixed at zero" in tables["audio_ablation"] and "--" in tables["audio_ablation"]
-    assert set(audio_tables(by_key.iloc[:0]).values()) == {""}
+    assert set(audio_tables(Cells(by_key.iloc[:0])).values()) == {""}

@@ -13,6 +13,7 @@ from artifact.studies.causal import benchmark as causal_benchmark
 from artifact.studies.causal import study as causal_study
 from artifact.studies.causal.study import undamped
 from artifact.studies.causal.tables import tables
+from artifact.studies.common.latex import Cells
 from resonance import BandMixing
 from resonance.engines.chunked import by_chunks, make_powers
 from resonance.forecasting import Series, forecast_task
@@ -64,9 +65,9 @@ def test_the_study_finds_what_the_report_says_and_its_tables_print_it():
     by_key = pd.DataFrame([(key, value) for key, value, *_ in found], columns=["key", "value"]).set_index("key")
     assert by_key.index.is_unique and by_key["value"].map(math.isfinite).all()
     assert by_key.loc["causal.filter.peak", "value"] == pytest.approx(10)
-    found = tables(by_key.rename(index=lambda key: key.replace("k4", "k16")))
+    found = tables(Cells(by_key.rename(index=lambda key: key.replace("k4", "k16"))))
     assert set(found) == {"causal", "causal_steps"} and r"\num{32}" not in found["causal"] and all(found.values())
-    assert not any(tables(by_key.iloc[:0]).values())
+    assert not any(tables(Cells(by_key.iloc[:0])).values())
 
 
 def test_a_filter_trained_on_waves_advances_them():

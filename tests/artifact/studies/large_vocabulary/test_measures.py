@@ -12,6 +12,7 @@ from torch import nn
 
 from artifact.datasets.words import tokens
 from artifact.peers.vocabulary import SumEmbedding
+from artifact.studies.common.latex import Cells
 from artifact.studies.large_vocabulary import measures as large_vocabulary
 from artifact.studies.large_vocabulary.tables import tables
 from artifact.studies.large_vocabulary.word_model import build
@@ -111,6 +112,6 @@ def test_the_table_of_the_report():
         f"vocabulary.words.{arm}.{figure}" for arm in ("full", "hashing") for figure in ("parameters", "perplexity")
     ]
     measures = pd.DataFrame({"value": [10.0, 300.0, 5.0, 310.0], "ci_low": [math.nan, 290, math.nan, 300]}, index=keys)
-    body = tables(measures.assign(ci_high=[math.nan, 310, math.nan, 320]))["vocabulary"]
+    body = tables(Cells(measures.assign(ci_high=[math.nan, 310, math.nan, 320])))["vocabulary"]
     assert "full table" in body and "hashing" in body and "low rank" not in body
-    assert tables(measures.iloc[:0]) == {"vocabulary": ""}
+    assert tables(Cells(measures.iloc[:0])) == {"vocabulary": ""}

@@ -11,6 +11,7 @@ import torch
 
 from artifact.datasets.speech import Speech
 from artifact.studies.audio.tasks import OFFICIAL, DigitTask
+from artifact.studies.common.latex import Cells
 from artifact.studies.live import figures as plots_live
 from artifact.studies.live.forecasting import choose_live, serve
 from artifact.studies.live.serving import (
@@ -119,8 +120,8 @@ def test_tables_have_a_row_a_method():
     }
     values |= {f"live.mark.{key}.reached": 0 for key in TARGETS}
     by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
-    found = tables(by_key)
+    found = tables(Cells(by_key))
     assert set(found) == {"live_marks", "live", "live_frames", "live_forecasts"}
     assert found["live_marks"].count("no ") == len(TARGETS) == 6 and "--" in found["live_marks"]
     assert found["live"].count("75.25") == 3 * len(METHODS) and found["live_frames"].count("\\\\") == 3
-    assert not any(tables(by_key.iloc[:0]).values())
+    assert not any(tables(Cells(by_key.iloc[:0])).values())

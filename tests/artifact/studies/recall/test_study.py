@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from artifact.studies.common.graph import token_products
+from artifact.studies.common.latex import Cells
 from artifact.studies.recall import figures as plots_recall_study
 from artifact.studies.recall.capacity import RULES, capacity_curves
 from artifact.studies.recall.models import (
@@ -200,6 +201,6 @@ def test_table_has_a_row_an_arm():
     names = ("accuracy", "start", "steps", "memory")
     values = {f"recall16.{name}.512.128.16.d64.{key}": 75.25 for key in KEYS.values() for name in names}
     by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
-    table = tables(by_key)["recall_study"]
+    table = tables(Cells(by_key))["recall_study"]
     assert table.count("$(512,128,16)$") == 4 and "delta rule" in table
-    assert not any(tables(by_key.iloc[:0]).values())
+    assert not any(tables(Cells(by_key.iloc[:0])).values())
