@@ -18,7 +18,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import product
 
 import pandas as pd
 import torch
@@ -47,31 +48,22 @@ TARGETS = {
 
 PATTERNS = {512: [250], 1024: [500, 1000], 2048: [1000]}  # the source's table, and the size of the targets
 RECALL_SECONDS, RECALL_ERROR = 2e-3, 1e-4  # targets, set before they were measured: one pattern; relative
-
-
 PROGRESS = logging.getLogger(__name__)  # shown by the command line, on stderr; not in a notebook
 
 
-def say(text: str) -> None:
-    """Report progress."""
-    PROGRESS.info(text)
-
-
-def compare(ours: Iterable[str], models: dict[str, nn.Module], n: int, device: str) -> list[dict]:
+def compare(ours: Sequence[str], models: dict[str, nn.Module], n: int, device: str) -> list[dict]:
     """One row for each of ours against each peer at length n: seconds, their ratio, the target where there is one."""
-    say(f"n={n}: {', '.join(models)}")
+    PROGRESS.info("n=%d: %s", n, ", ".join(models))
     x = torch.randn(1, n, DIM, device=device)
     seconds = alternated({name: pass_of(model.to(device), x) for name, model in models.items()}, device=device)
-    ours = list(ours)
     rows = []
-    for name in ours:
-        for peer in (p for p in models if p not in ours):
-            target = TARGETS.get((name, peer), {}).get(n) if device == "cpu" else None
-            ratio = seconds[peer] / seconds[name]
-            rows.append(
-                {"n": n, "model": name, "peer": peer, "seconds": seconds[name], "peer_seconds": seconds[peer]}
-                | {"ratio": ratio, "target": target, "reached": None if target is None else ratio >= target}
-            )
+    for name, peer in product(ours, [name for name in models if name not in ours]):
+        target = TARGETS.get((name, peer), {}).get(n) if device == "cpu" else None
+        ratio = seconds[peer] / seconds[name]
+        rows.append(
+            {"n": n, "model": name, "peer": peer, "seconds": seconds[name], "peer_seconds": seconds[peer]}
+            | {"ratio": ratio, "target": target, "reached": None if target is None else ratio >= target}
+        )
     return rows
 
 
@@ -98,12 +90,8 @@ def mixing(lengths: Iterable[int], device: str) -> pd.DataFrame:
     """BandMixing, forward and backward, against the same map by FFT and against one linear map, with floors."""
     rows = []
     for n in lengths:
-        models = {
-            "BandMixing": BandMixing(DIM, FREQUENCIES),
-            "torch.fft": BandMixing(DIM, FREQUENCIES, engine="fft"),
-            "nn.Linear": nn.Linear(DIM, DIM),
-        }
-        rows += compare(["BandMixing"], models, n, device)
+        models = {"BandMixing": BandMixing(DIM, FREQUENCIES), "torch.fft": BandMixing(DIM, FREQUENCIES, engine="fft")}
+        rows += compare(["BandMixing"], models | {"nn.Linear": nn.Linear(DIM, DIM)}, n, device)
     return with_floors(pd.DataFrame(rows), device)
 
 
@@ -111,16 +99,10 @@ def layer(lengths: Iterable[int], device: str) -> pd.DataFrame:
     """ResonanceLayer, alone and with a feed-forward, against a Transformer layer and an FNet layer, with floors."""
     rows = []
     for n in lengths:
-        resonance = ResonanceLayer(DIM, FREQUENCIES, dropout=0.0)
-        models = {
-            "ResonanceLayer": resonance,
-            "ResonanceLayer + feed-forward": nn.Sequential(
-                ResonanceLayer(DIM, FREQUENCIES, dropout=0.0), FeedForward(DIM)
-            ),
-            "FNet layer": FNetLayer(DIM),
-            "Transformer layer": transformer_layer(DIM),
-        }
-        rows += compare(list(models)[:2], models, n, device)
+        alone, first = (ResonanceLayer(DIM, FREQUENCIES, dropout=0.0) for _ in range(2))
+        ours = {"ResonanceLayer": alone, "ResonanceLayer + feed-forward": nn.Sequential(first, FeedForward(DIM))}
+        peers = {"FNet layer": FNetLayer(DIM), "Transformer layer": transformer_layer(DIM)}
+        rows += compare(list(ours), ours | peers, n, device)
     return with_floors(pd.DataFrame(rows), device)
 
 
@@ -131,11 +113,11 @@ def growth(lengths: Iterable[int], device: str) -> pd.DataFrame:
     """
     rows = []
     for n in lengths:
-        say(f"n={n}")
+        PROGRESS.info("n=%d", n)
         step = pass_of(BandMixing(DIM, FREQUENCIES).to(device), torch.randn(1, n, DIM, device=device))
-        seconds = alternated({"BandMixing": step}, device=device)["BandMixing"]
-        rows.append({"n": n, "seconds": seconds, "ns_per_sample": 1e9 * seconds / n})
+        rows.append({"n": n, "seconds": alternated({"mixing": step}, device=device)["mixing"]})
     table = pd.DataFrame(rows)
+    table["ns_per_sample"] = 1e9 * table["seconds"] / table["n"]
     table["exponent"], table["low"], table["high"] = slope(table["n"], table["seconds"])
     for law, weight in fit_laws(table["n"], table["seconds"]).set_index("law")["weight"].items():
         table[f"weight of {law}"] = weight
@@ -145,31 +127,27 @@ def growth(lengths: Iterable[int], device: str) -> pd.DataFrame:
 def training(lengths: Iterable[int], device: str) -> pd.DataFrame:
     """Training steps and inference of whole models at one shape, a process each: seconds and bytes."""
     rows = []
-    for n in lengths:
-        for task in ("train", "infer"):
-            for model in ("resonance", "fnet", "transformer"):
-                say(f"n={n}: {model}, {task}")
-                limits = {"limit_bytes": STEP_BYTES, "limit_seconds": STEP_SECONDS}
-                rows.append(probe.measure(model, task, n, device=device, **limits))
+    for n, task, model in product(lengths, ("train", "infer"), ("resonance", "fnet", "transformer")):
+        PROGRESS.info("n=%d: %s, %s", n, model, task)
+        limits = {"limit_bytes": STEP_BYTES, "limit_seconds": STEP_SECONDS}
+        rows.append(probe.measure(model, task, n, device=device, **limits))
     return pd.DataFrame(rows)
 
 
 def engines(lengths: Iterable[int], device: str) -> pd.DataFrame:
     """Each engine's time over a grid of n, k and d, and the time of the chosen one over the best."""
     rows = []
-    for n in lengths:
-        for k in (8, 64, 256):
-            if k > make_band(n, 1).grid // 2 + 1:
-                continue
-            for d in (64, 256, 768):
-                say(f"n={n}, k={k}, d={d}")
-                x = torch.randn(1, n, d, device=device)
-                names = [e for e in ENGINES if e != "dense" or n * k <= 2**22]  # beyond, its table exceeds the cache
-                steps = {e: pass_of(BandMixing(d, k, engine=e).to(device), x) for e in names}
-                seconds = alternated(steps, device=device, min_seconds=0.05)
-                chosen = choose_engine(make_band(n, k))
-                over_best = seconds[chosen] / min(seconds.values())
-                rows.append({"n": n, "k": k, "d": d, **seconds, "chosen": chosen, "over_best": over_best})
+    for n, k, d in product(lengths, (8, 64, 256), (64, 256, 768)):
+        if k > make_band(n, 1).grid // 2 + 1:
+            continue
+        PROGRESS.info("n=%d, k=%d, d=%d", n, k, d)
+        x = torch.randn(1, n, d, device=device)
+        names = [e for e in ENGINES if e != "dense" or n * k <= 2**22]  # beyond, its table exceeds the cache
+        steps = {e: pass_of(BandMixing(d, k, engine=e).to(device), x) for e in names}
+        seconds = alternated(steps, device=device, min_seconds=0.05)
+        chosen = choose_engine(make_band(n, k))
+        over_best = seconds[chosen] / min(seconds.values())
+        rows.append({"n": n, "k": k, "d": d, **seconds, "chosen": chosen, "over_best": over_best})
     return pd.DataFrame(rows)
 
 
@@ -205,11 +183,11 @@ def memory_recall(dims: Iterable[int], device: str) -> pd.DataFrame:
     reached: the error and, for one pattern written or read, the seconds are within the targets.
     """
     cases = [(dim, count) for dim in dims for count in PATTERNS.get(dim, [dim // 2 - 1])]
-    return pd.DataFrame([row for case in cases for row in _recall_rows(*case, device)])
+    return pd.concat([_full_memory(*case, device) for case in cases], ignore_index=True)
 
 
-def _recall_rows(dim: int, count: int, device: str) -> list[dict]:
-    say(f"dim={dim}: {count} patterns")
+def _full_memory(dim: int, count: int, device: str) -> pd.DataFrame:
+    PROGRESS.info("dim=%d: %d patterns", dim, count)
     memory, table = HolographicMemory(dim, count, aperture=dim).to(device), PlainTable(dim, count, device)
     patterns = torch.randn(count, dim, device=device)
     one, cue, middle = patterns[0], patterns[0] + torch.randn(dim, device=device), count // 2
@@ -223,18 +201,14 @@ def _recall_rows(dim: int, count: int, device: str) -> list[dict]:
         "encode": (lambda: memory.encode(one, overwrite="oldest"), lambda: table.encode(one)),
         "encode all": (lambda: (memory.clear(), memory.encode(patterns)), lambda: table.fill(patterns)),
     }
-    sizes = {"bytes": sum(b.nbytes for b in memory.buffers()), "table_bytes": table.rows.nbytes + table.energy.nbytes}
     rows = []
     for name, (ours, plain) in steps.items():
-        seconds = alternated({"ours": ours, "table": plain}, device=device)
+        seconds = alternated({"seconds": ours, "table_seconds": plain}, device=device)
         target = RECALL_SECONDS if name in ("encode", "reconstruct") and device == "cpu" else None
-        reached = error <= RECALL_ERROR and (target is None or seconds["ours"] <= target)
-        rows.append(
-            {"dim": dim, "patterns": count, "operation": name, "seconds": seconds["ours"], "target": target}
-            | {"table_seconds": seconds["table"], "error": error, "target_error": RECALL_ERROR, "reached": reached}
-            | sizes
-        )
-    return rows
+        reached = error <= RECALL_ERROR and (target is None or seconds["seconds"] <= target)
+        rows.append({"operation": name, **seconds, "target": target, "reached": reached})
+    sizes = {"bytes": sum(b.nbytes for b in memory.buffers()), "table_bytes": table.rows.nbytes + table.energy.nbytes}
+    return pd.DataFrame(rows).assign(dim=dim, patterns=count, error=error, target_error=RECALL_ERROR, **sizes)
 
 
 WORDS: dict[str, tuple[Callable[[Iterable[int], str], pd.DataFrame], list[int]]] = {
@@ -249,11 +223,8 @@ WORDS: dict[str, tuple[Callable[[Iterable[int], str], pd.DataFrame], list[int]]]
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; return 0, or 2 after one clear message."""
-    parser = argparse.ArgumentParser(
-        prog="python -m artifact.studies.efficiency.benchmark",
-        description=__doc__,
-        formatter_class=argparse.RawTextHelpFormatter,
-    )
+    program, layout = "python -m artifact.studies.efficiency.benchmark", argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(prog=program, description=__doc__, formatter_class=layout)
     parser.add_argument("word", choices=list(WORDS))
     parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="lengths instead of the usual")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")

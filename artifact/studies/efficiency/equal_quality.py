@@ -8,7 +8,7 @@ overlap in error, their costs are compared in logarithms; each seed gives a pair
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -65,42 +65,36 @@ def log_factor(theirs: tuple[np.ndarray, np.ndarray], ours: tuple[np.ndarray, np
     return float((log_costs[0] - log_costs[1]).mean())
 
 
-@dataclass(frozen=True)
-class Factor:
-    """Cost of theirs over ours at equal quality: geometric mean over seeds, 95% interval."""
+class Factor(NamedTuple):
+    """Cost of theirs over ours at equal quality: geometric mean over seeds, 95% interval; NaN without an overlap."""
 
-    value: float
+    factor: float
     low: float
     high: float
     seeds: int  # whose curves overlap
 
 
-def factor(points: pd.DataFrame, cost: str, *, theirs: str = "Transformer", ours: str = "resonance") -> Factor | None:
-    """The factor of eq:factor between two families, or None where the curves of fewer than two seeds overlap.
+def factor(points: pd.DataFrame, cost: str, *, theirs: str = "Transformer", ours: str = "resonance") -> Factor:
+    """The factor of eq:factor between two families; NaN where the curves of fewer than two seeds overlap.
 
     points: columns family, seed, error, and the cost; one row a size and seed.
     """
     logs = []
     for _, same in points.groupby("seed"):
-        pair = [same[same["family"] == family] for family in (theirs, ours)]
+        pair = (same[same["family"] == family] for family in (theirs, ours))
         logs.append(log_factor(*(curve(group[cost].to_numpy(), group["error"].to_numpy()) for group in pair)))
     logs = [value for value in logs if math.isfinite(value)]
     if len(logs) < 2:
-        return None
+        return Factor(math.nan, math.nan, math.nan, 0)
     return Factor(*(math.exp(value) for value in mean_interval(logs)), seeds=len(logs))
 
 
 def factors(points: pd.DataFrame) -> pd.DataFrame:
-    """The factor of every task and cost: columns task, cost, factor, low, high, seeds; NaN without overlap."""
-    rows = []
-    for task, group in points.groupby("task", sort=False):
-        for cost in COSTS:
-            found = factor(group, cost) or Factor(math.nan, math.nan, math.nan, 0)
-            rows.append(
-                {"task": task, "cost": cost, "factor": found.value, "low": found.low, "high": found.high}
-                | {"seeds": found.seeds}
-            )
-    return pd.DataFrame(rows)
+    """The factor of every task and cost: columns task, cost, factor, low, high, seeds."""
+    groups = points.groupby("task", sort=False)
+    return pd.DataFrame(
+        [{"task": task, "cost": cost, **factor(group, cost)._asdict()} for task, group in groups for cost in COSTS]
+    )
 
 
 def judged(table: pd.DataFrame, printed: float) -> tuple[str, str]:

@@ -28,15 +28,15 @@ def family(name, shift, seeds=3, noise=0.0, sizes=(1, 2, 4, 8)):
 @settings(deadline=None)
 def test_a_shifted_curve_costs_its_shift(shift):
     found = factor(pd.DataFrame(family("Transformer", shift) + family("resonance", 1.0)), "memory")
-    assert found.value == pytest.approx(shift) and found.low == pytest.approx(found.high) and found.seeds == 3
+    assert found.factor == pytest.approx(shift) and found.low == pytest.approx(found.high) and found.seeds == 3
 
 
 def test_the_order_of_rows_does_not_matter_but_the_sides_do():
     points = pd.DataFrame(family("Transformer", 3.0) + family("resonance", 1.0))
     mixed = points.sample(frac=1, random_state=0)
-    assert factor(mixed, "training").value == pytest.approx(3.0)
+    assert factor(mixed, "training").factor == pytest.approx(3.0)
     swapped = factor(mixed, "training", theirs="resonance", ours="Transformer")
-    assert swapped.value == pytest.approx(1 / 3.0)
+    assert swapped.factor == pytest.approx(1 / 3.0)
 
 
 def test_a_size_that_is_no_better_than_a_cheaper_one_costs_what_that_one_costs():
