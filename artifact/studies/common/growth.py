@@ -93,7 +93,7 @@ FLOPS = {
 
 
 @torch.no_grad()
-def count_operations(model: nn.Module, x: Tensor) -> int:
+def count_operations(model: nn.Module, *inputs: Tensor, **named: Tensor) -> int:
     """Count the floating-point operations of one forward pass (prop:operations): products, attention and FFTs.
 
     Elementwise operations, linear in n for every model here, are not counted.  The model is in training mode: in
@@ -101,7 +101,7 @@ def count_operations(model: nn.Module, x: Tensor) -> int:
     """
     training = model.training
     with FlopCounterMode(display=False, custom_mapping=FLOPS) as counter:
-        model.train()(x)
+        model.train()(*inputs, **named)
     model.train(training)
     return counter.get_total_flops()
 

@@ -71,7 +71,7 @@ def retrieval_precision(retrieval: pd.DataFrame) -> Figure:
     """Mean average precision, and recall at 1, of every direction."""
     figure, axes = panels(2, 2.4, sharey=True)
     table = retrieval.assign(direction=retrieval["query"] + " to " + retrieval["gallery"])
-    for axis, score, label in zip(axes, ("mAP", "R@1"), ("mean average precision", "recall at 1"), strict=True):
+    for axis, (score, label) in zip(axes, (("mAP", "mean average precision"), ("R@1", "recall at 1")), strict=True):
         _by_model(axis, table, score, "direction")
         axis.set(xlabel=label, xlim=(0, 1.02))
     _legend(figure, axes[0])
@@ -86,44 +86,38 @@ def cost_by_tokens(growth: pd.DataFrame) -> Figure:
             colour, marker, line = LOOKS[MODELS[name]]
             axis.loglog(part["tokens"], part[column], ms=4, label=MODELS[name], color=colour, marker=marker, ls=line)
         axis.set(xlabel="tokens of all modalities", ylabel=f"{column} a call")
-        axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.yaxis.set_minor_formatter(NullFormatter())
+        for scale in (axis.xaxis, axis.yaxis):
+            scale.set_minor_formatter(NullFormatter())
     axes[0].legend()
     return figure
 
 
-# --------------------------------------------------------------------------- retrieved items
-
-
 def retrieved(table: pd.DataFrame, inputs: dict[str, Tensor], words: Callable[[Tensor], str]) -> Figure:
-    """Draw queries and their best matches: images, log power of recordings, and texts.
+    """Draw queries and their best matches, framed solid where the digit is the query's, dashed where it is not.
 
-    table: rows of `fusion.best_matches`; inputs: the tensors that its numbers index; words(ids): a text.  A frame is
-    solid where the digit is the query's, dashed where it is not.
+    table: rows of `fusion.best_matches`; inputs: the tensors that its numbers index; words(ids): a text.
     """
     use_style()
     directions = list(table.groupby(["query", "gallery"], sort=False))
     columns = 1 + int(table["rank"].max())
     figure, axes = plt.subplots(len(directions), columns, figsize=(WIDTH, 0.8 * len(directions)), squeeze=False)
     for ((query, gallery), part), line in zip(directions, axes, strict=True):
-        _draw(line[0], query, inputs[query][part["pair"].iloc[0]], words)
+        _draw(line[0], query, inputs[query][part["pair"].iloc[0]], words, {"color": GREY, "lw": 0.6})
         line[0].set_ylabel(f"{query} to\n{gallery}", rotation=0, ha="right", va="center", fontsize=7.5)
-        for axis, (_, row) in zip(line[1:], part.iterrows(), strict=False):
-            _draw(axis, gallery, inputs[gallery][row["item"]], words)
-            correct = row["item_label"] == row["label"]
-            for spine in axis.spines.values():
-                spine.set(
-                    visible=True, color=CORRECT if correct else WRONG, lw=1.5, ls="-" if correct else (0, (2, 1.5))
-                )
+        for axis, row in zip(line[1:], part.itertuples(), strict=False):
+            correct = row.item_label == row.label
+            frame = {"color": CORRECT, "ls": "-"} if correct else {"color": WRONG, "ls": (0, (2, 1.5))}
+            _draw(axis, gallery, inputs[gallery][row.item], words, frame | {"lw": 1.5})
     for place, axis in enumerate(axes[0]):
         axis.set_title(str(place) if place else "query", fontsize=8)
     return figure
 
 
-def _draw(axis: Axes, modality: str, item: Tensor, words: Callable[[Tensor], str]) -> None:
+def _draw(axis: Axes, modality: str, item: Tensor, words: Callable[[Tensor], str], frame: dict) -> None:
+    """Draw an image, the log power of a recording or a text."""
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
-        spine.set(visible=True, color=GREY, lw=0.6)
+        spine.set(visible=True, **frame)
     if modality == "text":
         text = textwrap.fill(words(item), 12)
         axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=6.5, transform=axis.transAxes)

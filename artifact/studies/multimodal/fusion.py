@@ -11,8 +11,9 @@ softmax(u_i . v_j / temperature) over j and the uniform distribution over the j 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import combinations, permutations
+from functools import cache, partial
+from itertools import combinations, permutations, product
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -50,20 +51,19 @@ class _Passes(nn.Module):
         return logits, {name: self.net.embedding(summary) for name, summary in alone.items()}
 
 
-def contrastive(a: Tensor, b: Tensor, labels: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+def contrastive(a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
     """InfoNCE between unit vectors a and b, (batch, d), row i of both of class labels[i]: mean of both directions."""
     same = (labels[:, None] == labels).to(a)
-    target = same / same.sum(1, keepdim=True)
-    similar = a @ b.T / temperature
+    target, similar = same / same.sum(1, keepdim=True), a @ b.T / TEMPERATURE
     return (F.cross_entropy(similar, target) + F.cross_entropy(similar.T, target)) / 2
 
 
 def fusion_loss(passes: Passes, labels: Tensor) -> Tensor:
     """Loss of one step (see the head of this file)."""
     logits, embeddings = passes
-    classified = sum(F.cross_entropy(part, labels, label_smoothing=0.05) for part in logits) / len(logits)
-    pairs = list(combinations(embeddings.values(), 2))
-    return classified + sum(contrastive(a, b, labels) for a, b in pairs) / len(pairs)
+    classified = [F.cross_entropy(part, labels, label_smoothing=0.05) for part in logits]
+    contrasted = [contrastive(a, b, labels) for a, b in combinations(embeddings.values(), 2)]
+    return sum(classified) / len(classified) + sum(contrasted) / len(contrasted)
 
 
 def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, seed: int, batch: int = 64) -> None:
@@ -88,8 +88,7 @@ def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, s
 # --------------------------------------------------------------------------- the networks compared
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """Settings of all networks: channels, layers, steps of training, pairs a step."""
 
     dim: int
@@ -99,23 +98,19 @@ class Settings:
 
 
 def network(name: str, side: int, settings: Settings, seed: int) -> MultimodalNet:
-    """An untrained "resonance", "late" or "transformer" for images of side x side, about 7 x 7 patches.
-
-    Raises KeyError for another name.
-    """
+    """An untrained "resonance", "late" or "transformer" for images of side x side, about 7 x 7 patches."""
     torch.manual_seed(seed)
     shared = {"num_classes": 10, "in_channels": 1, "patch_size": max(2, side // 7), "hop": 192, "dropout": 0.0}
     words = len(VOCABULARY)
     if name == "transformer":
         return MultimodalTransformer(words, settings.dim, settings.layers, **shared)
     kind = {"resonance": MultimodalResonanceNet, "late": LateFusion}[name]
-    bands = {"audio_frequencies": 16, "text_frequencies": 5}  # half of 32 frames' band; all of 8 words'
-    bands["vision_frequencies"] = (4, 4) if side >= 28 else (2, 2)
+    # Half of the band of 32 frames, all of that of 8 words.
+    bands = {"vision_frequencies": (4, 4) if side >= 28 else (2, 2), "audio_frequencies": 16, "text_frequencies": 5}
     return kind(words, (side, side), settings.dim, settings.layers, **shared, **bands)
 
 
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """A trained network, its test pairs, and its accuracies."""
 
     net: MultimodalNet
@@ -145,9 +140,8 @@ def trial(
 
 def validation_score(name: str, data: tuple[Images, Speech], settings: Settings, rate: float, limit: int) -> float:
     """Mean over conditions of the fused accuracy on the validation part of fold 0, by which a rate is chosen."""
-    return float(
-        margins(trial(name, data, 0, settings, rate, held_out="validation", limit=limit).scores)["fused"].mean()
-    )
+    scores = trial(name, data, 0, settings, rate, held_out="validation", limit=limit).scores
+    return float(margins(scores)["fused"].mean())
 
 
 # --------------------------------------------------------------------------- conditions
@@ -155,12 +149,12 @@ def validation_score(name: str, data: tuple[Images, Speech], settings: Settings,
 
 def conditions() -> pd.DataFrame:
     """All conditions: columns condition, and the noise of each modality: 0 clean, levels 1 to 3, -1 missing."""
-    rows = [{"condition": "clean"}]
+    noise = {"clean": {}}
     for name in MODALITIES:
-        rows += [{"condition": f"{name}, level {level}", name: level} for level in (1, 2, 3)]
-        rows.append({"condition": f"{name} missing", name: -1})
-    rows += [{"condition": f"all, level {level}", **dict.fromkeys(MODALITIES, level)} for level in (1, 2, 3)]
-    return pd.DataFrame(rows, columns=["condition", *MODALITIES]).fillna(0).astype(dict.fromkeys(MODALITIES, int))
+        noise |= {f"{name}, level {level}": {name: level} for level in (1, 2, 3)} | {f"{name} missing": {name: -1}}
+    noise |= {f"all, level {level}": dict.fromkeys(MODALITIES, level) for level in (1, 2, 3)}
+    table = pd.DataFrame.from_dict(noise, orient="index", columns=MODALITIES)
+    return table.fillna(0).astype(int).rename_axis("condition").reset_index()
 
 
 @torch.inference_mode()
@@ -177,19 +171,18 @@ def accuracies(net: MultimodalNet, inputs: dict[str, Tensor], labels: Tensor, *,
         for level, strength in enumerate(levels, 1):
             noisy[name, level] = corrupted(inputs, {name: strength}, generator)[name]
     tokens = {key: net.tokens({key[0]: x})[key[0]] for key, x in noisy.items()}
-    known: dict[tuple, float] = {}
-    rows = []
-    for condition in conditions().to_dict("records"):
-        for names in SUBSETS:
-            if any(condition[name] < 0 for name in names):
-                continue
-            key = tuple((name, condition[name]) for name in names)
-            if key not in known:
-                summaries = net.summaries({name: tokens[name, level] for name, level in key})
-                known[key] = 100 * accuracy(net.logits(summaries), labels)
-            row = {"condition": condition["condition"], "modalities": "+".join(names), "count": len(names)}
-            rows.append(row | {"accuracy": known[key]})
-    return pd.DataFrame(rows)
+
+    @cache
+    def percent(*levels: tuple[str, int]) -> float:
+        summaries = net.summaries({name: tokens[name, level] for name, level in levels})
+        return 100 * accuracy(net.logits(summaries), labels)
+
+    rows = [
+        (row["condition"], "+".join(names), len(names), percent(*((name, row[name]) for name in names)))
+        for row, names in product(conditions().to_dict("records"), SUBSETS)
+        if min(row[name] for name in names) >= 0
+    ]
+    return pd.DataFrame(rows, columns=["condition", "modalities", "count", "accuracy"])
 
 
 def margins(scores: pd.DataFrame) -> pd.DataFrame:
@@ -197,14 +190,10 @@ def margins(scores: pd.DataFrame) -> pd.DataFrame:
 
     scores: rows of `accuracies` with columns model and seed.  Columns: model, seed, condition, fused, best, margin.
     """
-    rows = []
-    for (model, seed, condition), part in scores.groupby(["model", "seed", "condition"], sort=False):
-        fused = part.loc[part["count"].idxmax(), "accuracy"]
-        best = part.loc[part["count"] == 1, "accuracy"].max()
-        rows.append(
-            {"model": model, "seed": seed, "condition": condition, "fused": fused, "best": best, "margin": fused - best}
-        )
-    return pd.DataFrame(rows)
+    keys = ["model", "seed", "condition"]
+    fused = scores.groupby(keys, sort=False)["accuracy"].last()  # the combination of all comes last
+    best = scores[scores["count"] == 1].groupby(keys, sort=False)["accuracy"].max()
+    return pd.DataFrame({"fused": fused, "best": best, "margin": fused - best}).reset_index()
 
 
 @torch.inference_mode()
@@ -221,32 +210,19 @@ def best_matches(trial: Trial, count: int = 6) -> pd.DataFrame:
     An item that occurs in the gallery twice counts once.
     """
     vectors = embeddings(trial.net, trial.inputs)
-    rows = []
+    parts = []
     for pair, (query, gallery) in enumerate(permutations(vectors, 2)):
-        kinds = trial.inputs[gallery].flatten(1).unique(dim=0, return_inverse=True)[1].tolist()
-        first = torch.tensor(sorted({kind: i for i, kind in reversed(list(enumerate(kinds)))}.values()))
+        kinds = trial.inputs[gallery].flatten(1).unique(dim=0, return_inverse=True)[1]
+        first = torch.tensor(pd.Series(kinds).drop_duplicates().index)  # of equal items
         best = first[nearest(vectors[query][pair : pair + 1], vectors[gallery][first], count)[0]]
+        of_query = {"query": query, "gallery": gallery, "pair": pair, "label": int(trial.labels[pair])}
+        matches = {"rank": range(1, len(best) + 1), "item": best, "item_label": trial.labels[best]}
         similarity = vectors[gallery][best] @ vectors[query][pair]
-        for rank, (item, value) in enumerate(zip(best.tolist(), similarity.tolist(), strict=True), 1):
-            rows.append(
-                {"query": query, "gallery": gallery, "pair": pair, "label": int(trial.labels[pair])}
-                | {"rank": rank, "item": item, "item_label": int(trial.labels[item]), "similarity": value}
-            )
-    return pd.DataFrame(rows)
+        parts.append(pd.DataFrame({**of_query, **matches, "similarity": similarity.tolist()}))
+    return pd.concat(parts, ignore_index=True)
 
 
 # --------------------------------------------------------------------------- cost
-
-
-class _Call(nn.Module):
-    """A network as a function of one argument, the dict of its inputs."""
-
-    def __init__(self, net: MultimodalNet):
-        super().__init__()
-        self.net = net
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        return self.net(**inputs)
 
 
 def inputs_of(net: MultimodalNet, side: int) -> dict[str, Tensor]:
@@ -268,7 +244,7 @@ def cost_growth(nets: dict[str, MultimodalNet], sides: Iterable[int], *, min_sec
             inputs = inputs_of(net, side)
             net.eval()
             with torch.inference_mode():  # before the count: the first call of a size builds its tables
-                seconds = seconds_of(lambda net=net, inputs=inputs: net(**inputs), min_seconds=min_seconds)
-            operations = count_operations(_Call(net), inputs)
+                seconds = seconds_of(partial(net, **inputs), min_seconds=min_seconds)
+            operations = count_operations(net, **inputs)
             rows.append({"model": name, "tokens": 3 * side**2, "operations": operations, "seconds": seconds})
     return pd.DataFrame(rows)
