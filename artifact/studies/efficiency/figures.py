@@ -20,10 +20,8 @@ def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
     for axis, table, title in zip(axes, (mixing, layers), ("mixing alone", "whole layers"), strict=True):
         cases = table.groupby(["model", "peer"], sort=False)
         for ((model, peer), group), colour, marker in zip(cases, PALETTE, "osD^v<", strict=False):
-            label = (
-                f"against {peer}" if model == "BandMixing" else f"{model.replace('ResonanceLayer', 'layer')}: {peer}"
-            )
-            axis.plot(group["n"], group["ratio"], marker=marker, ms=4, lw=1.1, color=colour, label=label)
+            ours = "against" if model == "BandMixing" else model.replace("ResonanceLayer", "layer") + ":"
+            axis.plot(group["n"], group["ratio"], marker=marker, ms=4, lw=1.1, color=colour, label=f"{ours} {peer}")
             axis.plot(group["n"], group["target"], ls="", marker="_", ms=11, mew=1.4, color=colour)
         axis.axhline(1, color=GREY, lw=0.8)
         axis.set(xlabel="sequence length $n$ (samples)", title=title)
@@ -54,9 +52,8 @@ def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
     """
     use_style()
     tasks = list(points["task"].unique())
-    figure, axes = plt.subplots(
-        len(tasks), len(COSTS), figsize=(WIDTH, 0.5 + 1.75 * len(tasks)), squeeze=False, sharey="row"
-    )
+    size = (WIDTH, 0.5 + 1.75 * len(tasks))
+    figure, axes = plt.subplots(len(tasks), len(COSTS), figsize=size, squeeze=False, sharey="row")
     for row, task in zip(axes, tasks, strict=True):
         for panel, (cost, label) in zip(row, COSTS.items(), strict=True):
             for family, (colour, marker, line) in LOOKS.items():
@@ -77,22 +74,17 @@ def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
 def factors(table: pd.DataFrame, printed: dict[str, float]) -> Figure:
     """Factor at equal quality of each cost and task (eq:factor), with its interval; black bars: the printed factors."""
     figure, (axes,) = panels(1, 2.3)
-    tasks = list(table["task"].unique())
-    for i, (task, marker) in enumerate(zip(tasks, "os^D", strict=False)):
-        axes.plot([], [], marker, ms=4, color=PALETTE[i], label=task)
-    for at, cost in enumerate(COSTS):
-        axes.plot([at - 0.4, at + 0.4], [printed[cost]] * 2, color="black", lw=1.4, label="printed" if not at else None)
-        rows = table[table["cost"] == cost].set_index("task")
-        for i, (task, marker) in enumerate(zip(tasks, "os^D", strict=False)):
-            x, row = at + 0.22 * (i - (len(tasks) - 1) / 2), rows.loc[task]
-            if np.isnan(row["factor"]):
-                axes.plot(x, 0.03, "x", ms=4, color=PALETTE[i], transform=axes.get_xaxis_transform())
-                continue
-            reach = [[max(0.0, row["factor"] - row["low"])], [max(0.0, row["high"] - row["factor"])]]
-            axes.errorbar(x, row["factor"], reach, marker=marker, ms=4, ls="", capsize=2, color=PALETTE[i])
+    places, tasks = np.arange(len(COSTS)), table["task"].nunique()
+    for i, ((task, rows), marker) in enumerate(zip(table.groupby("task", sort=False), "os^D", strict=False)):
+        rows, x = rows.set_index("cost").loc[list(COSTS)], places + 0.22 * (i - (tasks - 1) / 2)
+        reach = np.clip([rows["factor"] - rows["low"], rows["high"] - rows["factor"]], 0.0, None)
+        axes.errorbar(x, rows["factor"], reach, marker=marker, ms=4, ls="", capsize=2, color=PALETTE[i], label=task)
+        apart = x[rows["factor"].isna()]
+        axes.plot(apart, 0.03 + 0 * apart, "x", ms=4, color=PALETTE[i], transform=axes.get_xaxis_transform())
+    axes.hlines([printed[cost] for cost in COSTS], places - 0.4, places + 0.4, color="black", lw=1.4, label="printed")
     axes.axhline(1, color="0.6", lw=0.8, ls=":")
     axes.plot([], [], "x", ms=4, color="0.3", label="no overlap")
-    axes.set(yscale="log", ylabel="Transformer over resonance\nat equal quality", xticks=range(len(COSTS)))
+    axes.set(yscale="log", ylabel="Transformer over resonance\nat equal quality", xticks=places)
     axes.set_xticklabels(["parameters", "peak memory", "training time", "inference time"])
     _plain(axes.yaxis)
     figure.legend(loc="outside right center")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -69,10 +69,13 @@ class Forecasting:
         self.task = forecast_task(load_etth1(allow_stand_in=True), 96)
         self.dataset, self.stand_in = self.task.series.dataset, self.task.series.stand_in
         self.budget = Budget(epochs=3, steps=max(2, round(200 * effort)), batch=32)
-        self.train, self.validation, self.test = (
-            self.task.windows(split, self.lookback) for split in ("train", "validation", "test")
-        )
-        self._moments: BandMoments | None = None
+        splits = ("train", "validation", "test")
+        self.train, self.validation, self.test = (self.task.windows(split, self.lookback) for split in splits)
+
+    @cached_property
+    def moments(self) -> BandMoments:
+        """Those of the training windows, the same for every rank and ridge."""
+        return self.setting(1, 1.0).moments(self.task)
 
     def setting(self, rank: int, ridge: float) -> Setting:
         return Setting(self.lookback, 0.5, 0.5, rank, ridge)
@@ -84,13 +87,10 @@ class Forecasting:
 
     def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
         if family == "resonance":
-            if self._moments is None:
-                self._moments = self.setting(size, tried).moments(self.task)
-            model = self.setting(size, tried).fitted(self.task, self._moments)
+            model = self.setting(size, tried).fitted(self.task, self.moments)
         else:
-            model = train_patch_transformer(
-                self.train, self.validation, self.budget, dim=size, depth=2, rate=tried, seed=seed
-            ).model
+            options = {"dim": size, "depth": 2, "rate": tried, "seed": seed}
+            model = train_patch_transformer(self.train, self.validation, self.budget, **options).model
         return evaluate(model, self.validation)[0], evaluate(model, self.test)[0]
 
     def training(self, model: nn.Module) -> tuple[Step, int]:
@@ -117,11 +117,10 @@ class Vision:
         images = load_mnist(allow_stand_in=True)
         self.dataset, self.stand_in = images.dataset, images.stand_in
         self.steps = max(2, round(600 * effort))
-        (x, y), (test_x, test_y) = (
-            (torch.from_numpy(a)[:, None], torch.from_numpy(b)) for a, b in (images.train, images.test)
-        )
+        parts = (map(torch.from_numpy, part) for part in (images.train, images.test))
+        (x, y), self.test = ((x[:, None], y) for x, y in parts)
         held = len(x) // 12
-        self.train, self.validation, self.test = (x[:-held], y[:-held]), (x[-held:], y[-held:]), (test_x, test_y)
+        self.train, self.validation = (x[:-held], y[:-held]), (x[-held:], y[-held:])
         self.patch = x.shape[-1] // 7 if x.shape[-1] >= 28 else 2
 
     def model(self, family: str, size: int) -> nn.Module:
@@ -201,9 +200,9 @@ def _qualities(name: str, effort: float, family: str, size: int, seeds: int) -> 
     task = _task(name, effort)
 
     def row(tried: float, seed: int) -> dict:
-        validation, error = task.scores(family, size, tried, seed)
-        settings = {"task": name, "family": family, "size": size, "tried": tried, "seed": seed}
-        return {**settings, "validation": validation, "error": error}
+        settings = {"family": family, "size": size, "tried": tried, "seed": seed}
+        validation, error = task.scores(**settings)
+        return {"task": name, **settings, "validation": validation, "error": error}
 
     tries = [row(tried, 0) for tried in task.tries[family]]
     best = min(tries, key=lambda one: one["validation"])
