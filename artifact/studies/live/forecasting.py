@@ -88,12 +88,8 @@ def live_moments(
 
 def deviation(rows: Tensor, steps: int) -> Tensor:
     """Standard deviation over the last `steps` rows at each of (n, channels), float64, at least 1e-3."""
-    total = torch.cat([torch.zeros(1, 2, rows.shape[1]).double(), torch.stack([rows, rows.square()], 1).double()])
-    total = total.cumsum(0)
-    last = torch.arange(1, len(rows) + 1)
-    first = (last - steps).clamp_min(0)
-    mean, square = ((total[last] - total[first]) / (last - first)[:, None, None]).unbind(1)
-    return (square - mean.square()).clamp_min(1e-6).sqrt()
+    windows = pd.DataFrame(rows.double().numpy()).rolling(steps, min_periods=1)
+    return torch.from_numpy(windows.std(ddof=0).clip(lower=1e-3).to_numpy(copy=True))
 
 
 @torch.no_grad()
@@ -119,10 +115,9 @@ def readout(model: LiveForecaster) -> Tensor:
 def choose_live(
     task: ForecastTask, grid: Iterable[tuple]
 ) -> tuple[dict[LiveSetting, float], LiveSetting, LiveForecaster]:
-    """Fit every setting of a grid of (scales, longest, harmonics, variance_power, ridge), as `choose_closed_form` does.
+    """Fit every setting of a grid of (scales, longest, harmonics, variance_power, ridge) on the training rows.
 
-    Returns the validation MSE of each, the setting with the lowest, and its model.  One pass over the series serves
-    every weighting and penalty of a set of poles.  The test rows are not touched.
+    Returns the validation MSE of each, the setting with the lowest, and its model.
     """
     errors, models = {}, {}
     settings = sorted(LiveSetting(*point) for point in grid)

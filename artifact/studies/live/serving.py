@@ -104,11 +104,11 @@ def window_peers(
     task: ForecastTask, lookbacks: dict[str, Sequence[int]], ridges: Sequence[float], grid: Iterable[tuple]
 ) -> dict[str, Windowed]:
     """The ridge and the forecaster of `08_forecasting`, in closed form, with the lowest validation errors."""
-    candidates = []
-    for lookback in lookbacks["ridge"]:
-        validation = task.windows("validation", lookback)
-        for _, model in ridge_path(task.windows("train", lookback), ridges):
-            candidates.append(Windowed(model, lookback, evaluate(model, validation)[0]))
+    candidates = [
+        Windowed(model, lookback, evaluate(model, task.windows("validation", lookback))[0])
+        for lookback in lookbacks["ridge"]
+        for _, model in ridge_path(task.windows("train", lookback), ridges)
+    ]
     ridge = min(candidates, key=lambda one: one.validation_mse)
     errors, setting = choose_closed_form(task, grid)
     model = setting.fitted(task, setting.moments(task))
@@ -138,26 +138,22 @@ def forecast_scores(
     served: the result of `serve`.  Columns: method, parameters, kept (numbers in the state), validation_mse, mse and
     mae with low and high, ratio of our mse to it with low and high, p50 and p99 in milliseconds.
     """
-    errors = {LIVE_FORECASTER: served[0]}
-    seconds = {LIVE_FORECASTER: served[1][-500:]}
     kept = sum(part.numel() for part in live.initial_state(1).values())
-    facts = {LIVE_FORECASTER: (parameters(live), kept, validation_mse)}
+    tested = {LIVE_FORECASTER: (live, kept, validation_mse, served[0], served[1][-500:])}
     for name, peer in peers.items():
-        errors[name] = window_errors(peer.model, task.windows("test", peer.lookback))
-        seconds[name] = window_seconds(peer, task)
+        errors = window_errors(peer.model, task.windows("test", peer.lookback))
         kept = peer.lookback * len(task.series.channels)
-        facts[name] = (parameters(peer.model), kept, peer.validation_mse)
-    ours, rows = errors[LIVE_FORECASTER][0], []
-    for name, (squared, absolute) in errors.items():
-        row = {"method": name, **dict(zip(("parameters", "kept", "validation_mse"), facts[name], strict=True))}
-        for figure, values in (("mse", squared), ("mae", absolute)):
+        tested[name] = (peer.model, kept, peer.validation_mse, errors, window_seconds(peer, task))
+    ours, rows = served[0][0], []
+    for name, (model, kept, validation, errors, seconds) in tested.items():
+        row = {"method": name, "parameters": parameters(model), "kept": kept, "validation_mse": validation}
+        for figure, values in zip(("mse", "mae"), errors, strict=True):
             mean, low, high = block_interval(values, task.horizon)
             row |= {figure: mean, f"{figure}_low": low, f"{figure}_high": high}
-        drawn = block_means(np.stack([ours, squared]), task.horizon)
+        drawn = block_means(np.stack([ours, errors[0]]), task.horizon)
         low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
-        row |= {"ratio": ours.mean() / squared.mean(), "ratio_low": low, "ratio_high": high}
-        row |= {f"p{q}": 1000 * float(np.quantile(seconds[name], q / 100)) for q in (50, 99)}
-        rows.append(row)
+        row |= {"ratio": ours.mean() / errors[0].mean(), "ratio_low": low, "ratio_high": high}
+        rows.append(row | {f"p{q}": 1000 * float(np.quantile(seconds, q / 100)) for q in (50, 99)})
     return pd.DataFrame(rows)
 
 
@@ -170,18 +166,18 @@ def parallel_gap(audio: LiveAudioNet, test: Recordings, forecaster: LiveForecast
 
     Over the first 20 recordings, and the first 2,000 steps of the series; relative to the root mean square.
     """
-    speech = []
-    for wave, length in zip(test.waves[:20], test.lengths[:20].tolist(), strict=True):
-        whole, state = audio.eval()(wave[None, :length]), audio.initial_state(1)
-        for t in range(whole.shape[1]):
-            logits, state = audio.step(wave[None, t * HOP : (t + 1) * HOP], state)
-            speech.append((logits - whole[:, t]).abs().max() / whole.square().mean().sqrt())
-    rows, state, hours = standardised(task)[:2000], forecaster.initial_state(1), []
-    whole = forecaster(rows[None])[0]
-    for row, expected in zip(rows, whole, strict=True):
-        forecast, state = forecaster.step(row[None], state)
-        hours.append((forecast[0] - expected).abs().max() / whole.square().mean().sqrt())
-    return {"equal.speech": float(max(speech)), "equal.hours": float(max(hours))}
+
+    def gap(model: nn.Module, whole: Tensor, parts: Iterable[Tensor]) -> float:
+        state, gaps = model.initial_state(1), []
+        for part, expected in zip(parts, whole[0], strict=True):
+            y, state = model.step(part, state)
+            gaps.append((y[0] - expected).abs().max())
+        return float(max(gaps) / whole.square().mean().sqrt())
+
+    waves = [wave[None, : n // HOP * HOP] for wave, n in zip(test.waves[:20], test.lengths[:20].tolist(), strict=True)]
+    speech = max(gap(audio.eval(), audio(wave), wave.split(HOP, dim=1)) for wave in waves)
+    rows = standardised(task)[:2000]
+    return {"equal.speech": speech, "equal.hours": gap(forecaster, forecaster(rows[None]), rows[:, None])}
 
 
 def against_targets(

@@ -22,9 +22,9 @@ from artifact.peers.causal import RotaryAttention
 from artifact.studies.audio.augmentation import AudioAugmentation
 from artifact.studies.audio.tasks import LONGEST, VALIDATION, DigitTask, digit_model
 from artifact.studies.common.classification import train_classifier
+from artifact.studies.common.training import train_one_cycle
 from resonance.audio import ResonanceAudioNet
 from resonance.live import LiveAudioNet
-from resonance.polar import count_parameters
 
 HOP, RATE = 160, 8000  # samples, Hz: a frame is 20 ms
 FRAME_MS = 1000 * HOP / RATE
@@ -64,17 +64,6 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 # --------------------------------------------------------------------------- training
 
 
-class EveryFrame(nn.Module):
-    """A live model with its classes before its frames, (batch, classes, frames), as cross-entropy takes them."""
-
-    def __init__(self, model: LiveAudioNet):
-        super().__init__()
-        self.model = model
-
-    def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
-        return self.model(waves, lengths).transpose(1, 2)
-
-
 def frame_targets(
     labels: Tensor, count: Tensor, frames: int, *, classes: int = 10, smoothing: float = 0.1, end_only: bool = False
 ) -> Tensor:
@@ -104,7 +93,10 @@ def train_live(name: str, train: Recordings, *, rate: float, steps: int, seed: i
             frames = model.frame_count(waves.shape[1])
             yield waves, lengths, frame_targets(labels, model.frame_count(lengths), frames, end_only=name == AT_THE_END)
 
-    train_classifier(EveryFrame(model), with_targets(), steps, rate=rate, smoothing=0.0)  # the targets are smooth
+    def loss_fn(logits: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(logits.transpose(1, 2), targets)
+
+    train_one_cycle(model, with_targets(), steps, rate=rate, loss_fn=loss_fn)
     return model
 
 
@@ -144,24 +136,18 @@ def outputs(model: nn.Module, test: Recordings, size: int = 128) -> Outputs:
     """A model's outputs after each frame; an offline model is run on the samples so far each time."""
     model.eval()
     count = (test.lengths // HOP).clamp_min(1)
-    run = _live_logits if isinstance(model, LiveAudioNet) else _offline_logits
     logits = torch.zeros(len(test), int(count.max()), model.output_projection.out_features)
     for index in count.argsort().split(size):
-        logits[index] = run(model, test.chosen(index), count[index], logits.shape[1])
+        part, most = test.chosen(index), int(count[index].max())
+        at_end = model(part.waves[:, : int(part.lengths.max())], part.lengths)
+        if isinstance(model, LiveAudioNet):
+            logits[index, :most], logits[index, most:] = at_end, at_end[:, -1:]
+            continue
+        logits[index] = at_end[:, None]
+        for t in range(1, most):
+            longer = index[count[index] > t]
+            logits[longer, t - 1] = model(test.waves[longer, : t * HOP], test.lengths[longer].clamp_max(t * HOP))
     return Outputs(logits.softmax(-1), count, test.labels)
-
-
-def _live_logits(model: LiveAudioNet, part: Recordings, count: Tensor, frames: int) -> Tensor:
-    own = model(part.waves[:, : int(part.lengths.max())], part.lengths)
-    return torch.cat([own, own[:, -1:].expand(-1, max(0, frames - own.shape[1]), -1)], dim=1)
-
-
-def _offline_logits(model: nn.Module, part: Recordings, count: Tensor, frames: int) -> Tensor:
-    logits = model(part.waves[:, : int(part.lengths.max())], part.lengths)[:, None].repeat(1, frames, 1)
-    for t in range(1, int(count.max())):
-        longer = (count > t).nonzero()[:, 0]
-        logits[longer, t - 1] = model(part.waves[longer, : t * HOP], part.lengths[longer].clamp_max(t * HOP))
-    return logits
 
 
 def accuracy_over_time(found: Outputs, shares: Sequence[float]) -> pd.DataFrame:
@@ -200,10 +186,7 @@ def share_for(shares: pd.Series, accuracy: float) -> float:
 def tune_live(
     task: DigitTask, tries: dict[str, Iterable[float]], steps: int
 ) -> tuple[pd.DataFrame, dict[str, Outputs]]:
-    """The validation accuracy of every rate at the end of recordings, and the outputs at the best rate.
-
-    Columns: method, setting, accuracy.
-    """
+    """Validation accuracy at the end of recordings by method and setting (the rate); the outputs at the best rate."""
     rows, best = [], {}
     train, validation = task.pair(VALIDATION)
     for name, rates in tries.items():
@@ -214,8 +197,3 @@ def tune_live(
                 best[name] = found
             rows.append({"method": name, "setting": rate, "accuracy": end})
     return pd.DataFrame(rows), best
-
-
-def parameters(name: str) -> int:
-    """The number of trained real parameters of one of `MODELS`."""
-    return count_parameters(MODELS[name]())
