@@ -12,7 +12,7 @@ LAST_KEY = 2**63 - 2  # one below the largest int64: the next key must have room
 
 
 class KeyIndex(nn.Module):
-    """Keys of the patterns in `capacity` slots, oldest first; keys are whole numbers in 0 .. LAST_KEY.
+    """Keys of the patterns in `capacity` slots; keys are whole numbers in 0 .. LAST_KEY.
 
     State, all int64: `key` and `age` (capacity,), age the number of the write, 0 in a free slot; `counters` (2,),
     writes so far and the next key.
@@ -30,8 +30,8 @@ class KeyIndex(nn.Module):
 
     def held(self) -> dict[int, int]:
         """The slot of each key held, oldest first."""
-        ages, keys = self.age.tolist(), self.key.tolist()
-        return {keys[slot]: slot for slot in sorted(range(self.capacity), key=ages.__getitem__) if ages[slot]}
+        slots = self.age.argsort()[self.capacity - len(self) :]  # free slots have age 0
+        return dict(zip(self.key[slots].tolist(), slots.tolist(), strict=True))
 
     def last(self) -> int:
         """The key written last; raises LookupError when there is none."""
@@ -56,43 +56,38 @@ class KeyIndex(nn.Module):
 
         Raises ValueError for keys out of range, in use or given twice, and for a number of keys other than `count`.
         """
-        held = self.held()
-        if key is None:
-            first = int(self.counters[1])
-            keys = list(range(first, first + count))
-        else:
-            keys, alone = as_keys(key)
-            if alone != single or len(keys) != count:
-                raise ValueError(f"expected {'one key' if single else f'{count} keys, one a pattern'}, got {key!r}")
+        first = int(self.counters[1])
+        keys, alone = (list(range(first, first + count)), single) if key is None else as_keys(key)
+        if alone != single or len(keys) != count:
+            raise ValueError(f"expected {'one key' if single else f'{count} keys, one a pattern'}, got {key!r}")
         if min(keys) < 0 or max(keys) > LAST_KEY:
             raise ValueError(f"keys are whole numbers in 0..{LAST_KEY}, got {min(keys)}..{max(keys)}")
-        twice = [k for k in keys if k in held]
-        if twice or len(set(keys)) < count:
-            raise ValueError(f"key {twice[0]} is in use: forget it first" if twice else f"a key occurs twice in {keys}")
+        if len(set(keys)) < count:
+            raise ValueError(f"a key occurs twice in {keys}")
+        used = sorted(set(keys) & self.held().keys())
+        if used:
+            raise ValueError(f"key {used[0]} is in use: forget it first")
         return keys
 
     def room(self, count: int, overwrite: str | None) -> Tensor:
-        """Slots for `count` <= capacity new patterns: free ones, then with overwrite="oldest" the oldest.
+        """Slots for `count` new patterns, or the whole capacity: free ones, then with overwrite="oldest" the oldest.
 
         Raises RuntimeError, naming the capacity, when there is no room; ValueError for any other `overwrite`.
         """
         if overwrite not in (None, "oldest"):
             raise ValueError(f"expected overwrite=None or 'oldest', got {overwrite!r}")
-        in_turn = self.age.argsort(stable=True)  # free slots have age 0
-        free = self.capacity - len(self)
-        if count > free and overwrite is None:
+        if len(self) + count > self.capacity and overwrite is None:
             raise RuntimeError(
-                f"the memory is full: it holds {self.capacity - free} of capacity {self.capacity} patterns and was "
-                f"given {count} more; forget some, or encode(..., overwrite='oldest')"
+                f"the memory is full: it holds {len(self)} of capacity {self.capacity} patterns and was given {count} "
+                "more; forget some, or encode(..., overwrite='oldest')"
             )
-        return in_turn[:count]
+        return self.age.argsort(stable=True)[:count]  # free slots have age 0
 
     def assign(self, slots: Tensor, keys: list[int]) -> None:
         """Assign the last len(slots) of these keys, written in this order, to the slots; earlier ones had no room."""
-        order = torch.arange(len(keys) - len(slots), len(keys), device=slots.device)
-        self.key[slots] = torch.tensor(keys[-len(slots) :], device=slots.device)
-        self.age[slots] = self.counters[0] + 1 + order
         self.counters[0] += len(keys)
+        self.key[slots] = torch.tensor(keys[-len(slots) :], device=slots.device)
+        self.age[slots] = self.counters[0] - torch.arange(len(slots), device=slots.device).flip(0)
         self.counters[1] = max(int(self.counters[1]), max(keys) + 1)
 
 

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .band import make_band
 from .layers import BandMixing
@@ -38,13 +39,8 @@ SPAN = 2**14  # samples processed at a time, rounded to whole chunks, so that ac
 def shifted(band: Tensor, frequencies: Iterable[int], grid: int, samples: int) -> Tensor:
     """A band (batch, 2k, d) times exp(-2 pi i f samples / N): the band of the sequence delayed by `samples`."""
     angles = [2.0 * math.pi * (f * samples % grid) / grid for f in frequencies]  # exact: reduced as integers
-    angle = torch.tensor(angles, dtype=torch.float64)[:, None]
+    angle = torch.tensor(angles, dtype=torch.float64)[:, None]  # (k, 1)
     return weighted(band, torch.cos(angle).to(band), -torch.sin(angle).to(band))
-
-
-def plus(a: Tensor | None, b: Tensor) -> Tensor:
-    """The sum of two bands; None is zero."""
-    return b if a is None else a + b
 
 
 class BridgedLayer(nn.Module):
@@ -72,23 +68,18 @@ class BridgedLayer(nn.Module):
 
     # The methods below act on a span: whole chunks h[:, start : start + n] of a sequence, the last one possibly short.
 
-    def _chunks(self, u: Tensor) -> list[Tensor]:
-        whole = u.shape[1] // self.chunk_size * self.chunk_size
-        parts = [u[:, :whole].reshape(-1, self.chunk_size, u.shape[2])] if whole else []
-        return [*parts, u[:, whole:]] if whole < u.shape[1] else parts
+    def local_bands(self, u: Tensor) -> Tensor:
+        """The mixed bands of the chunks of u; a last short one is continued by zeros, which changes no band."""
+        size = min(self.chunk_size, u.shape[1])
+        u = F.pad(u, (0, 0, 0, -u.shape[1] % size)) if u.shape[1] % size else u
+        chunks = u.reshape(-1, size, u.shape[2])  # (batch chunks, size, dim)
+        return self.local.mix(self.local.encode(chunks))  # (batch chunks, 2k, dim)
 
-    def local_bands(self, u: Tensor) -> list[Tensor]:
-        """The mixed bands of the chunks of u: those of the whole chunks, then that of a last short one."""
-        return [self.local.mix(self.local.encode(chunk)) for chunk in self._chunks(u)]
-
-    def local_wave(self, bands: list[Tensor], n: int) -> Tensor:
+    def local_wave(self, bands: Tensor, n: int) -> Tensor:
         """The output of local mixing on a span of n samples, from its bands."""
-        whole = n // self.chunk_size * self.chunk_size
-        lengths = [self.chunk_size] * bool(whole) + [n - whole] * (whole < n)
-        waves = [self.local.decode(band, length) for band, length in zip(bands, lengths, strict=True)]
-        if whole:
-            waves[0] = waves[0].reshape(-1, whole, waves[0].shape[2])
-        return waves[0] if len(waves) == 1 else torch.cat(waves, dim=1)
+        size = min(self.chunk_size, n)
+        chunks = self.local.decode(bands, size)  # (batch chunks, size, dim)
+        return chunks.reshape(-1, n + -n % size, chunks.shape[2])[:, :n]  # (batch, n, dim)
 
     def collect(self, u: Tensor, start: int) -> Tensor:
         """The contribution of a span to the band of the whole sequence."""
@@ -97,24 +88,19 @@ class BridgedLayer(nn.Module):
     def mixed(self, band: Tensor) -> Tensor:
         """The bridge's band after norm, gain gamma, weights and interference, (batch, 2k, dim)."""
         pairs = band.unflatten(1, (2, -1))  # (batch, 2, k, dim)
-        power = pairs.square().sum(1, keepdim=True).mean(dim=3, keepdim=True)
+        power = pairs.square().sum(1, keepdim=True).mean(dim=3, keepdim=True)  # (batch, 1, k, 1)
         return self.bridge.mix((pairs * (self.gain * torch.rsqrt(power + EPSILON))).flatten(1, 2))
 
-    def branch(self, local: list[Tensor], bridge: Tensor, start: int, n: int) -> Tensor:
-        """The sum of local mixing and bridge on a span of n samples."""
+    def branch(self, local: Tensor, bridge: Tensor, start: int, n: int) -> Tensor:
+        """The sum of local mixing and bridge on a span of n samples, from their mixed bands."""
         wave = self.bridge.decode(shifted(bridge, self.bridge.frequencies, self.grid, -start), n)
         return wave.add_(self.local_wave(local, n))
 
-    def apply(self, h: Tensor, bridge: Tensor, start: int) -> Tensor:
-        """The layer's output on a span, given the bridge's mixed band."""
-        return h + self.branch(self.local_bands(self.norm(h)), bridge, start, h.shape[1])
 
-
-def spans(n: int, chunk_size: int) -> Iterator[slice]:
-    """Yield the spans of a sequence of n samples: whole chunks, about `SPAN` samples together."""
+def spans(n: int, chunk_size: int) -> list[slice]:
+    """The spans of a sequence of n samples: whole chunks, about `SPAN` samples together."""
     step = max(1, SPAN // chunk_size) * chunk_size
-    for start in range(0, n, step):
-        yield slice(start, min(start + step, n))
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
 class Bridged(torch.autograd.Function):
@@ -135,11 +121,10 @@ class Bridged(torch.autograd.Function):
 
     @staticmethod
     def _layer_forward(layer: BridgedLayer, h: Tensor):
-        collected = None
-        for span in spans(h.shape[1], layer.chunk_size):
-            collected = plus(collected, layer.collect(layer.norm(h[:, span]), span.start))
+        parts = spans(h.shape[1], layer.chunk_size)
+        collected = sum(layer.collect(layer.norm(h[:, span]), span.start) for span in parts)  # (batch, 2k, dim)
         bridge, local = layer.mixed(collected), []
-        for span in spans(h.shape[1], layer.chunk_size):
+        for span in parts:
             local.append(layer.local_bands(layer.norm(h[:, span])))
             h[:, span] += layer.branch(local[-1], bridge, span.start, span.stop - span.start)
         return collected, bridge, local
@@ -160,31 +145,30 @@ class Bridged(torch.autograd.Function):
     def _layer_backward(layer: BridgedLayer, kept, h: Tensor, gradient: Tensor, found: dict) -> None:
         """Replace h by the layer's input and its gradient likewise, in place; add the weights' gradients to `found`."""
         collected, bridge, local = kept
-        band_gradient = None
-        for span, bands in zip(spans(h.shape[1], layer.chunk_size), local, strict=True):
+        parts = spans(h.shape[1], layer.chunk_size)
+        for span, bands in zip(parts, local, strict=True):
             h[:, span] -= layer.branch(bands, bridge, span.start, span.stop - span.start)
-            # the adjoint of the bridge's synthesis
-            band_gradient = plus(band_gradient, layer.collect(gradient[:, span], span.start))
-        weight = make_band(h.shape[1], layer.bridge.frequencies, layer.grid).multiplicity(h)[:, None]
-        band_gradient = band_gradient * weight.repeat(2, 1)
+        # The adjoint of the bridge's synthesis.
+        weight = make_band(h.shape[1], layer.bridge.frequencies, layer.grid).multiplicity(h).repeat(2)[:, None]
+        band_gradient = sum(layer.collect(gradient[:, span], span.start) for span in parts) * weight
 
-        def differentiate(outputs, inputs, cotangents, owners):
+        def differentiate(outputs, source, cotangents, owners):
             parameters = [p for module in owners for p in module.parameters() if p.requires_grad]
-            parts = torch.autograd.grad(outputs, [*inputs, *parameters], cotangents)
-            for parameter, part in zip(parameters, parts[len(inputs) :], strict=True):
+            of_input, *of_parameters = torch.autograd.grad(outputs, [source, *parameters], cotangents)
+            for parameter, part in zip(parameters, of_parameters, strict=True):
                 found[parameter] = part if parameter not in found else found[parameter].add_(part)
-            return parts[: len(inputs)]
+            return of_input
 
         with torch.enable_grad():
             leaf = collected.detach().requires_grad_(True)
-            (band_gradient,) = differentiate([layer.mixed(leaf)], [leaf], [band_gradient], [layer.bridge])
-        for span in spans(h.shape[1], layer.chunk_size):
+            band_gradient = differentiate([layer.mixed(leaf)], leaf, [band_gradient], [layer.bridge])
+        for span in parts:
             with torch.enable_grad():
-                part = h[:, span].detach().requires_grad_(True)
-                u = layer.norm(part)
-                outputs = [layer.local_wave(layer.local_bands(u), part.shape[1]), layer.collect(u, span.start)]
+                leaf = h[:, span].detach().requires_grad_(True)
+                u = layer.norm(leaf)
+                outputs = [layer.local_wave(layer.local_bands(u), u.shape[1]), layer.collect(u, span.start)]
                 cotangents = [gradient[:, span], band_gradient]
-                (step,) = differentiate(outputs, [part], cotangents, [layer.norm, layer.local])
+                step = differentiate(outputs, leaf, cotangents, [layer.norm, layer.local])
             gradient[:, span] += step
 
 
@@ -212,9 +196,11 @@ class LongContextResonanceNet(nn.Module):
         output_dim: int | None = None,
     ):
         super().__init__()
-        for name, value in (("input_dim", input_dim), ("num_layers", num_layers), ("chunk_size", chunk_size)):
-            if value < 1:
-                raise ValueError(f"expected {name} >= 1, got {value}")
+        if min(input_dim, num_layers, chunk_size) < 1:
+            raise ValueError(
+                "expected input_dim >= 1, chunk_size >= 1 and num_layers >= 1, got "
+                f"{input_dim}, {chunk_size} and {num_layers}"
+            )
         if max_context_length < chunk_size:
             raise ValueError(f"max_context_length={max_context_length} is shorter than chunk_size={chunk_size}")
         self.input_dim, self.max_context_length, self.chunk_size = input_dim, max_context_length, chunk_size
@@ -239,7 +225,8 @@ class LongContextResonanceNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self._check(check_sequences(x, self.input_dim).shape[1])
         parameters = [p for layer in self.layers for p in layer.parameters()]
-        h = self.input_projection(x).to(self.norm.weight.dtype)  # under autocast too: the subtraction must be exact
+        # (batch, n, hidden_dim), under autocast too in the dtype of the weights: the subtraction must be exact
+        h = self.input_projection(x).to(self.norm.weight.dtype)
         h = Bridged.apply(h, list(self.layers), *parameters)
         return self.output_projection(self.norm(h))
 
@@ -247,9 +234,9 @@ class LongContextResonanceNet(nn.Module):
     def stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the output of each chunk of a sequence that is never in memory as a whole.
 
-        `chunks` yields tensors (batch, length, input_dim), each but the last a multiple of chunk_size long, and must
-        yield them again each time it is iterated (a list, a data set, not a generator): for each layer one pass
-        collects the bridge's band, from recomputed activations, and one more computes the outputs.
+        `chunks` is iterated several times (a list or a data set, not a generator); it yields tensors (batch, length,
+        input_dim), each but the last a multiple of chunk_size long.  For each layer one pass collects the bridge's
+        band, from recomputed activations, and one more computes the outputs.
         Memory: one chunk's activations and one band a layer, whatever n.  Cost: num_layers + 1 passes over `chunks`,
         about (num_layers + 3) / 2 times the work of `forward`.
         Raises TypeError for an iterator that can be read only once, ValueError for misplaced or changing lengths.
@@ -259,16 +246,16 @@ class LongContextResonanceNet(nn.Module):
         bridges: list[Tensor] = []
         length = None
         for layer in self.layers:
-            collected, end = None, 0
+            collected, end = 0, 0
             for start, h in self._read(chunks, bridges):
                 with torch.autocast(h.device.type, enabled=False):
-                    collected = plus(collected, layer.collect(layer.norm(h), start))
+                    collected = collected + layer.collect(layer.norm(h), start)
                 end = start + h.shape[1]
+            if end == 0:
+                raise ValueError("expected at least one chunk, got none")
             if length not in (None, end):
                 raise ValueError(f"the chunks had {length} tokens when first read, and {end} later")
             length = end
-            if collected is None:
-                raise ValueError("expected at least one chunk, got none")
             with torch.autocast(collected.device.type, enabled=False):
                 bridges.append(layer.mixed(collected))
         for _, h in self._read(chunks, bridges):
@@ -280,14 +267,11 @@ class LongContextResonanceNet(nn.Module):
         for x in chunks:
             n = check_sequences(x, self.input_dim).shape[1]
             if ended:
-                raise ValueError(
-                    f"every chunk but the last must be a multiple of chunk_size={self.chunk_size} long: tokens follow "
-                    f"a chunk that ends at {start}"
-                )
+                raise ValueError(f"every chunk but the last must be a multiple of chunk_size={self.chunk_size} long")
             self._check(start + n)
             h = self.input_projection(x).to(self.norm.weight.dtype)
             with torch.autocast(h.device.type, enabled=False):
                 for layer, bridge in zip(self.layers, bridges, strict=False):
-                    h = layer.apply(h, bridge, start)
+                    h = h + layer.branch(layer.local_bands(layer.norm(h)), bridge, start, n)
             yield start, h
             start, ended = start + n, n % self.chunk_size != 0

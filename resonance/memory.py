@@ -22,6 +22,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .keys import KeyIndex
 from .spectral import analysis, synthesis
@@ -41,15 +42,14 @@ class HolographicMemory(nn.Module):
     the smallest that holds `capacity` patterns; the source's square table has aperture = dim.
     Keys are whole numbers from 0 up, the next free one unless given.
 
-    State: `fringes` (dim, X) and `background` (dim,), whose sum is H.  Stored separately, a float32 sum of many
-    exposures has the rounding error of the fringes, smaller than that of H by the root of the number of patterns.
-    `energy` (capacity,), |P_i|^2; `index`, which carrier holds which key and since when.  All of it is in the state
-    dict and follows device and dtype; phases are computed in float64 whatever the storage, products in float32 or
-    float64.  The absolute error of a reading is that of the largest patterns, also for one of small amplitude.
-    Raises ValueError when `capacity` patterns do not fit the aperture: their twins would overlap.
+    State: `fringes` (dim, X) and `background` (dim,), whose sum is H: stored separately, the rounding error of many
+    exposures is smaller by the root of their number.  `energy` (capacity,), |P_i|^2; `index`, which carrier holds which
+    key and since when.  All of it is in the state dict; phases are computed in float64, products in float32 or float64.
+    The absolute error of a reading is that of the largest patterns, also for one of small amplitude.
+    Raises ValueError when `capacity` patterns do not fit the aperture.
     Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).  A plain table of the
     patterns is as small and faster (`python -m artifact.studies.efficiency.benchmark memory-recall`): the hologram is
-    an orthogonal transform of it, in which each pattern is spread over all pixels along the reference.
+    an orthogonal transform of it.
     """
 
     def __init__(self, dim: int, capacity: int, *, complex_patterns: bool = False, aperture: int | None = None):
@@ -84,8 +84,7 @@ class HolographicMemory(nn.Module):
         """
         patterns, single = self._patterns(pattern, "pattern")
         keys = self.index.choose(key, len(patterns), single)
-        room = len(keys) if overwrite is None else min(len(keys), self.capacity)
-        slots = self.index.room(room, overwrite)
+        slots = self.index.room(len(keys), overwrite)
         self._record(slots, patterns[-len(slots) :])
         self.index.assign(slots, keys)
         return keys[0] if single else keys
@@ -109,9 +108,9 @@ class HolographicMemory(nn.Module):
         slots = self.index.find(key)[0].unique()
         if len(slots) == len(self):
             self.clear()  # exactly zero, without rounding errors
-            return
-        self._record(slots, None)
-        self.index.age[slots] = 0
+        else:
+            self._record(slots, None)
+            self.index.age[slots] = 0
 
     @torch.no_grad()
     def clear(self) -> None:
@@ -124,28 +123,25 @@ class HolographicMemory(nn.Module):
         """(key, pattern) of the stored pattern nearest to a noisy or partial cue, in Euclidean distance.
 
         cue: (dim,), or (m, dim) for a list of keys and patterns (m, dim).  known: booleans of the cue's shape or of
-        (dim,); entries where it is false are ignored.  `correlate` gives the inner product with every pattern,
-        O(dim X + X log X) a cue; a partial cue also needs the energies over the known entries, and reads every
-        pattern once.
+        (dim,); entries where it is false are ignored.
         Raises LookupError when the memory is empty; ValueError and TypeError for a bad cue, as `encode`.
+        Cost: O(dim X + X log X) a cue; a partial cue reads every pattern once.
         """
         if len(self) == 0:
             raise LookupError("the memory is empty: there is nothing to recall")
-        energy = self.energy.to(self.dtype)
+        energy = self.energy.to(self.dtype)  # (capacity,)
         if known is not None:
             known = torch.as_tensor(known, dtype=torch.bool, device=self.fringes.device)
             cue = torch.as_tensor(cue, device=self.fringes.device)
-            shape = tuple(cue.shape)
-            if shape[-1:] != (self.dim,) or tuple(known.shape) not in (shape, (self.dim,)):
-                raise ValueError(
-                    f"expected known of ({self.dim},) or the cue's shape, got {tuple(known.shape)} for a cue {shape}"
-                )
+            if known.shape not in (cue.shape, (self.dim,)):
+                raise ValueError(f"expected known of ({self.dim},) or {tuple(cue.shape)}, got {tuple(known.shape)}")
             cue = cue.masked_fill(~known, 0.0)
-            everything = self._read(torch.arange(self.capacity, device=self.fringes.device))
-            energy = known.to(energy.dtype) @ everything.abs().square().T
-        cues, single = self._patterns(cue, "cue")
-        distance = energy - 2.0 * self.correlate(cues)
-        nearest = distance.masked_fill(self.index.age == 0, math.inf).argmin(dim=-1)
+        cues, single = self._patterns(cue, "cue")  # (m, dim)
+        if known is not None:
+            patterns = self._read(torch.arange(self.capacity, device=self.fringes.device))  # (capacity, dim)
+            energy = known.to(energy.dtype) @ patterns.abs().square().T  # over the known entries: (m, capacity)
+        distance = energy - 2.0 * self.correlate(cues)  # (m, capacity)
+        nearest = distance.masked_fill(self.index.age == 0, math.inf).argmin(dim=-1)  # (m,)
         keys, patterns = self.index.key[nearest].tolist(), self._to_storage(self._read(nearest))
         return (keys[0], patterns[0]) if single else (keys, patterns)
 
@@ -192,12 +188,13 @@ class HolographicMemory(nn.Module):
         if cue.shape[-1:] != (self.dim,):
             raise ValueError(f"expected cues (..., {self.dim}), got {tuple(cue.shape)}")
         with torch.autocast(self.fringes.device.type, enabled=False):
+            x, bins = self.aperture, self.aperture // 2
             field = self._split(cue).to(self.dtype) @ self._fringes(cue)  # (parts, ..., X)
-            re, im = analysis(field.reshape(-1, self.aperture, 1), self.aperture // 2 + 1, grid=self.aperture)
-            quadratures = torch.cat([re, -im], dim=-1)[:, 1:].flatten(1) / math.sqrt(self.aperture)
+            re, im = analysis(field.reshape(-1, x, 1), bins + 1, grid=x)  # (parts ..., bins + 1, 1)
+            quadratures = torch.cat([re, -im], dim=-1)[:, 1:].flatten(1) / math.sqrt(x)  # (parts ..., 2 bins)
             carriers = quadratures[:, : self.parts * self.capacity] * self._gain
             carriers = carriers.reshape(*field.shape[:-1], self.capacity, self.parts)
-            return sum(carriers[part, ..., part] for part in range(self.parts))
+            return sum(carriers[part, ..., part] for part in range(self.parts))  # (..., capacity)
 
     def superpose(self, weights: Tensor) -> Tensor:
         """The weighted sum of patterns, sum_i a_i P_i, for real weights a (..., capacity) of the carriers: (..., dim).
@@ -208,19 +205,15 @@ class HolographicMemory(nn.Module):
         if weights.shape[-1:] != (self.capacity,):
             raise ValueError(f"expected weights (..., {self.capacity}), one a carrier, got {tuple(weights.shape)}")
         with torch.autocast(self.fringes.device.type, enabled=False):
+            x, bins = self.aperture, self.aperture // 2
             unit = torch.eye(self.parts, dtype=self.dtype, device=weights.device)
-            weights = weights.to(self.dtype)[..., None]
-            beams = torch.stack([self._beam((weights * part).flatten(-2)) for part in unit])
-            parts = beams @ self._fringes(weights).T  # (parts, ..., dim)
-            return torch.complex(parts[0], parts[1]) if self.complex_patterns else parts[0]
-
-    def _beam(self, weights: Tensor) -> Tensor:
-        """(1/X) sum_q a_q g_q T_q[x] over quadratures q, (..., X), T as in `_references`, g as in `_gain`."""
-        x, bins = self.aperture, self.aperture // 2
-        unused = weights.new_zeros(*weights.shape[:-1], 2 * bins - weights.shape[-1])
-        re, minus_im = torch.cat([weights, unused], dim=-1).reshape(-1, bins, 2, 1).unbind(2)
-        beam = synthesis(re, -minus_im, x, frequencies=range(1, bins + 1), grid=x)
-        return beam.reshape(*weights.shape[:-1], x) / math.sqrt(4 * x)
+            weights = weights.to(self.dtype)[..., None]  # (..., capacity, 1)
+            waves = torch.stack([(weights * part).flatten(-2) for part in unit])  # (parts, ..., capacity parts)
+            padded = F.pad(waves, (2, 2 * bins - waves.shape[-1]))  # DC first: (parts, ..., 2 (bins + 1))
+            re, minus_im = padded.reshape(-1, bins + 1, 2, 1).unbind(2)  # (parts ..., bins + 1, 1)
+            beam = synthesis(re, -minus_im, x, grid=x).reshape(*waves.shape[:-1], x) / math.sqrt(4 * x)
+            parts = beam @ self._fringes(weights).T  # (parts, ..., dim)
+            return torch.complex(parts[0], parts[1]) if self.complex_patterns else parts[0]  # (..., dim)
 
     def _fringes(self, operand: Tensor) -> Tensor:
         """The fringes in the dtype of products; a copy when a backward pass may follow later writes."""
@@ -252,24 +245,25 @@ class HolographicMemory(nn.Module):
         return patterns if patterns.is_complex() else patterns.to(self.fringes.dtype)
 
     def _quadratures(self, slots: Tensor) -> Tensor:
-        """Indices (slots * parts,) of the quadratures: 2 (f - 1) and 2 (f - 1) + 1 belong to carrier f."""
-        return (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()
+        """Indices of the quadratures of slots (m,): 2 (f - 1) and 2 (f - 1) + 1 belong to carrier f."""
+        return (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()  # (m parts,)
 
     def _references(self, quadratures: Tensor) -> Tensor:
         """The reference waves T (quadratures, X): cos, then sin, of 2 pi f x / X."""
-        device = quadratures.device
-        turn = 2.0 * math.pi / self.aperture * torch.arange(self.aperture, dtype=torch.float64)
-        waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(device, self.dtype)
+        pixels = torch.arange(self.aperture)  # (X,)
+        turn = 2.0 * math.pi / self.aperture * pixels.double()
+        waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(quadratures.device, self.dtype)  # (2 X,)
         # The angle is reduced modulo 2 pi in integers: exact at any aperture.
-        angle = (quadratures // 2 + 1)[:, None] * torch.arange(self.aperture, device=device) % self.aperture
-        return waves[angle + (quadratures % 2 * self.aperture)[:, None]]
+        place = (quadratures // 2 + 1)[:, None] * pixels.to(quadratures.device) % self.aperture  # (quadratures, X)
+        return waves[place + (quadratures % 2 * self.aperture)[:, None]]
 
     def _read(self, slots: Tensor) -> Tensor:
         """The patterns (m, dim) on the carriers of slots."""
         quadratures = self._quadratures(slots)
-        waves = self._references(quadratures)
+        waves = self._references(quadratures)  # (m parts, X)
         with torch.autocast(self.fringes.device.type, enabled=False):
-            read = waves @ self.fringes.to(waves.dtype).T * (self._gain[quadratures, None] / self.aperture)
+            read = waves @ self.fringes.to(waves.dtype).T  # (m parts, dim)
+            read *= self._gain[quadratures, None] / self.aperture
         return torch.complex(read[0::2], read[1::2]) if self.complex_patterns else read
 
     def _record(self, slots: Tensor, patterns: Tensor | None) -> None:
@@ -285,13 +279,11 @@ class HolographicMemory(nn.Module):
             used = (self.index.age[slots] > 0)[:, None]
             level = level - (used * (before.abs().square() + 1.0)).sum(dim=0)
             change = change - before
-        change = self._split(change).transpose(0, 1).reshape(-1, self.dim)
-        waves = self._references(self._quadratures(slots))
+        change = self._split(change).transpose(0, 1).reshape(-1, self.dim)  # (m parts, dim)
+        waves = self._references(self._quadratures(slots))  # (m parts, X)
         with torch.autocast(self.fringes.device.type, enabled=False):
-            if self.fringes.dtype == waves.dtype:
-                self.fringes.addmm_(change.T, waves, alpha=2.0)
-            else:
-                self.fringes.copy_(torch.addmm(self.fringes.to(waves.dtype), change.T, waves, alpha=2.0))
+            fringes = self.fringes.to(waves.dtype)  # the buffer itself where the dtypes agree: nothing is copied then
+            self.fringes.copy_(fringes.addmm_(change.T, waves, alpha=2.0))
         self.background += level.to(self.background.dtype)
         self.energy[slots] = power.sum(dim=-1).to(self.energy.dtype)
 
@@ -306,9 +298,7 @@ class HolographicMemory(nn.Module):
         if not torch.isfinite(patterns).all():
             raise ValueError(f"expected a finite {name}, got NaN, infinity or a value that overflows {patterns.dtype}")
         if not torch.isfinite(patterns.abs().square().sum(dim=-1).to(self.energy.dtype)).all():
-            raise ValueError(
-                f"expected a {name} whose energy |P|^2 fits the storage, {self.energy.dtype}: scale it down"
-            )
+            raise ValueError(f"expected a {name} whose energy |P|^2 fits {self.energy.dtype}: scale it down")
         return patterns, pattern.dim() == 1
 
     def extra_repr(self) -> str:
