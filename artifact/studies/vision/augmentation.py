@@ -20,9 +20,8 @@ def affine(
 ) -> Tensor:
     """Rotate images counter-clockwise, scale them about their middle and shift them, by bilinear interpolation.
 
-    images: (batch, channels, height, width).  degrees: angle, (batch,) or one number; scale: factor of size, likewise;
-    shift: pixels to the right and down, (batch, 2) or one number.  Pixels from outside an image are zero.
-    Raises ValueError for a shape that is not an image's, for a scale that is not positive.
+    images: (batch, channels, height, width).  degrees, and scale, a factor of size: (batch,) or one number; shift:
+    pixels to the right and down, (batch, 2) or one number.
     """
     if images.ndim != 4:
         raise ValueError(f"expected images of (batch, channels, height, width), got {tuple(images.shape)}")
@@ -41,17 +40,9 @@ def affine(
 
 
 def jitter(
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    shift: float = 2.0,
-    degrees: float = 10.0,
-    scale: float = 0.1,
+    images: Tensor, generator: torch.Generator, *, shift: float = 2.0, degrees: float = 10.0, scale: float = 0.1
 ) -> Tensor:
-    """Rotate each image by up to `degrees`, scale it by up to `scale` and shift it by up to `shift` pixels.
-
-    Draws are uniform between minus and plus the bound; the factor of size is 1 plus its draw.
-    """
+    """Rotate each image by up to `degrees`, scale it by a factor of up to 1 +- `scale`, shift it by up to `shift`."""
     draw = 2 * torch.rand(len(images), 4, generator=generator, dtype=images.dtype) - 1
     return affine(images, degrees=degrees * draw[:, 0], scale=1 + scale * draw[:, 1], shift=shift * draw[:, 2:])
 

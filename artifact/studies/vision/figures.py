@@ -39,38 +39,37 @@ def accuracies(scores: pd.DataFrame, dataset: str) -> Figure:
     return figure
 
 
-def _curves(figure: Figure, panel_of: dict[str, Axes], table: pd.DataFrame, panel: str, x: str) -> Figure:
+def _curves(table: pd.DataFrame, panel: str, x: str) -> tuple[Figure, dict[str, Axes]]:
     """Draw accuracy against a column, a panel for each value of another, a line for each method; one legend below."""
-    for name, axes in panel_of.items():
+    names = list(dict.fromkeys(table[panel]))
+    figure, axes = panels(len(names), 2.9, sharey=True)
+    percent = table.assign(percent=100 * table["accuracy"])
+    for name, axis in zip(names, axes, strict=True):
         for method, look in LOOKS.items():
-            own = table[(table[panel] == name) & (table["method"] == method)]
+            own = percent[(table[panel] == name) & (table["method"] == method)]
             if len(own):
-                mean_curve(axes, own.assign(percent=100 * own["accuracy"]), x, "percent", look, label=method)
-        axes.set(title=name, ylim=(None, min(102, axes.get_ylim()[1])))
-    first = next(iter(panel_of.values()))
-    first.set_ylabel("test accuracy (%)")
-    figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    return figure
+                mean_curve(axis, own, x, "percent", look, label=method)
+        axis.set(title=name, ylim=(None, min(102, axis.get_ylim()[1])))
+    axes[0].set_ylabel("test accuracy (%)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure, dict(zip(names, axes, strict=True))
 
 
 def robustness(table: pd.DataFrame) -> Figure:
     """Accuracy against the level of each kind of corruption."""
-    kinds = list(dict.fromkeys(table["kind"]))
-    figure, axes = panels(len(kinds), 2.9, sharey=True)
-    panel_of = dict(zip(kinds, axes, strict=True))
-    for kind, axis in panel_of.items():
+    figure, axes = _curves(table, "kind", "level")
+    for kind, axis in axes.items():
         axis.set_xlabel(AXES[kind])
-    return _curves(figure, panel_of, table, "kind", "level")
+    return figure
 
 
 def size_freedom(table: pd.DataFrame, side: int) -> Figure:
     """Accuracy against the size of the image, as it is and resampled to the training size (dotted line) first."""
-    ways = list(dict.fromkeys(table["way"]))
-    figure, axes = panels(len(ways), 2.9, sharey=True)
-    for axis in axes:
-        axis.axvline(side, color="k", lw=0.8, ls=":")
+    figure, axes = _curves(table, "way", "side")
+    for axis in axes.values():
+        axis.axvline(side, color="k", lw=0.8, ls=":", zorder=1)
         axis.set_xlabel("side of the image (pixels)")
-    return _curves(figure, dict(zip(ways, axes, strict=True)), table, "way", "side")
+    return figure
 
 
 def learned_spectra(gains: pd.DataFrame, kernels: pd.DataFrame) -> Figure:
@@ -86,10 +85,8 @@ def learned_spectra(gains: pd.DataFrame, kernels: pd.DataFrame) -> Figure:
     low, high = gains["gain"].min(), gains["gain"].max()
     for axis, block in zip(axes, blocks, strict=True):
         plane = gains[gains["block"] == block].pivot(index="fy", columns="fx", values="gain")
-        image = axis.pcolormesh(
-            plane.columns, plane.index, plane, cmap="viridis", vmin=low, vmax=high, shading="nearest"
-        )
-        image.set_rasterized(True)
+        colours = {"cmap": "viridis", "vmin": low, "vmax": high, "rasterized": True}
+        image = axis.pcolormesh(plane.columns, plane.index, plane, shading="nearest", **colours)
         axis.set(title=f"block {block}", xlabel="$f_x$ (cycles/image)", aspect="equal")
         axis.set(xticks=plane.columns[::2], yticks=plane.index[::2])
     axes[0].set_ylabel("$f_y$ (cycles/image)")
@@ -109,7 +106,7 @@ def errors(table: pd.DataFrame, images: np.ndarray, columns: int = 10) -> Figure
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, 0.85 * rows + 0.1), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
-    for axis, (_, row), image in zip(axes.flat, table.iterrows(), images, strict=False):
+    for axis, row, image in zip(axes.flat, table.itertuples(), images, strict=False):
         axis.imshow(image, cmap="gray_r", interpolation="nearest")
-        axis.set_title(f"{row['label']:.0f} as {row['prediction']:.0f}", fontsize=7, pad=2)
+        axis.set_title(f"{row.label} as {row.prediction}", fontsize=7, pad=2)
     return figure

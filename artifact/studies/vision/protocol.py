@@ -1,12 +1,12 @@
 """Protocol of image classification: split, models, training, and evaluation under corruption and at other sizes.
 
-The last images of the training set choose the learning rates; the models that are tested are trained anew on the whole
-training set at the rate chosen, and the test images are used once.  Every model sees the same number of images, under
-one augmentation (`augmentation.jitter`), and is tested on the same corrupted images.
+The last training images choose the learning rates; the tested models are trained anew on all training images, and the
+test images are used once.  Every model sees the same number of images, under one augmentation (`augmentation.jitter`).
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -22,11 +22,12 @@ from artifact.studies.common.classification import accuracy, predict, train_clas
 from artifact.studies.common.graph import token_products
 from artifact.studies.common.precision import has_fast_products
 from artifact.studies.vision.augmentation import affine, augmented_batches, noisy, occluded, resized
-from resonance.plane import plane_frequencies, plane_synthesis
+from resonance.plane import plane_frequencies
 from resonance.polar import count_parameters
 from resonance.vision import ResonanceVisionNet
 
 Scorer = Callable[[Tensor], Tensor]  # images -> class scores
+Entry = tuple[str, int, Scorer]  # name of a method, seed
 SIDE = 28  # pixels a side of the images for which the settings below were chosen
 
 
@@ -52,11 +53,11 @@ class ImageTask:
 
 def image_task(images: Images, validation: int = 5000) -> ImageTask:
     """Split a data set: the last `validation` training images, at most a sixth of them, are for validation."""
-    (pixels, labels), (test, test_labels) = (
+    (pixels, labels), test = (
         (torch.from_numpy(x)[:, None], torch.from_numpy(y)) for x, y in (images.train, images.test)
     )
     cut = len(pixels) - min(validation, len(pixels) // 6)
-    return ImageTask(images.dataset, (pixels[:cut], labels[:cut]), (pixels[cut:], labels[cut:]), (test, test_labels))
+    return ImageTask(images.dataset, (pixels[:cut], labels[:cut]), (pixels[cut:], labels[cut:]), test)
 
 
 # --------------------------------------------------------------------------- the models
@@ -109,9 +110,7 @@ def trained(
 ) -> tuple[nn.Module, float]:
     """Train a model on `data` for some steps of `batch` images; return it in evaluation mode, and the seconds."""
     model = contender.model(task, seed)
-    generator = torch.Generator().manual_seed(seed)
-    stretch = task.side / SIDE
-    batches = augmented_batches(*data, batch, generator, shift=2 * stretch, degrees=10.0, scale=0.1)
+    batches = augmented_batches(*data, batch, torch.Generator().manual_seed(seed), shift=2 * task.side / SIDE)
     half = contender.precision == torch.bfloat16
     seconds = train_classifier(model, batches, steps, rate=rate, smoothing=0.05, bfloat16=half)
     return model.eval(), seconds
@@ -133,9 +132,11 @@ def structure(model: nn.Module, images: Tensor) -> dict[str, int]:
     return {"convolutions": sum("conv" in n for n in names), "token products": len(token_products(model, images))}
 
 
-def score_rows(entries: Iterable[tuple[str, int, Scorer]], images: Tensor, labels: Tensor, **columns) -> list[dict]:
-    """A row for each (name, seed, scorer): method, seed, `columns`, accuracy."""
-    return [{"method": n, "seed": s, **columns, "accuracy": accuracy(score(images), labels)} for n, s, score in entries]
+def score_rows(entries: Iterable[Entry], images: Tensor, labels: Tensor, **columns) -> pd.DataFrame:
+    """Accuracy of each model on some images: method, seed, `columns`, accuracy."""
+    return pd.DataFrame(
+        {"method": n, "seed": s, **columns, "accuracy": accuracy(score(images), labels)} for n, s, score in entries
+    )
 
 
 def scorer(model: nn.Module, precision: torch.dtype = torch.float32) -> Scorer:
@@ -153,12 +154,11 @@ def corrupted(images: Tensor, seed: int, levels: dict[str, list[float]]) -> Iter
 
     Each level is drawn from the same seed, so that all models and levels have the same draws.
     """
-    side = images.shape[-1]
     sign = 1.0 - 2.0 * (torch.arange(len(images)) % 2)
     ways = {
         "rotation": lambda level, _: affine(images, degrees=level * sign),
         "noise": lambda level, generator: noisy(images, level, generator),
-        "occlusion": lambda level, generator: occluded(images, round(level * side), generator),
+        "occlusion": lambda level, generator: occluded(images, round(level * images.shape[-1]), generator),
     }
     for kind, values in levels.items():
         for level in values:
@@ -166,29 +166,28 @@ def corrupted(images: Tensor, seed: int, levels: dict[str, list[float]]) -> Iter
 
 
 def robustness(
-    entries: list[tuple[str, int, Scorer]], images: Tensor, labels: Tensor, *, seed: int, levels: dict[str, list[float]]
+    entries: list[Entry], images: Tensor, labels: Tensor, *, seed: int, levels: dict[str, list[float]]
 ) -> pd.DataFrame:
     """Accuracy of every model on every kind and level of corruption (`corrupted`)."""
-    rows = []
-    for kind, level, changed in corrupted(images, seed, levels):
-        rows += score_rows(entries, changed, labels, kind=kind, level=level)
-    return pd.DataFrame(rows)
+    parts = (
+        score_rows(entries, changed, labels, kind=kind, level=level)
+        for kind, level, changed in corrupted(images, seed, levels)
+    )
+    return pd.concat(parts, ignore_index=True)
 
 
-def size_freedom(
-    entries: list[tuple[str, int, Scorer]], images: Tensor, labels: Tensor, sides: Iterable[int]
-) -> pd.DataFrame:
+def size_freedom(entries: list[Entry], images: Tensor, labels: Tensor, sides: Iterable[int]) -> pd.DataFrame:
     """Accuracy of every model on images of other sizes, fed in two ways.
 
     "as it is": at that size, with more or fewer patches than in training.  "resampled": at the training size again,
     which shows what resampling itself loses.
     """
-    rows = []
+    parts = []
     for side in sides:
         other = resized(images, side)
-        rows += score_rows(entries, other, labels, side=side, way="as it is")
-        rows += score_rows(entries, resized(other, images.shape[-1]), labels, side=side, way="resampled")
-    return pd.DataFrame(rows)
+        for way, fed in (("as it is", other), ("resampled", resized(other, images.shape[-1]))):
+            parts.append(score_rows(entries, fed, labels, side=side, way=way))
+    return pd.concat(parts, ignore_index=True)
 
 
 def errors(score: Scorer, images: Tensor, labels: Tensor, count: int) -> pd.DataFrame:
@@ -213,9 +212,8 @@ def learned_gains(model: ResonanceVisionNet) -> pd.DataFrame:
     for number, block in enumerate(model.blocks, start=1):
         gain = block.mixing.weight.magnitude.square().mean(dim=1).sqrt().tolist()
         for (fy, fx), value in zip(plane_frequencies(*block.mixing.num_frequencies).tolist(), gain, strict=True):
-            places = {(fy, fx), (-fy, -fx)}
-            rows += [{"block": number, "fy": y, "fx": x, "gain": value} for y, x in sorted(places)]
-    return pd.DataFrame(rows)
+            rows += [(number, y, x, value) for y, x in sorted({(fy, fx), (-fy, -fx)})]
+    return pd.DataFrame(rows, columns=["block", "fy", "fx", "gain"])
 
 
 @torch.no_grad()
@@ -224,13 +222,12 @@ def learned_kernels(model: ResonanceVisionNet, channels: int, side: int = 29) ->
 
     The response of a channel, without interference, to a point in the middle; y and x from -1/2 to 1/2 of the image.
     """
-    mixing = model.blocks[0].mixing
+    mixing = copy.deepcopy(model.blocks[0].mixing)
+    mixing.interference = None
     strongest = mixing.weight.magnitude.square().sum(0).topk(channels).indices
-    re, im = (part[:, strongest] for part in mixing.weight.pair())
-    fy, fx = plane_frequencies(*mixing.num_frequencies).T[..., None]
-    middle = torch.exp(-2j * torch.pi * (fy + fx) * (side // 2) / side)
-    moved = torch.complex(re, im) * middle
-    kernel = plane_synthesis(torch.cat([moved.real, moved.imag])[None], side, side, mixing.num_frequencies)[0]
+    point = torch.zeros(1, side, side, model.hidden_dim)
+    point[:, side // 2, side // 2] = side
+    kernel = mixing(point)[0, ..., strongest]  # (side, side, channels)
     y, x, channel = torch.meshgrid(*(torch.arange(n) for n in kernel.shape), indexing="ij")
     place = {"channel": channel, "y": (y - side // 2) / side, "x": (x - side // 2) / side, "value": kernel}
     return pd.DataFrame({name: values.flatten().numpy() for name, values in place.items()})
