@@ -66,10 +66,9 @@ def generation(table: pd.DataFrame) -> Figure:
     for axis, column, scale, label in zip(
         axes, ("seconds", "bytes"), (1e3, 1e-3), ("one character (ms)", "state or cache (kB)"), strict=True
     ):
-        for family, (colour, marker, line) in LOOKS.items():
+        for family, look in LOOKS.items():
             own = table[table["family"] == family]
-            style = {"color": colour, "marker": marker, "ls": line, "ms": 4, "lw": 1.2}
-            axis.plot(own["context"], scale * own[column], label=family, **style)
+            mean_curve(axis, own.assign(y=scale * own[column]), "context", "y", look, label=family, ms=4)
         axis.set_xscale("log", base=2)
         axis.set_yscale("log", base=2)
         for ticks in (axis.xaxis, axis.yaxis):

@@ -14,11 +14,16 @@ import pandas as pd
 from artifact.studies.common.statistics import mean_interval, paired_difference
 from artifact.studies.language.study import CONTROL, FAMILIES, RESONANCE, TRANSFORMER, WORDS, Outcome, Run
 
-# Windows a step, by family and context: chosen in probes of equal number for both.
-BATCHES = {RESONANCE: {256: 4, 1024: 1}, TRANSFORMER: {256: 4, 1024: 1}}
+BATCHES = {256: 4, 1024: 1}  # windows a step by context: the best for either family in as many probes
 TUNING_SEED = 100  # none of the seeds that are reported
 KEYS = {RESONANCE: "resonance", TRANSFORMER: "gpt"}
 RECIPE = {"context": 64, "batch": 12, "rate": 1e-3}  # nanoGPT's recipe for a laptop
+USED = {  # scale and unit in the ledger
+    "tokens": (1e-6, "million characters"),
+    "operations": (1e-12, "tera-operations"),
+    "seconds": (1.0, "s"),
+    "rate": (1.0, ""),
+}
 Rates = Mapping[tuple[str, int], float]  # by family and context
 
 
@@ -32,7 +37,7 @@ def tries(contexts: Sequence[int], rates: Mapping[str, Sequence[float]], seconds
     if len({len(rates[family]) for family in FAMILIES}) != 1:
         raise ValueError(f"expected as many rates for each family, got {dict(rates)}")
     return [
-        Run(family, context, BATCHES[family][context], rate, TUNING_SEED, seconds, choosing=True, **symbols)
+        Run(family, context, BATCHES[context], rate, TUNING_SEED, seconds, choosing=True, **symbols)
         for context in contexts
         for pair in zip(*(rates[family] for family in FAMILIES), strict=True)
         for family, rate in zip(FAMILIES, pair, strict=True)
@@ -45,10 +50,10 @@ def chosen(table: pd.DataFrame) -> dict[tuple[str, int], float]:
     return {(row.family, row.context): row.rate for row in best.itertuples()}
 
 
-def equal_time(contexts: Sequence[int], rates: Rates, seconds: float, seeds: int, **symbols: int | None) -> list[Run]:
-    """The runs of both families for the same seconds."""
+def equal_time(contexts: Sequence[int], rates: Rates, seconds: float, seeds: int, **fields) -> list[Run]:
+    """The runs of both families for the same seconds; fields: the others of `Run`."""
     return [
-        Run(family, context, BATCHES[family][context], rates[family, context], seed, seconds, **symbols)
+        Run(family, context, BATCHES[context], rates[family, context], seed, seconds, **fields)
         for context in contexts
         for seed in range(seeds)
         for family in FAMILIES
@@ -56,54 +61,37 @@ def equal_time(contexts: Sequence[int], rates: Rates, seconds: float, seeds: int
 
 
 def equal_tokens(timed: Sequence[Outcome], seeds: int) -> list[Run]:
-    """The runs that equal tokens need beside the timed ones: of each pair, the one that took more, again with fewer.
-
-    Of the first `seeds` alone, for these runs take as long as the timed ones.
-    """
-    runs = []
-    for first, second in zip(timed[::2], timed[1::2], strict=True):
-        if first.run.seed >= seeds:
-            continue
-        fewer, more = sorted((first, second), key=lambda outcome: outcome.row["tokens"])
-        runs.append(replace(more.run, seconds=None, tokens=int(fewer.row["tokens"])))
-    return runs
+    """Of each pair of timed runs of the first `seeds`, the one that took more tokens, again with those of the other."""
+    pairs = [pair for pair in zip(timed[::2], timed[1::2], strict=True) if pair[0].run.seed < seeds]
+    ordered = [sorted(pair, key=lambda outcome: outcome.row["tokens"]) for pair in pairs]
+    return [replace(more.run, seconds=None, tokens=int(fewer.row["tokens"])) for fewer, more in ordered]
 
 
 def finals(timed: Sequence[Outcome], again: Sequence[Outcome]) -> pd.DataFrame:
     """The end of every run, by budget: at equal tokens, the repeated runs and their timed partners."""
     rows = [outcome.row for outcome in timed]
-    partners = []
-    for outcome in again:
-        run = outcome.run
-        (partner,) = (
-            o for o in timed if (o.run.context, o.run.seed) == (run.context, run.seed) and o.run.family != run.family
-        )
-        partners += [partner.row | {"budget": "tokens"}, outcome.row]
-    return pd.DataFrame([*rows, *partners])
+    by_run = {(row["context"], row["seed"], row["family"]): row for row in rows}
+    for row in [outcome.row for outcome in again]:
+        (other,) = set(FAMILIES) - {row["family"]}
+        rows += [by_run[row["context"], row["seed"], other] | {"budget": "tokens"}, row]
+    return pd.DataFrame(rows)
 
 
 def curves(timed: Sequence[Outcome]) -> pd.DataFrame:
     """Every validation of every run, with its family, context and seed, and what it had used."""
-    parts = [
-        outcome.curve.assign(family=outcome.run.family, context=outcome.run.context, seed=outcome.run.seed)
-        for outcome in timed
-    ]
+    labels = ("family", "context", "seed")
+    parts = [outcome.curve.assign(**{label: outcome.row[label] for label in labels}) for outcome in timed]
     return pd.concat(parts, ignore_index=True)
 
 
 def variants(names: Sequence[str], context: int, rate: float, seconds: float, **symbols: int | None) -> list[Run]:
     """A run of the whole model and of each variant, with one seed, for the same seconds."""
-    batch = BATCHES[RESONANCE][context]
-    return [Run(name, context, batch, rate, 0, seconds, **symbols) for name in (RESONANCE, *names)]
+    return [Run(name, context, BATCHES[context], rate, 0, seconds, **symbols) for name in (RESONANCE, *names)]
 
 
 def words(vocab_size: int, books: int, context: int, rates: Rates, seconds: float, **symbols: int | None) -> list[Run]:
     """One run a family on words of the books, its rate that of the characters."""
-    text = {"text": WORDS, "options": (vocab_size, books)}
-    return [
-        Run(family, context, BATCHES[family][context], rates[family, context], 0, seconds, **text, **symbols)
-        for family in FAMILIES
-    ]
+    return equal_time([context], rates, seconds, 1, text=WORDS, options=(vocab_size, books), **symbols)
 
 
 # --------------------------------------------------------------------------- the ledger
@@ -121,15 +109,8 @@ def measures(ends: pd.DataFrame) -> dict[str, tuple[float, str, tuple[float, flo
             key = f"language.{budget}.{context}.{KEYS[family]}"
             mean, *interval = mean_interval(rows["loss"])
             facts[key] = (mean, "nats", tuple(interval))
-            facts |= {
-                f"{key}.{name}": (rows[column].mean() * scale, unit, (float("nan"),) * 2)
-                for name, column, scale, unit in (
-                    ("tokens", "tokens", 1e-6, "million characters"),
-                    ("operations", "operations", 1e-12, "tera-operations"),
-                    ("seconds", "seconds", 1.0, "s"),
-                    ("rate", "rate", 1.0, ""),
-                )
-            }
+            for name, (scale, unit) in USED.items():
+                facts[f"{key}.{name}"] = (rows[name].mean() * scale, unit, (float("nan"),) * 2)
         losses = [own[family]["loss"].to_numpy() for family in (TRANSFORMER, RESONANCE)]
         difference, low, high, _ = paired_difference(*losses)
         facts[f"language.{budget}.{context}.ahead"] = (difference, "nats", (low, high))

@@ -41,13 +41,13 @@ DIM, LAYERS, RESONATORS, HEADS = 128, 4, 32, 4
 WARMUP, LEAST = 0.05, 0.1  # share of the budget in which the rate rises; share of the rate at the end
 VALIDATED = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)  # shares of the budget; and at its end
 STORED = ROOT / "data" / "cache" / "language"
-HERE = "artifact/studies/language"
+OWN = "artifact/studies/language"
 CODE = (
     "resonance/**/*.py",
     "artifact/datasets/*.py",
     "artifact/peers/*.py",
-    f"{HERE}/study.py",
-    f"{HERE}/ablations.py",
+    f"{OWN}/study.py",
+    f"{OWN}/ablations.py",
 )
 
 
@@ -103,11 +103,8 @@ class Outcome:
 
 @cache
 def corpus(text: str, options: tuple[int, ...] = ()) -> Corpus:
-    """A text by name; raises ValueError for an unknown one."""
-    if text not in (CHARACTERS, WORDS):
-        raise ValueError(f"unknown text {text!r}: expected {CHARACTERS} or {WORDS}")
-    load = load_tinyshakespeare if text == CHARACTERS else load_words
-    return load(*options, allow_stand_in=True)
+    """A text by name: characters of Shakespeare, or words of (vocabulary, books)."""
+    return {CHARACTERS: load_tinyshakespeare, WORDS: load_words}[text](*options, allow_stand_in=True)
 
 
 def build(run: Run) -> LanguageModel:
@@ -140,10 +137,7 @@ def cross_entropy(model: LanguageModel, x: Tensor, y: Tensor, **options) -> Tens
 
 @torch.inference_mode()
 def loss_on(model: LanguageModel, ids: Tensor, context: int, limit: int | None = None) -> float:
-    """Mean loss in nats an id over ids cut into windows of `context`, each from the zero state.
-
-    Every position of every window counts.  With `limit`, about so many ids, in windows spread evenly.
-    """
+    """Mean loss in nats an id over windows of `context`, each from the zero state; `limit`: of about so many ids."""
     context = min(context, len(ids) - 1)
     count = (len(ids) - 1) // context
     cut = ids[: count * context + 1]
@@ -164,12 +158,12 @@ def loss_on(model: LanguageModel, ids: Tensor, context: int, limit: int | None =
 
 def adamw(model: nn.Module, rate: float) -> torch.optim.AdamW:
     """AdamW as nanoGPT sets it for small batches, with weight decay on matrices and embeddings only."""
-    decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Linear | nn.Embedding)}
-    groups: dict[bool, list] = {True: [], False: []}
-    for parameter in model.parameters():
-        groups[id(parameter) in decayed].append(parameter)
-    parts = [{"params": groups[True], "weight_decay": 0.1}, {"params": groups[False], "weight_decay": 0.0}]
-    return torch.optim.AdamW(parts, rate, betas=(0.9, 0.99), fused=True)
+    matrices = {m.weight for m in model.modules() if isinstance(m, nn.Linear | nn.Embedding)}
+    groups = [
+        {"params": [p for p in model.parameters() if (p in matrices) == decays], "weight_decay": 0.1 * decays}
+        for decays in (True, False)
+    ]
+    return torch.optim.AdamW(groups, rate, betas=(0.9, 0.99), fused=True)
 
 
 def scheduled(share: float) -> float:
@@ -211,10 +205,7 @@ def operations_of(step: Callable[[], object]) -> int:
 
 
 def train(run: Run) -> Outcome:
-    """Train and validate as a run says.
-
-    Raises FloatingPointError where the loss is no longer finite: the rate is too high.
-    """
+    """Train and validate as a run says; raises FloatingPointError for a loss that is not finite."""
     torch.manual_seed(run.seed)
     parts = corpus(run.text, run.options).parts
     ids, held_out = (parts["fit"], parts["choice"]) if run.choosing else (parts["train"], parts["report"])
@@ -277,21 +268,20 @@ def forget(folder: Path = STORED) -> None:
 
 def _train_and_store(folder: Path, run: Run) -> None:
     outcome = train(run)
-    entries = {"curve": outcome.curve.to_dict("list"), "loss": outcome.loss, "parameters": outcome.parameters}
+    entries = {name: value for name, value in vars(outcome).items() if name != "run"}
     with written_aside(_file(folder, run)) as aside:
-        torch.save({**entries, "weights": outcome.weights}, aside)
+        torch.save(entries | {"curve": outcome.curve.to_dict("list")}, aside)
 
 
 def _read(folder: Path, run: Run) -> Outcome:
     entries = torch.load(_file(folder, run), weights_only=True)
-    return Outcome(run, pd.DataFrame(entries["curve"]), entries["loss"], entries["parameters"], entries["weights"])
+    return Outcome(run, pd.DataFrame(entries.pop("curve")), **entries)
 
 
 def _file(folder: Path, run: Run) -> Path:
     """The file of a run, named by its settings and by the code that it depends on."""
-    hasher = hashlib.sha256(json.dumps(asdict(run), sort_keys=True).encode())
-    hasher.update(_code())
-    return folder / f"{hasher.hexdigest()[:24]}.pt"
+    settings = json.dumps(asdict(run), sort_keys=True).encode()
+    return folder / f"{hashlib.sha256(settings + _code()).hexdigest()[:24]}.pt"
 
 
 @cache

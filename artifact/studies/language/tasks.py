@@ -23,7 +23,7 @@ class Language:
     """Tinyshakespeare; a size is the width of two blocks."""
 
     name, error = "language", "test loss (nats a character)"
-    sizes: ClassVar[dict[str, tuple[int, ...]]] = {"resonance": (32, 64, 96, 128), "Transformer": (32, 64, 96, 128)}
+    sizes: ClassVar[dict[str, tuple[int, ...]]] = dict.fromkeys(("resonance", "Transformer"), (32, 64, 96, 128))
     tries: ClassVar[dict[str, tuple[float, ...]]] = dict.fromkeys(sizes, (2e-3, 4e-3, 8e-3))
     context, batch, layers, limit = 256, 8, 2, 32768
 

@@ -12,7 +12,7 @@ from artifact.datasets.characters import Corpus
 from artifact.peers.causal import state_after, state_bytes
 from artifact.peers.language import RotaryGPT
 from artifact.studies.common.timing import alternated
-from artifact.studies.language.study import DIM, FAMILIES, HEADS, LAYERS, RESONANCE, RESONATORS, TRANSFORMER
+from artifact.studies.language.study import DIM, HEADS, LAYERS, RESONANCE, RESONATORS, TRANSFORMER
 from resonance.language import LanguageModel, ResonanceLM
 
 
@@ -29,10 +29,9 @@ def sample_text(
 def generation_costs(
     contexts: Sequence[int], vocab_size: int, *, rounds: int = 3, min_seconds: float = 0.1
 ) -> pd.DataFrame:
-    """Seconds of generating one id after a context, and bytes of the state, by family and context.
+    """Seconds of generating one id after a context, in alternated steps, and bytes of the state, by family and context.
 
-    Both models have the sizes of the study; the cache has room for the context and one id more.  Steps alternate
-    (`timing.alternated`).
+    Both models have the sizes of the study; the cache has room for the context and one id more.
     """
     rows, ids = [], torch.zeros(1, dtype=torch.long)
     for context in contexts:
@@ -43,7 +42,5 @@ def generation_costs(
         states = {name: state_after(model, context) for name, model in models.items()}
         steps = {name: partial(model.step, ids, states[name]) for name, model in models.items()}
         seconds = alternated(steps, rounds=rounds, min_seconds=min_seconds)
-        for name in FAMILIES:
-            kept = state_bytes(states[name])
-            rows.append({"family": name, "context": context, "seconds": seconds[name], "bytes": kept})
-    return pd.DataFrame(rows)
+        rows += [(name, context, seconds[name], state_bytes(state)) for name, state in states.items()]
+    return pd.DataFrame(rows, columns=["family", "context", "seconds", "bytes"])
