@@ -128,13 +128,12 @@ def forecast_task(series: Series, horizon: int) -> ForecastTask:
 
 
 @torch.no_grad()
+def window_errors(forecast: Callable[[Tensor], Tensor], windows: Windows, size: int = 128) -> np.ndarray:
+    """Mean squared and mean absolute error of each window over its steps and channels, (2, windows), float64."""
+    errors = [(forecast(past) - future).double().flatten(1) for past, future in windows.batches(size)]
+    return torch.cat([torch.stack([e.square().mean(dim=1), e.abs().mean(dim=1)]) for e in errors], dim=1).numpy()
+
+
 def evaluate(forecast: Callable[[Tensor], Tensor], windows: Windows, size: int = 512) -> tuple[float, float]:
-    """MSE and MAE of a forecast over every window, step and channel, in standardised units; sums in float64."""
-    squared = absolute = 0.0
-    count = 0
-    for past, future in windows.batches(size):
-        error = (forecast(past) - future).double()
-        squared += error.square().sum().item()
-        absolute += error.abs().sum().item()
-        count += error.numel()
-    return squared / count, absolute / count
+    """MSE and MAE of a forecast over every window, step and channel, in standardised units."""
+    return tuple(window_errors(forecast, windows, size).mean(axis=1).tolist())

@@ -77,7 +77,7 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) ->
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file by name, on the CPU, tied ones under each of their names.
+    """Tensors of a file of `save_weights`, or of a checkpoint, by name, on the CPU, tied ones under every name.
 
     Raises FileNotFoundError, and ValueError for a file that is not whole or not safetensors.
     """
@@ -111,11 +111,6 @@ def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the
         model.load_state_dict(weights)
     except RuntimeError as error:  # a buffer of another shape, or what the module itself refuses
         raise ValueError(f"{source} is of another model: {error}") from error
-
-
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Read a file of `save_weights`, or of a checkpoint, into a model; raise as `read_weights` and `set_weights`."""
-    set_weights(model, read_weights(path), str(path))
 
 
 # --------------------------------------------------------------------------- checkpoints

@@ -35,7 +35,6 @@ from .checkpoint import Checkpoint, plain, read_checkpoint, set_weights, write_c
 from .health import PolarHealth, Scalars, gradient_norm
 from .resume import Generator, History, Progress, random_state, set_random_state
 
-TARGET = "target"
 Metrics = dict[str, float]
 SKIPS = 10  # steps in a row without a finite loss and gradient that end a run
 LOG = logging.getLogger(__name__)
@@ -46,17 +45,19 @@ def unpacked(batch: Any) -> tuple[tuple, dict[str, Any], Any]:
 
     Raises TypeError for another type, ValueError for a batch without a target or without an input.
     """
-    if isinstance(batch, Tensor):
-        return (batch,), {}, batch
-    if isinstance(batch, Mapping):
-        if TARGET not in batch or len(batch) < 2:
-            raise ValueError(f'expected a dict batch of "{TARGET}" and the model\'s inputs, got the keys {list(batch)}')
-        return (), {str(name): value for name, value in batch.items() if name != TARGET}, batch[TARGET]
-    if isinstance(batch, tuple | list):
-        if len(batch) < 2:
+    match batch:
+        case Tensor():
+            return (batch,), {}, batch
+        case {"target": target, **named} if named:
+            return (), named, target
+        case [*inputs, target] if inputs:
+            return tuple(inputs), {}, target
+        case Mapping():
+            raise ValueError(f'expected a dict batch of "target" and the model\'s inputs, got the keys {list(batch)}')
+        case tuple() | list():
             raise ValueError(f"expected a batch of inputs and a target, got {len(batch)} entries")
-        return tuple(batch[:-1]), {}, batch[-1]
-    raise TypeError(f"expected a batch as a tensor, a tuple or a dict, got {type(batch).__name__}")
+        case _:
+            raise TypeError(f"expected a batch as a tensor, a tuple or a dict, got {type(batch).__name__}")
 
 
 def moved(value: Any, device: torch.device) -> Any:

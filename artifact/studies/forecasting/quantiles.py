@@ -35,10 +35,6 @@ class Residuals:
     def __getitem__(self, windows: slice) -> Residuals:
         return Residuals(self.error[windows], self.deviation[windows])
 
-    def scaled(self, power: float) -> np.ndarray:
-        """Errors over deviation^power."""
-        return self.error / self.deviation**power
-
 
 @torch.no_grad()
 def residuals(forecast: Callable[[Tensor], Tensor], windows: Windows) -> Residuals:
@@ -62,7 +58,7 @@ class Calibration:
         """Sort the errors of the calibration windows.  Raises ValueError for none."""
         if len(seen.error) < 1:
             raise ValueError("expected at least one window to calibrate on, got none")
-        return cls(np.sort(seen.scaled(power), axis=0), power)
+        return cls(np.sort(seen.error / seen.deviation**power, axis=0), power)
 
     def bounds(self, alpha: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds of the scaled error, (horizon, channels), at level 1 - alpha.
@@ -71,20 +67,26 @@ class Calibration:
         """
         n = len(self.sorted)
         rank = np.floor((n + 1) * np.asarray(alpha) / 2 + 1e-9).astype(int)  # 1 - 0.8 is a little under 0.2
-        rank = np.clip(rank, 1, (n + 1) // 2)
-        rank = np.broadcast_to(rank, self.sorted.shape[1:])[None]
+        rank = np.broadcast_to(np.clip(rank, 1, (n + 1) // 2), self.sorted.shape[1:])[None]
         lower = np.take_along_axis(self.sorted, rank - 1, axis=0)[0]
         return lower, np.take_along_axis(self.sorted, n - rank, axis=0)[0]
 
 
 @dataclass(frozen=True)
 class Intervals:
-    """Bounds of the error around a forecast on the windows of a split, each (windows, horizon, channels)."""
+    """Bounds of the error around a forecast on the windows of a split, each (windows, horizon, channels).
+
+    Raises ValueError for a level outside (0, 1).
+    """
 
     lower: np.ndarray
     upper: np.ndarray
     error: np.ndarray
     level: float
+
+    def __post_init__(self):
+        if not 0 < self.level < 1:
+            raise ValueError(f"expected a level between 0 and 1, got {self.level}")
 
     @property
     def held(self) -> np.ndarray:
@@ -103,12 +105,7 @@ class Intervals:
 
 
 def intervals(calibration: Calibration, new: Residuals, level: float) -> Intervals:
-    """Intervals of a level, the same for every window up to its scale.
-
-    Raises ValueError for a level outside (0, 1).
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"expected a level between 0 and 1, got {level}")
+    """Intervals of a level, the same for every window up to its scale."""
     scale = new.deviation**calibration.power
     lower, upper = calibration.bounds(1.0 - level)
     return Intervals(lower * scale, upper * scale, new.error, level)
@@ -119,13 +116,10 @@ def adaptive_intervals(calibration: Calibration, new: Residuals, level: float, *
 
     Window t is corrected by window t - h at step ahead h, the last value known when t is forecast.  The feedback is
     delayed by h windows: keep step * horizon below about 1, or the level oscillates.  0.005 as published.
-    Raises ValueError for a level outside (0, 1).  Cost: windows x horizon x channels.
+    Cost: windows x horizon x channels.
     """
-    if not 0 < level < 1:
-        raise ValueError(f"expected a level between 0 and 1, got {level}")
     windows, horizon, channels = new.error.shape
-    alpha = np.full((horizon, channels), 1.0 - level)
-    ahead = np.arange(1, horizon + 1)
+    alpha, ahead = np.full((horizon, channels), 1.0 - level), np.arange(1, horizon + 1)
     lower, upper = np.empty_like(new.error), np.empty_like(new.error)
     scale = new.deviation**calibration.power
     for t in range(windows):

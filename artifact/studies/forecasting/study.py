@@ -28,7 +28,7 @@ from artifact.peers.forecasting import (
     train_patch_transformer,
 )
 from artifact.studies.common.statistics import mean_interval
-from resonance.forecasting import ForecastTask, Series, Windows, evaluate, forecast_task
+from resonance.forecasting import ForecastTask, Series, evaluate, forecast_task, window_errors
 from resonance.polar import count_parameters
 from resonance.time_series import choose_closed_form, fine_tune
 
@@ -99,16 +99,9 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
         fit = fine_tune(task, setting, moments, rate=rate, epochs=search.epochs, seed=seed)
         return Trained(fit.model, lookback, rate, seed, fit.epoch, fit.validation_mse)
 
-    def dlinear(lookback: int, **options) -> Trained:
-        return train_dlinear(train(lookback), validation(lookback), budgets["dlinear"], **options)
-
-    def fits(lookback: int, **options) -> Trained:
-        return train_fits(train(lookback), validation(lookback), budgets["fits"], period=period, **options)
-
-    def transformer(lookback: int, **options) -> Trained:
-        shape = dict(zip(("dim", "depth"), search.transformer, strict=True))
-        return train_patch_transformer(
-            train(lookback), validation(lookback), budgets["transformer"], **shape, **options
+    def peer(key: str, train_peer: Callable[..., Trained], **fixed) -> Callable[..., Trained]:
+        return lambda lookback, **tried: train_peer(
+            train(lookback), validation(lookback), budgets[key], **fixed, **tried
         )
 
     def fixed(model: Callable[[Tensor], Tensor], lookback: int, rate: float = np.nan) -> Trained:
@@ -122,27 +115,28 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
     naive = fixed(SeasonalNaive(task.horizon, period), lookbacks["naive"][0])
     best_ridge = min(ridges, key=lambda trained: trained.validation_mse)
     results = {"naive": ([naive], [naive]), "ridge": ([best_ridge], ridges)}
-    trained = {"dlinear": dlinear, "fits": fits, "transformer": transformer, "resonance": resonance}
+    dim, depth = search.transformer
+    trained = {
+        "dlinear": peer("dlinear", train_dlinear),
+        "fits": peer("fits", train_fits, period=period),
+        "transformer": peer("transformer", train_patch_transformer, dim=dim, depth=depth),
+        "resonance": resonance,
+    }
     spans = lookbacks | {"resonance": [setting.lookback]}
-    for key, method in trained.items():
-        results[key] = over_seeds(method, spans[key], search.rates[key], seeds)
-    columns = ("lookback", "rate", "seed", "epoch", "validation_mse")
-    tried = [
-        {"method": METHODS[key], **{column: getattr(trained, column) for column in columns}}
-        for key, (_, all_tried) in results.items()
-        for trained in all_tried
-    ]
-    return Study(task, {key: best for key, (best, _) in results.items()}, pd.DataFrame(tried), closed_form)
+    results |= {key: over_seeds(method, spans[key], search.rates[key], seeds) for key, method in trained.items()}
+    tried = [{"method": METHODS[key], **vars(one)} for key, (_, tried) in results.items() for one in tried]
+    chosen = {key: best for key, (best, _) in results.items()}
+    return Study(task, chosen, pd.DataFrame(tried).drop(columns="model"), closed_form)
 
 
 def feasible(series: Series, horizons: Sequence[int], lookback: int) -> list[int]:
     """The horizons that leave a window of `lookback` in every split of a series."""
-    found = []
-    for horizon in horizons:
+
+    def leaves_windows(horizon: int) -> bool:
         first, second, third = forecast_task(series, horizon).borders
-        if first >= lookback + horizon and min(second - first, third - second) >= horizon:
-            found.append(horizon)
-    return found
+        return first >= lookback + horizon and min(second - first, third - second) >= horizon
+
+    return list(filter(leaves_windows, horizons))
 
 
 def with_rates_of(search: Search, study: Study) -> Search:
@@ -168,25 +162,16 @@ class Outcome:
     windows: dict[str, np.ndarray]  # by key of METHODS, (windows,)
 
 
-@torch.no_grad()
-def window_errors(forecast: Callable[[Tensor], Tensor], windows: Windows) -> np.ndarray:
-    """Mean squared and mean absolute error of each window over its steps and channels, (2, windows)."""
-    errors = [(forecast(past) - future).double().flatten(1) for past, future in windows.batches(128)]
-    return torch.cat([torch.stack([e.square().mean(dim=1), e.abs().mean(dim=1)]) for e in errors], dim=1).numpy()
-
-
 def outcome(study: Study) -> Outcome:
     """Errors of a study's chosen models on the windows of its test."""
     rows, windows = [], {}
     for key, seeds in study.chosen.items():
         errors = [window_errors(trained.model, study.task.windows("test", trained.lookback)) for trained in seeds]
         windows[key] = np.mean([squared for squared, _ in errors], axis=0)
-        rows += [
-            {"method": METHODS[key], "seed": trained.seed, "lookback": trained.lookback}
-            | {"parameters": parameters(trained.model), "validation_mse": trained.validation_mse}
-            | {"mse": squared.mean(), "mae": absolute.mean()}
-            for trained, (squared, absolute) in zip(seeds, errors, strict=True)
-        ]
+        for trained, (squared, absolute) in zip(seeds, errors, strict=True):
+            row = {"method": METHODS[key], "seed": trained.seed, "lookback": trained.lookback}
+            row |= {"parameters": parameters(trained.model), "validation_mse": trained.validation_mse}
+            rows.append(row | {"mse": squared.mean(), "mae": absolute.mean()})
     return Outcome(pd.DataFrame(rows), windows)
 
 
@@ -221,19 +206,15 @@ def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.Dat
     difference: "better" or "worse" where the whole interval lies on that side of 1.  not_worse: at most `tolerance`
     above the peer, or not "worse".
     """
-    ours = result.windows["resonance"]
-    rows = []
-    for key, theirs in result.windows.items():
-        if key != "resonance":
-            ratio = ours.mean() / theirs.mean()
-            drawn = block_means(np.stack([ours, theirs]), horizon)
-            low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
-            difference = BETTER if high < 1 else WORSE if low > 1 else EVEN
-            rows.append(
-                {"peer": METHODS[key], "ratio": ratio, "ratio_low": low, "ratio_high": high, "difference": difference}
-                | {"not_worse": bool(ratio <= 1 + tolerance or difference != WORSE)}
-            )
-    return pd.DataFrame(rows)
+    peers, rows = dict(result.windows), []
+    ours = peers.pop("resonance")
+    for key, theirs in peers.items():
+        ratio, drawn = ours.mean() / theirs.mean(), block_means(np.stack([ours, theirs]), horizon)
+        low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+        difference = BETTER if high < 1 else WORSE if low > 1 else EVEN
+        not_worse = bool(ratio <= 1 + tolerance or difference != WORSE)
+        rows.append((METHODS[key], ratio, low, high, difference, not_worse))
+    return pd.DataFrame(rows, columns=["peer", "ratio", "ratio_low", "ratio_high", "difference", "not_worse"])
 
 
 # --------------------------------------------------------------------------- what the ledger keeps
@@ -254,13 +235,9 @@ def score_measures(prefix: str, scores: pd.DataFrame, figures: Sequence[str] = (
 def comparison_measures(prefix: str, comparisons: pd.DataFrame) -> Iterator[Measure]:
     """Yield the number of comparisons, how many end not worse, better, worse, below 1, and the highest ratio."""
     difference = comparisons["difference"]
-    counts = {
-        "comparisons": len(comparisons),
-        "not_worse": comparisons["not_worse"].sum(),
-        "better": (difference == BETTER).sum(),
-        "worse": (difference == WORSE).sum(),
-        "lower_error": (comparisons["ratio"] < 1).sum(),
-    }
+    counts = {"comparisons": len(comparisons), "not_worse": comparisons["not_worse"].sum()}
+    counts |= {"better": (difference == BETTER).sum(), "worse": (difference == WORSE).sum()}
+    counts |= {"lower_error": (comparisons["ratio"] < 1).sum()}
     yield from ((f"{prefix}.{name}", int(count), "", (np.nan, np.nan)) for name, count in counts.items())
     worst = comparisons.loc[comparisons["ratio"].idxmax()]
     yield f"{prefix}.highest_ratio", worst["ratio"], "", (worst["ratio_low"], worst["ratio_high"])

@@ -17,10 +17,10 @@ from artifact.peers.causal import state_after
 from artifact.peers.forecasting import ridge_path
 from artifact.studies.audio.tasks import digit_model
 from artifact.studies.common.timing import seconds_of
-from artifact.studies.forecasting.study import block_interval, block_means, parameters, window_errors
+from artifact.studies.forecasting.study import block_interval, block_means, parameters
 from artifact.studies.live.forecasting import standardised
 from artifact.studies.live.speech import FRAME_MS, HOP, LIVE, MODELS, OFFLINE, TRANSFORMER, share_for
-from resonance.forecasting import ForecastTask, evaluate
+from resonance.forecasting import ForecastTask, evaluate, window_errors
 from resonance.live import LiveAudioNet, LiveForecaster
 from resonance.time_series import choose_closed_form
 

@@ -16,7 +16,6 @@ from resonance import PolarTrainer, ResonanceNet
 from resonance.training import checkpoint
 from resonance.training.checkpoint import (
     Checkpoint,
-    load_weights,
     read_checkpoint,
     read_weights,
     save_weights,
@@ -58,7 +57,7 @@ def test_weights_round_trip_with_buffers_and_shared_tensors(tmp_path):
     torch.manual_seed(0)
     model, other = Tied(), Tied()
     save_weights(model, tmp_path / "model.safetensors")
-    load_weights(other, tmp_path / "model.safetensors")
+    set_weights(other, read_weights(tmp_path / "model.safetensors"))
     for (name, value), found in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
         assert found.dtype == value.dtype and torch.equal(found, value), name
     assert other.head.weight is other.embedding.weight
@@ -73,7 +72,7 @@ def test_weights_of_tied_models_load_into_untied_ones(tmp_path):
     model, other = Tied(), Tied()
     other.head.weight = nn.Parameter(torch.zeros(5, 4))
     save_weights(model, tmp_path / "model.safetensors")
-    load_weights(other, tmp_path / "model.safetensors")
+    set_weights(other, read_weights(tmp_path / "model.safetensors"))
     assert torch.equal(other.head.weight, model.embedding.weight)
 
 
@@ -91,7 +90,7 @@ def test_weights_of_another_model_are_refused_whole(tmp_path, other, says):
     model = other()
     before = [value.clone() for value in model.state_dict().values()]
     with pytest.raises(ValueError, match=says):
-        load_weights(model, tmp_path / "model.safetensors")
+        set_weights(model, read_weights(tmp_path / "model.safetensors"))
     assert all(torch.equal(a, b) for a, b in zip(before, model.state_dict().values(), strict=True))
 
 

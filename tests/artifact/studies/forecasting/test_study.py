@@ -24,11 +24,10 @@ from artifact.studies.forecasting.study import (
     outcome,
     over_seeds,
     study,
-    window_errors,
     with_rates_of,
 )
 from artifact.studies.forecasting.views import past_future_gain, window_forecasts
-from resonance.forecasting import Series, evaluate, forecast_task
+from resonance.forecasting import Series, evaluate, forecast_task, window_errors
 from resonance.time_series import Setting
 
 SEARCH = Search(
