@@ -1,11 +1,4 @@
-"""Random changes of recordings that keep the spoken word: batched, seeded, on the waveform.
-
-speed     playback rate: pitch, formants and duration together, as between speakers
-shift     later or earlier within the window, as recordings are cut by hand
-mask      a stretch of time set to zero
-noise     white, at a random signal-to-noise ratio
-tilt      a spectral slope, as of microphones and rooms, and a masked band: one gain curve on the whole spectrum
-"""
+"""Random changes of recordings that keep the spoken word: batched, seeded, on the waveform."""
 
 from __future__ import annotations
 
@@ -22,10 +15,10 @@ class AudioAugmentation:
 
         augmentation(waves, lengths, generator) -> (waves, lengths)
 
-    waves (batch, samples) with `lengths` in samples; beyond them the result is 0.  No recording becomes longer than
-    `longest` samples.  With every range at 0 and noise_db = (inf, inf) nothing changes, up to rounding.
-    Raises ValueError for waves that are not (batch, samples), or a range outside its bounds.
-    Cost: two transforms of the batch, and some ten passes over it.
+    waves (batch, samples) with `lengths` in samples; beyond them the result is 0.  Speed changes pitch, formants and
+    duration together, as between speakers; a stretch of time is set to zero; white noise is added; one gain curve on
+    the whole spectrum has a slope, as of microphones and rooms, and a masked band.
+    With every range at 0 and noise_db = (inf, inf) nothing changes, up to rounding.
     """
 
     longest: int  # samples, the rest is cut off

@@ -67,9 +67,8 @@ def confusion(predictions: pd.DataFrame, method: str) -> Figure:
             if value >= least:
                 colour = "white" if value < 55 else "black"
                 axis.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=5.5)
-        axis.set(xticks=np.arange(table.shape[1]) + 0.5, yticks=np.arange(table.shape[0]) + 0.5)
-        axis.set_xticklabels(table.columns)
-        axis.set_yticklabels(table.index)
+        axis.set_xticks(np.arange(table.shape[1]) + 0.5, table.columns)
+        axis.set_yticks(np.arange(table.shape[0]) + 0.5, table.index)
         axis.invert_yaxis()
         figure.colorbar(mesh, ax=axis, label=label)
     left.set(xlabel="predicted", ylabel="spoken")

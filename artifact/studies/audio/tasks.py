@@ -21,15 +21,14 @@ from artifact.datasets.recordings import Recordings, recordings
 from artifact.datasets.speech import Speech
 from artifact.peers.audio import TransformerAudioNet, log_mel_features, logistic_regression, without_mean_spectrum
 from artifact.studies.audio.augmentation import AudioAugmentation
-from artifact.studies.common.classification import train_classifier
+from artifact.studies.common.classification import accuracy, train_classifier
 from resonance.audio import LearnedFrames, ResonanceAudioNet
 from resonance.polar import PolarWeight, count_parameters
 
 LONGEST = 8192  # samples of a digit: about a second, 63 frames
 OFFICIAL, VALIDATION = "official", "validation"
 RESONANCE, TRANSFORMER = "resonance", "Transformer"
-REGRESSION, NORMALISED = "log-mel regression", "log-mel regression, mean removed"
-REGRESSIONS = (REGRESSION, NORMALISED)
+REGRESSIONS = REGRESSION, NORMALISED = "log-mel regression", "log-mel regression, mean removed"
 
 
 class DigitTask:
@@ -41,7 +40,7 @@ class DigitTask:
         self.splits = (OFFICIAL, *speech.speaker_names)
 
     def masks(self, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Boolean masks of the training and the test recordings of a split; raises ValueError for an unknown one."""
+        """Boolean masks of the training and the test recordings of a split."""
         takes, names = self.speech.takes, self.speech.speaker_names
         if split == OFFICIAL:
             return takes >= 5, takes < 5
@@ -54,14 +53,12 @@ class DigitTask:
 
     def pair(self, split: str) -> tuple[Recordings, Recordings]:
         """Recordings to train on and to test on."""
-        train, test = self.masks(split)
-        return self.recordings.chosen(train), self.recordings.chosen(test)
+        return tuple(self.recordings.chosen(mask) for mask in self.masks(split))
 
     def regression(self, method: str, split: str, strength: float) -> np.ndarray:
         """Predictions of a log-mel regression on the test recordings."""
         (train, test), features = self.masks(split), self.log_mel[method]
-        model = logistic_regression(features[train], self.speech.labels[train], strength)
-        return model.predict(features[test])
+        return logistic_regression(features[train], self.speech.labels[train], strength).predict(features[test])
 
     @cached_property
     def log_mel(self) -> dict[str, np.ndarray]:
@@ -77,19 +74,11 @@ def digit_model(**options) -> ResonanceAudioNet:
 
 
 @torch.no_grad()
-def with_fixed_phases_(model: nn.Module) -> nn.Module:
-    """Set every phase of a model's polar weights to zero and freeze it; return the model."""
+def frozen_(model: nn.Module, part: str) -> nn.Module:
+    """Set "phase" or "magnitude" of a model's polar weights to zero and freeze it; without magnitude, phase as well."""
     for weight in (module for module in model.modules() if isinstance(module, PolarWeight)):
-        weight.phase.zero_().requires_grad_(False)
-    return model
-
-
-@torch.no_grad()
-def without_mixing_(model: nn.Module) -> nn.Module:
-    """Set every polar weight to zero and freeze it, so that only the feed-forwards act; return the model."""
-    for weight in (module for module in model.modules() if isinstance(module, PolarWeight)):
-        weight.magnitude.zero_()
-        weight.requires_grad_(False)
+        getattr(weight, part).zero_().requires_grad_(False)
+        weight.phase.requires_grad_(False)
     return model
 
 
@@ -98,9 +87,9 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     RESONANCE: digit_model,
     TRANSFORMER: lambda: TransformerAudioNet(10),
     "learned complex frames": lambda: digit_model(front_end=LearnedFrames(256, 128, 48)),
-    "phases fixed at zero": lambda: with_fixed_phases_(digit_model()),
+    "phases fixed at zero": lambda: frozen_(digit_model(), "phase"),
     "no interference": lambda: digit_model(interference=False),
-    "no mixing": lambda: without_mixing_(digit_model()),
+    "no mixing": lambda: frozen_(digit_model(), "magnitude"),  # only the feed-forwards act
 }
 NO_AUGMENTATION = "no augmentation"  # the resonance model, trained on the recordings as they are
 ABLATIONS = (*list(MODELS)[2:], NO_AUGMENTATION)
@@ -160,11 +149,9 @@ def parameters(task: DigitTask, method: str) -> int:
 def tune(task: DigitTask, tries: dict[str, Iterable[float]], steps: int) -> pd.DataFrame:
     """Validation accuracy of every setting of every method: method, setting, accuracy."""
     tables = [
-        accuracies(digit_predictions(task, name, VALIDATION, setting=setting, steps=steps, seed=0)).assign(
-            setting=setting
-        )
+        accuracies(digit_predictions(task, name, VALIDATION, setting=c, steps=steps, seed=0)).assign(setting=c)
         for name, settings in tries.items()
-        for setting in settings
+        for c in settings
     ]
     return pd.concat(tables, ignore_index=True)[["method", "setting", "accuracy"]]
 
@@ -185,10 +172,7 @@ def environment_model(classes: int, rate: int) -> ResonanceAudioNet:
 
 
 def environment_scores(sounds: Sounds, *, rate: float, strength: float, steps: int, seed: int = 0) -> pd.DataFrame:
-    """Accuracy on each fold of models trained on the four others: fold, and one column a method.
-
-    rate: learning rate of the resonance model; strength: C of the regression.
-    """
+    """Accuracy on each fold of models trained on the four others, the regression with C = `strength`: a column each."""
     longest = max(map(len, sounds.waves))
     everything = recordings(sounds.waves, sounds.labels, longest)
     features = log_mel_features(everything, sounds.rate)
@@ -201,6 +185,7 @@ def environment_scores(sounds: Sounds, *, rate: float, strength: float, steps: i
         augmentation = AudioAugmentation(longest, shift=longest // 10)
         train_classifier(model, train.batches(32, torch.Generator().manual_seed(seed), augmentation), steps, rate=rate)
         regression = logistic_regression(features[~held], sounds.labels[~held], strength)
-        found = {RESONANCE: test.logits(model).argmax(dim=1).numpy(), REGRESSION: regression.predict(features[held])}
-        rows.append({"fold": fold} | {name: float((p == sounds.labels[held]).mean()) for name, p in found.items()})
-    return pd.DataFrame(rows)
+        rows.append(
+            (fold, accuracy(test.logits(model), test.labels), regression.score(features[held], sounds.labels[held]))
+        )
+    return pd.DataFrame(rows, columns=["fold", RESONANCE, REGRESSION])
