@@ -1,4 +1,4 @@
-"""The style of every figure, and the two plots that most of them share; each study's `figures.py` draws its results.
+"""The style of every figure, and the plots that most of them share; each study's `figures.py` draws its results.
 
 Colours are seaborn's colour-blind palette, each with a marker or line style of its own.  Bars and bands are 95% Student
 intervals over seeds, where nothing else is said.
@@ -125,3 +125,11 @@ def mean_curve(axes: Axes, table: pd.DataFrame, x: str, y: str, look: Look, **op
     axes.plot(curve.index, curve[0], **style)
     if table.groupby(x)[y].size().min() > 2:
         axes.fill_between(curve.index, curve[1], curve[2], color=colour, alpha=0.15, lw=0)
+
+
+def mean_bars(axes: Axes, table: pd.DataFrame, x: str, y: str, **look) -> None:
+    """Draw the mean of y over seeds at each x, its Student interval over two or more as a bar; look: of `errorbar`."""
+    curve = pd.DataFrame({place: mean_interval(seeds) for place, seeds in table.groupby(x)[y]})
+    mean, low, high = curve.to_numpy()
+    bars = np.nan_to_num(np.vstack([mean - low, high - mean]))
+    axes.errorbar(curve.columns, mean, bars, **{"ls": "", "ms": 4, "lw": 1.1} | look)

@@ -28,16 +28,22 @@ from torch import Tensor
 
 from artifact.studies.common.growth import slope
 from artifact.studies.common.statistics import mean_interval
+from artifact.studies.information.information import layer_matrix
 from resonance.layers import BandMixing
 
 
 @torch.no_grad()
-def projecting_layer(k: int) -> BandMixing:
-    """The layer of k frequencies with unit weights and no interference, in float64: the projection P_k."""
+def filter_layer(transfer: Tensor, k: int) -> BandMixing:
+    """The k-band layer nearest to a circular filter, in float64 (thm:approximation): its weights are H_f for f < k."""
     layer = BandMixing(1, k, interference=False, engine="fft").double()
-    layer.weight.magnitude.fill_(1.0)
-    layer.weight.phase.zero_()
+    h = transfer[:k, None].to(torch.complex128)
+    layer.weight.set_(h.real, h.imag)
     return layer
+
+
+def projecting_layer(k: int) -> BandMixing:
+    """The layer of k frequencies with unit weights and no interference: the projection P_k."""
+    return filter_layer(torch.ones(k), k)
 
 
 @torch.no_grad()
@@ -48,10 +54,7 @@ def projection_error(x: Tensor, k: int) -> Tensor:
 
 
 def seminorm(x: Tensor, s: float) -> Tensor:
-    """|x|_s = (1/n sum_f c_f f^2s |X_f|^2)^(1/2) of each signal (batch, n), f in cycles per n samples.
-
-    The discrete form of the Sobolev seminorm of order s of a periodic signal; s = 0 is the deviation from the mean.
-    """
+    """Sobolev seminorm |x|_s = (1/n sum_f c_f f^2s |X_f|^2)^(1/2) of signals (batch, n); s = 0: standard deviation."""
     n = x.shape[1]
     spectrum = torch.fft.rfft(x.double(), dim=1, norm="ortho").abs().square() / n
     f = torch.arange(spectrum.shape[1], dtype=torch.float64)
@@ -102,42 +105,37 @@ SHAPES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
 
 
 def error_curves(n: int, ks: Iterable[int]) -> pd.DataFrame:
-    """The error of k frequencies on each shape of `SHAPES`: columns signal, k, error (rms), predicted slope.
-
-    Samples are at (t + 1/2) / n, so that no jump coincides with one.
-    """
-    t = (np.arange(n) + 0.5) / n
-    rows = []
-    for name, (shape, predicted) in SHAPES.items():
-        x = torch.from_numpy(shape(t))[None]
-        for k in ks:
-            rows.append({"signal": name, "k": k, "error": projection_error(x, k).item(), "predicted": predicted})
-    return pd.DataFrame(rows)
+    """The root mean square error of k frequencies on each of `SHAPES`, and the predicted slope."""
+    t = (np.arange(n) + 0.5) / n  # no jump coincides with a sample
+    rows = [
+        (name, k, projection_error(torch.from_numpy(shape(t))[None], k).item(), predicted)
+        for name, (shape, predicted) in SHAPES.items()
+        for k in ks
+    ]
+    return pd.DataFrame(rows, columns=["signal", "k", "error", "predicted"])
 
 
 def random_curves(n: int, ks: Iterable[int], orders: Iterable[float], batch: int, *, seed: int) -> pd.DataFrame:
-    """Errors of random signals of each order s: columns s, k, draw, error, bound (k^-s' |x|_s', s' = s - 1/10).
+    """Errors of random signals of each order s, and the bound k^-s' |x|_s' for s' = s - 1/10: a row a draw.
 
     The seminorm of order s itself grows with the grid's logarithm, so the bound is taken just below it.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows = []
+    tables = []
     for s in orders:
         x = random_signals(n, s, batch, generator)
         x = x / seminorm(x, 0.0)[:, None]
         norm = seminorm(x, s - 0.1)
         for k in ks:
-            error = projection_error(x, k)
-            pairs = zip(error.tolist(), (norm * k ** -(s - 0.1)).tolist(), strict=True)
-            rows += [{"s": s, "k": k, "draw": i, "error": e, "bound": b} for i, (e, b) in enumerate(pairs)]
-    return pd.DataFrame(rows)
+            columns = {"draw": range(batch), "error": projection_error(x, k), "bound": norm * k ** -(s - 0.1)}
+            tables.append(pd.DataFrame({"s": s, "k": k} | columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def slopes(curves: pd.DataFrame, by: str) -> pd.DataFrame:
-    """The slope of log error against log(k - 1/2) of each group `by`, with a 95% interval: slope, low, high.
+    """The slope of log error against log(k - 1/2), the band's edge, of each group `by`, with a 95% interval.
 
-    k - 1/2 is the band's edge, between the last frequency kept and the first dropped.  With a column `draw` the
-    interval is Student's over draws; else that of the fit over k.
+    With a column `draw` the interval is Student's over draws; else that of the fit over k.
     """
     rows = []
     for name, group in curves.groupby(by, sort=False):
@@ -145,8 +143,8 @@ def slopes(curves: pd.DataFrame, by: str) -> pd.DataFrame:
             fits = mean_interval(slope(one["k"] - 0.5, one["error"])[0] for _, one in group.groupby("draw"))
         else:
             fits = slope(group["k"] - 0.5, group["error"])
-        rows.append({by: name, **dict(zip(("slope", "low", "high"), fits, strict=True))})
-    return pd.DataFrame(rows)
+        rows.append((name, *fits))
+    return pd.DataFrame(rows, columns=[by, "slope", "low", "high"])
 
 
 # --------------------------------------------------------------------------- filters
@@ -159,30 +157,14 @@ def filter_matrix(transfer: Tensor) -> Tensor:
     return torch.fft.irfft(transfer[:, None] * spectrum, n=n, dim=0)
 
 
-@torch.no_grad()
-def filter_layer(transfer: Tensor, k: int) -> BandMixing:
-    """The k-band layer nearest to a circular filter (thm:approximation): its weights are H_f for f < k."""
-    layer = BandMixing(1, k, interference=False, engine="fft").double()
-    h = transfer[:k, None].to(torch.complex128)
-    layer.weight.set_(h.real, h.imag)
-    return layer
-
-
 def filter_curves(n: int, ks: Iterable[int], orders: Iterable[float]) -> pd.DataFrame:
-    """The error, in operator norm, of k-band layers for the filters H_f = (1 + f^2)^(-r/2) e^(i f).
-
-    Columns r, k, error, bound: `error` is the norm of the difference of the two real matrices, `bound` the theorem's
-    max over f >= k of |H_f|.
-    """
-    from artifact.studies.information.information import layer_matrix
-
+    """The error, in operator norm, of k-band layers for the filters H_f = (1 + f^2)^(-r/2) e^(i f), and its bound."""
     rows = []
     f = torch.arange(n // 2 + 1, dtype=torch.float64)
     for r in orders:
         transfer = torch.polar((1 + f.square()) ** (-r / 2), f)
         target = filter_matrix(transfer)
         for k in ks:
-            difference = target - layer_matrix(filter_layer(transfer, k), n)
-            error = torch.linalg.matrix_norm(difference, 2).item()
-            rows.append({"r": r, "k": k, "error": error, "bound": transfer[k:-1].abs().max().item()})
-    return pd.DataFrame(rows)
+            error = torch.linalg.matrix_norm(target - layer_matrix(filter_layer(transfer, k), n), 2).item()
+            rows.append((r, k, error, transfer[k:-1].abs().max().item()))
+    return pd.DataFrame(rows, columns=["r", "k", "error", "bound"])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from artifact.studies.common.plots import GREY, PALETTE, panels
-from artifact.studies.common.statistics import mean_interval
+from artifact.studies.common.plots import GREY, PALETTE, mean_bars, panels
 
 MARKERS = "osD^vP<"
 LINES = ("-", "--", "-.", ":", "-", "--", "-.")
@@ -24,10 +22,9 @@ def retained(table: pd.DataFrame, snr_db: float, signal: str) -> Figure:
         axis.axhline(1, color="k", lw=1.6, label="claimed")
         groups = cases.groupby(column, sort=False)
         for (name, group), colour, marker, line in zip(groups, PALETTE, MARKERS, LINES, strict=False):
+            look = {"marker": marker, "ls": line, "ms": 4, "lw": 1.1, "color": colour}
             label = name if column == "signal" else f"{name:g} dB"
-            axis.plot(
-                group["share"], group["retained"], marker=marker, ls=line, ms=4, lw=1.1, color=colour, label=label
-            )
+            axis.plot(group["share"], group["retained"], label=label, **look)
         axis.set_xscale("log", base=2)
         ticks = sorted(cases["share"].unique())
         axis.set_xticks(ticks, ["1" if t == 1 else f"1/{round(1 / t)}" for t in ticks])
@@ -38,22 +35,17 @@ def retained(table: pd.DataFrame, snr_db: float, signal: str) -> Figure:
     return figure
 
 
-def _estimates(axes: Axes, rows: pd.DataFrame, **look) -> None:
-    """Draw the mean estimate over seeds at each SNR, with its Student interval as a bar."""
-    mean, low, high = pd.DataFrame({snr: mean_interval(e) for snr, e in rows.groupby("snr_db")["estimate"]}).to_numpy()
-    axes.errorbar(sorted(rows["snr_db"].unique()), mean, (mean - low, high - mean), ms=4, capsize=2, **look)
-
-
 def estimator(bias: pd.DataFrame, itself: pd.DataFrame) -> Figure:
     """A nearest-neighbour estimate against the closed form: one scalar channel; three maps of a short signal."""
     figure, (left, right) = panels(2, 2.8)
+    look = {"lw": 1.5, "capsize": 2}
     left.plot(bias.groupby("snr_db")["exact"].first(), color="k", lw=1.2, label="closed form")
-    _estimates(left, bias, fmt="o", color=PALETTE[0], label="estimate")
+    mean_bars(left, bias, "snr_db", "estimate", marker="o", color=PALETTE[0], label="estimate", **look)
     left.set(xlabel="signal-to-noise ratio (dB)", ylabel="information (bits)", title="one scalar")
     maps = itself.groupby("map", sort=False)
     for (name, group), colour, marker, line in zip(maps, PALETTE, MARKERS, LINES, strict=False):
         right.plot(group.groupby("snr_db")["exact"].first(), ls=line, lw=1.1, color=colour)
-        _estimates(right, group, fmt=marker, mfc="none", color=colour, label=name)
+        mean_bars(right, group, "snr_db", "estimate", marker=marker, mfc="none", color=colour, label=name, **look)
     right.set(xlabel="signal-to-noise ratio (dB)", title="four samples, by map (lines: closed form)")
     for axes in (left, right):
         axes.legend(loc="upper left")
@@ -70,27 +62,21 @@ def survival(
     figure, (left, right) = panels(2, 3.0)
     lowest = curves[curves["order"] == "lowest"]
     left.plot(lowest["k"], lowest["train"], ls=":", lw=1, color=GREY, label="lowest, in sample")
-    for (name, group), colour, marker, line in zip(
-        curves.groupby("order", sort=False), PALETTE, MARKERS, LINES, strict=False
-    ):
+    orders = curves.groupby("order", sort=False)
+    for (name, group), colour, marker, line in zip(orders, PALETTE, MARKERS, LINES, strict=False):
         left.plot(group["k"], group["test"], marker=marker, ls=line, ms=3.5, lw=1.1, color=colour, label=name)
     for (_, row), colour in zip(chosen.iterrows(), PALETTE, strict=False):
         left.plot(row["k"], row["test"], marker="*", ms=11, mec="k", mew=0.6, ls="", color=colour)
     left.set_xscale("log", base=2)
     left.xaxis.set_major_formatter("{x:g}")
-    left.set(
-        xlabel="frequencies kept $k$",
-        ylabel="bits a window and channel",
-        title=f"{dataset}: test (star: the rule's $k$)",
-        ylim=(0, None),
-    )
+    left.set(xlabel="frequencies kept $k$", ylabel="bits a window and channel", ylim=(0, None))
+    left.set_title(f"{dataset}: test (star: the rule's $k$)")
     left.legend(loc="upper left")
     right.vlines(band["frequency"] * cycles, band["energy"].min() / 2, band["energy"], color=GREY, lw=0.8)
     kept = band[band["place"] > 0]
     right.plot(kept["frequency"] * cycles, kept["energy"], "D", ms=3.5, color=PALETTE[2], label="kept by information")
-    right.set(
-        yscale="log", xlabel=f"frequency (cycles per {unit})", ylabel="share of the past's energy", title="what is kept"
-    )
+    right.set(yscale="log", xlabel=f"frequency (cycles per {unit})", ylabel="share of the past's energy")
+    right.set_title("what is kept")
     right.legend(loc="upper right")
     return figure
 
@@ -106,19 +92,16 @@ def approximation(shapes: pd.DataFrame, draws: pd.DataFrame) -> Figure:
             line = last["error"] * ((group["k"] - 0.5) / (last["k"] - 0.5)) ** last["predicted"]
             left.plot(group["k"], line, lw=0.9, color=colour)
     for (s, group), colour, marker, line in zip(draws.groupby("s"), PALETTE, MARKERS, LINES, strict=False):
-        means = group.groupby("k")
-        right.plot(means["error"].mean(), marker=marker, ms=3.5, ls="", color=colour, label=f"$s$ = {s:g}")
-        right.fill_between(
-            means["error"].min().index, means["error"].min(), means["error"].max(), color=colour, alpha=0.25, lw=0
-        )
-        right.plot(means["bound"].mean(), ls=line, lw=0.9, color=colour)
+        errors = group.groupby("k")["error"].agg(["mean", "min", "max"])
+        right.plot(errors["mean"], marker=marker, ms=3.5, ls="", color=colour, label=f"$s$ = {s:g}")
+        right.fill_between(errors.index, errors["min"], errors["max"], color=colour, alpha=0.25, lw=0)
+        right.plot(group.groupby("k")["bound"].mean(), ls=line, lw=0.9, color=colour)
     for axis in (left, right):
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("frequencies kept $k$")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
     left.set(ylabel="error (root mean square)", title="shapes (lines: slope of theory)")
     right.set_title("random signals (lines: bound)")
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
-    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
     return figure

@@ -21,11 +21,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterable
+from itertools import product
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from artifact.studies.stable_gradients.gradients import ARRANGEMENTS
 from resonance.layers import BandMixing
@@ -36,8 +37,7 @@ from resonance.layers import BandMixing
 def gaussian_information(signal: Tensor, noise: Tensor) -> float:
     """I(X; X + noise) = 1/2 log2 det(I + N^-1 K) in bits, for covariances K (any rank) and N (full rank).
 
-    signal, noise: (r, r), symmetric; computed in float64.  r = 0 gives 0 bits.
-    Raises ValueError for other shapes and for a noise that is not positive definite.  Cost: r^3.
+    Raises ValueError for shapes other than (r, r) and for a noise that is not positive definite.  Cost: r^3.
     Source: Cover and Thomas, Elements of Information Theory, chapter 9.
     """
     k, n = signal.double(), noise.double()
@@ -79,8 +79,7 @@ def transmitted_information(matrix: Tensor, signal: Tensor, noise: Tensor) -> fl
 def layer_matrix(mixing: BandMixing, n: int, channel: int = 0) -> Tensor:
     """The layer as the real matrix T, (n, n) float64, that acts on one channel: y = T x.
 
-    Its padding, grid and engine are the layer's own.  Raises TypeError for anything but a `BandMixing`: a block with a
-    norm is not linear.  Cost: the layer on n sequences.
+    Raises TypeError for anything but a `BandMixing`: a block with a norm is not linear.
     """
     if not isinstance(mixing, BandMixing):
         raise TypeError(f"expected a BandMixing, linear in x, got {type(mixing).__name__}")
@@ -129,28 +128,23 @@ def kept_frequencies(n: int, share: float) -> int:
 
 
 def retained_information(n: int, shares: Iterable[float], snrs_db: Iterable[float], *, seed: int) -> pd.DataFrame:
-    """Information retained by a layer with random weights: signal, snr_db, share (k/n), k, rank, bits, retained, bound.
+    """Bits retained by a layer with random weights at each share k/n, and the bound on its loss (thm:information).
 
-    `bound` is an upper bound on the loss in bits, from the signal's power outside the band (`lost_bits_bound`).
-    In the report: thm:information.
+    A row for each signal, SNR and share.
     """
     torch.manual_seed(seed)
-    maps = []
-    for share in shares:
-        k = kept_frequencies(n, share)
-        maps.append((share, k, layer_matrix(BandMixing(1, k, engine="fft"), n)))
+    kept = [(share, kept_frequencies(n, share)) for share in shares]
+    maps = [(share, k, layer_matrix(_layer(n, k), n)) for share, k in kept]
     rows = []
-    for name, covariance in SIGNALS.items():
+    for (name, covariance), snr in product(SIGNALS.items(), snrs_db):
         signal = covariance(n)
-        for snr in snrs_db:
-            noise = white_noise(signal, snr)
-            whole = gaussian_information(signal, noise)
-            for share, k, matrix in maps:
-                bits = transmitted_information(matrix, signal, noise)
-                row = {"signal": name, "snr_db": snr, "share": share, "k": k, "rank": len(row_space(matrix))}
-                bound = lost_bits_bound(matrix, signal, noise)
-                rows.append({**row, "whole": whole, "bits": bits, "retained": bits / whole, "bound": bound})
-    return pd.DataFrame(rows)
+        noise = white_noise(signal, snr)
+        whole = gaussian_information(signal, noise)
+        for share, k, matrix in maps:
+            bits, bound = (f(matrix, signal, noise) for f in (transmitted_information, lost_bits_bound))
+            rows.append((name, snr, share, k, len(row_space(matrix)), whole, bits, bits / whole, bound))
+    columns = ["signal", "snr_db", "share", "k", "rank", "whole", "bits", "retained", "bound"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
@@ -181,34 +175,32 @@ def _zero_weight(n: int, frequency: int, magnitude: float = 0.0) -> BandMixing:
 
 
 @torch.no_grad()
-def _half_rank(n: int) -> BandMixing:
+def _interfering(n: int, matrix: Callable[[int], Tensor], *, unit_weights: bool) -> BandMixing:
+    """A layer of the whole band with M = matrix(k), random weights or those of 1."""
+    layer, k = _layer(n), kept_frequencies(n, 1.0)
+    m = matrix(k).to(torch.complex128)
+    layer.interference.re.copy_(m.real)
+    layer.interference.im.copy_(m.imag)
+    if unit_weights:
+        layer.weight.set_(torch.ones(k, 1), torch.zeros(k, 1))
+    return layer
+
+
+def _half_rank(k: int) -> Tensor:
     """M = U V of rank k/2, complex, so that the real map has half of its rank as well."""
-    layer, k = _layer(n), kept_frequencies(n, 1.0)
-    u, v = (torch.randn(*shape, dtype=torch.complex128) for shape in ((k, k // 2), (k // 2, k)))
-    layer.interference.re.copy_((u @ v).real / k)
-    layer.interference.im.copy_((u @ v).imag / k)
-    return layer
+    return torch.randn(k, k // 2, dtype=torch.complex128) @ torch.randn(k // 2, k, dtype=torch.complex128) / k
 
 
-@torch.no_grad()
-def _swap(n: int, frequency: int) -> BandMixing:
-    """Unit weights, and for M the permutation that swaps DC with another frequency: unitary, and not lossless."""
-    layer, k = _layer(n), kept_frequencies(n, 1.0)
-    order = torch.arange(k)
-    order[0], order[frequency] = frequency, 0
-    layer.weight.magnitude.fill_(1.0)
-    layer.weight.phase.zero_()
-    layer.interference.re.copy_(torch.eye(k)[order])
-    layer.interference.im.zero_()
-    return layer
+def _swap(k: int) -> Tensor:
+    """The permutation that swaps DC with f = 5: unitary, and not lossless."""
+    return torch.eye(k)[[5, *range(1, 5), 0, *range(6, k)]]
 
 
 def traps(n: int, snr_db: float, *, seed: int, signal: str = "AR(1), 0.9") -> pd.DataFrame:
-    """Information lost by each of several maps: columns map, rank (real, of n), lost (bits), whole (bits).
+    """Rank of several real maps and the bits that each loses (eq:chain); `whole` is what there is to lose.
 
     Rounding the output to bfloat16 (8 significant bits) is modelled as white noise of 2^-8 / sqrt(3) of the output's
     largest standard deviation: the root mean square error of a number just above a power of two, the worst case.
-    In the report: eq:chain.
     """
     torch.manual_seed(seed)
     generic, half = layer_matrix(_layer(n), n), layer_matrix(_layer(n, n // 4), n)
@@ -219,41 +211,37 @@ def traps(n: int, snr_db: float, *, seed: int, signal: str = "AR(1), 0.9") -> pd
         "k = n/2 of one side": layer_matrix(_layer(n, n // 2), n),
         "residual block, k = n/2 of both": torch.eye(n, dtype=torch.float64) + half,
         "one zero weight": layer_matrix(_zero_weight(n, 3), n),
-        "interference of half rank": layer_matrix(_half_rank(n), n),
-        "unitary interference, DC swapped": layer_matrix(_swap(n, 5), n),
+        "interference of half rank": layer_matrix(_interfering(n, _half_rank, unit_weights=False), n),
+        "unitary interference, DC swapped": layer_matrix(_interfering(n, _swap, unit_weights=True), n),
         "one weight of 1/1000": small,
     }
     covariance = SIGNALS[signal](n)
     noise = white_noise(covariance, snr_db)
     whole = gaussian_information(covariance, noise)
-    rows = [
-        {"map": name, "rank": len(row_space(m)), "lost": whole - transmitted_information(m, covariance, noise)}
-        for name, m in maps.items()
-    ]
+    rows = [(name, len(row_space(m)), transmitted_information(m, covariance, noise)) for name, m in maps.items()]
     for name, m in (("whole band, rounded to bfloat16", generic), ("one weight of 1/1000, rounded", small)):
         out = m @ (covariance + noise) @ m.mT
         rounding = torch.eye(n, dtype=torch.float64) * (2.0**-16 / 3) * out.diagonal().max()
         bits = gaussian_information(m @ covariance @ m.mT, m @ noise @ m.mT + rounding)
-        rows.append({"map": name, "rank": len(row_space(m)), "lost": whole - bits})
-    return pd.DataFrame(rows).assign(whole=whole)
+        rows.append((name, len(row_space(m)), bits))
+    table = pd.DataFrame(rows, columns=["map", "rank", "bits"])
+    return table.assign(lost=whole - table.pop("bits"), whole=whole)
 
 
 def block_ranks(n: int, dim: int, k: int, *, seed: int) -> pd.DataFrame:
-    """The rank of each arrangement's Jacobian, (n dim)^2, at a random input: full rank is locally injective.
+    """Rank and smallest over largest singular value of each arrangement's Jacobian, (n dim)^2, at a random input.
 
-    Columns block, rank, size (n dim), smallest (singular value over the largest).  LayerNorm after the sum removes
-    each token's mean over the channels, n of n dim directions, which the residual path cannot restore.
+    Full rank is locally injective.  LayerNorm after the sum removes each token's mean over the channels, n of n dim
+    directions, which the residual path cannot restore.
     """
     torch.manual_seed(seed)
-    x = torch.randn(n, dim, dtype=torch.float64)
-    blocks: dict[str, nn.Module] = {name: make(dim, k).double() for name, make in ARRANGEMENTS.items()}
+    x = torch.randn(1, n, dim, dtype=torch.float64)
     rows = []
-    for name, block in blocks.items():
-        jacobian = torch.autograd.functional.jacobian(lambda v, b=block: b(v[None])[0], x).reshape(n * dim, n * dim)
+    for name, make in ARRANGEMENTS.items():
+        jacobian = torch.autograd.functional.jacobian(make(dim, k).double(), x).reshape(n * dim, n * dim)
         values = torch.linalg.svdvals(jacobian)
-        rank = len(row_space(jacobian))
-        rows.append({"block": name, "rank": rank, "size": n * dim, "smallest": float(values[-1] / values[0])})
-    return pd.DataFrame(rows)
+        rows.append((name, len(row_space(jacobian)), n * dim, float(values[-1] / values[0])))
+    return pd.DataFrame(rows, columns=["block", "rank", "size", "smallest"])
 
 
 # --------------------------------------------------------------------------- nearest neighbours
@@ -287,39 +275,33 @@ def estimator_bias(snrs_db: Iterable[float], samples: int, seeds: int, *, seed: 
     from sklearn.feature_selection import mutual_info_regression
 
     rows = []
-    for s in range(seeds):
-        generator = np.random.default_rng(seed + s)
-        x, noise = generator.standard_normal((2, samples))
+    for s in range(seed, seed + seeds):
+        x, noise = np.random.default_rng(s).standard_normal((2, samples))
         for snr in snrs_db:
-            y = x + noise * 10 ** (-snr / 20)
-            nats = mutual_info_regression(x[:, None], y, random_state=seed + s)[0]
-            exact = 0.5 * math.log2(1 + 10 ** (snr / 10))
-            rows.append({"snr_db": snr, "seed": seed + s, "estimate": nats / math.log(2), "exact": exact})
-    return pd.DataFrame(rows)
+            nats = mutual_info_regression(x[:, None], x + noise * 10 ** (-snr / 20), random_state=s)[0]
+            rows.append((snr, s, nats / math.log(2), 0.5 * math.log2(1 + 10 ** (snr / 10))))
+    return pd.DataFrame(rows, columns=["snr_db", "seed", "estimate", "exact"])
 
 
 def estimator_against_itself(
     snrs_db: Iterable[float], samples: int, seeds: int, *, seed: int, n: int = 4
 ) -> pd.DataFrame:
-    """Estimate and closed form of I(X; T Y) for an AR(1) signal of n samples and three maps, a row a seed.
+    """Estimate and closed form of I(X; T Y) for an AR(1) signal of n samples and three maps T, a row a seed.
 
-    The maps: none, a layer that keeps the whole band (injective, random weights), one that keeps DC and f = 1.
-    For the last the estimator gets Q Y, of as many numbers as the rank of the map.
+    Of the map that keeps DC and f = 1 the estimator gets Q Y, of as many numbers as the rank of the map.
     """
     torch.manual_seed(seed)
-    eye = torch.eye(n, dtype=torch.float64)
-    maps = {"none": eye, "whole band": layer_matrix(_layer(n), n), "two frequencies": layer_matrix(_layer(n, 2), n)}
+    eye, whole, two = torch.eye(n, dtype=torch.float64), layer_matrix(_layer(n), n), layer_matrix(_layer(n, 2), n)
+    maps = {"none": (eye, eye), "whole band": (whole, whole), "two frequencies": (two, row_space(two))}
     signal = ar1(n)
     root = torch.linalg.cholesky(signal).numpy()
     rows = []
-    for s in range(seeds):
-        x, noise = np.random.default_rng(seed + s).standard_normal((2, samples, n))
+    for s in range(seed, seed + seeds):
+        white, noise = np.random.default_rng(s).standard_normal((2, samples, n))
+        x = white @ root.T
         for snr in snrs_db:
-            y = x @ root.T + noise * 10 ** (-snr / 20)
-            covariance = white_noise(signal, snr)
-            for name, matrix in maps.items():
-                rows_of = row_space(matrix) if len(row_space(matrix)) < n else matrix
-                estimate = nearest_neighbour_information(x @ root.T, y @ rows_of.numpy().T)
-                exact = transmitted_information(matrix, signal, covariance)
-                rows.append({"map": name, "snr_db": snr, "seed": seed + s, "estimate": estimate, "exact": exact})
-    return pd.DataFrame(rows)
+            y = x + noise * 10 ** (-snr / 20)
+            for name, (matrix, given) in maps.items():
+                estimate = nearest_neighbour_information(x, y @ given.numpy().T)
+                rows.append((name, snr, s, estimate, transmitted_information(matrix, signal, white_noise(signal, snr))))
+    return pd.DataFrame(rows, columns=["map", "snr_db", "seed", "estimate", "exact"])

@@ -14,8 +14,10 @@ whatever B is, without in-sample bias.  On the training windows themselves it is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,31 +32,30 @@ from resonance.spectral import analysis
 
 @dataclass(frozen=True)
 class PastFuture:
-    """Covariances of past coordinates and future samples of one split, by block of time and channel.
+    """Covariances of past coordinates and future samples of one split, by block of time and channel."""
 
-    `frequency`, (p,), names the frequency of each past coordinate, in cycles per grid.  `blocks`, (blocks, channels,
-    p + horizon, p + horizon), are second moments about the split's mean, each block's divided by its windows;
-    `share`, (blocks,), is each block's share of the windows.
-    """
-
-    frequency: Tensor
-    blocks: Tensor
-    share: Tensor
+    frequency: Tensor  # (p,): of each past coordinate, in cycles per grid
+    blocks: Tensor  # (blocks, channels, p + horizon, p + horizon): second moments about the split's mean
+    share: Tensor  # (blocks,): of all windows
 
     @property
     def covariance(self) -> Tensor:
         """The covariance over the whole split, (channels, p + horizon, p + horizon)."""
         return torch.einsum("b,bcij->cij", self.share, self.blocks)
 
-    def channels(self, which: Iterable[int]) -> PastFuture:
+    @property
+    def count(self) -> int:
+        """The number of frequencies, f = 0 .. count - 1."""
+        return int(self.frequency.max()) + 1
+
+    def channels(self, which: list[int]) -> PastFuture:
         """The same for some channels only."""
-        return PastFuture(self.frequency, self.blocks[:, list(which)], self.share)
+        return PastFuture(self.frequency, self.blocks[:, which], self.share)
 
 
 def past_future(windows: Windows, blocks: int = 1) -> PastFuture:
     """The covariances of a split's windows in float64, in `blocks` runs of time of nearly equal length.
 
-    The grid of the past is the layer's, the next power of two at or above the lookback.
     Raises ValueError for more blocks than windows.  Cost: windows x channels x (p + horizon)^2 multiply-adds.
     """
     if not 1 <= blocks <= len(windows):
@@ -84,10 +85,9 @@ def _coordinates(past: Tensor, future: Tensor, band: Band) -> Tensor:
 def residual_moments(
     train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float
 ) -> tuple[Tensor, Tensor]:
-    """Second moments of the future and of F - B A_S past on held-out windows.
+    """Second moments, (blocks, channels, horizon, horizon), of the future and of F - B A_S past on held-out windows.
 
-    Each is (blocks, channels, horizon, horizon).  B is fitted on `train`, `ridge` added to the diagonal of the past's
-    covariance.  Raises ValueError for ridge <= 0.
+    B is fitted on `train`, `ridge` added to the diagonal of the past's covariance.  Raises ValueError for ridge <= 0.
     """
     if not ridge > 0:
         raise ValueError(f"expected ridge > 0, got {ridge}")
@@ -103,11 +103,10 @@ def residual_moments(
 
 
 def predicted_bits(train: PastFuture, held: PastFuture, frequencies: Iterable[int], ridge: float) -> Tensor:
-    """Bits a window, (blocks, channels), of the kept frequencies about the future on held-out windows.
+    """Bits a window, (blocks, channels), of the kept frequencies about the future on held-out windows (eq:past).
 
     The mean over blocks, weighted by `held.share`, is 1/2 log2 det Cov(F) / det Cov(F - B A_S past) exactly; a block's
-    own figure is its mean Gaussian log score under those two pooled covariances.  Arguments as `residual_moments`.
-    In the report: eq:past.
+    own figure is its mean Gaussian log score under those two pooled covariances.
     """
     marginal, residual = residual_moments(train, held, frequencies, ridge)
     return _score(residual, held.share) - _score(marginal, held.share)
@@ -135,16 +134,16 @@ def _score(second: Tensor, share: Tensor) -> Tensor:
 # --------------------------------------------------------------------------- which frequencies
 
 
-def energy_order(train: PastFuture) -> list[int]:
-    """All frequencies by their energy in the past, greatest first."""
-    return band_energy(train).argsort(descending=True, stable=True).tolist()
-
-
 def band_energy(train: PastFuture) -> Tensor:
     """The energy (variance) of each frequency in the past, summed over channels, as shares of all: (k,)."""
     variance = train.covariance.diagonal(dim1=1, dim2=2).sum(dim=0)[: len(train.frequency)]
-    energy = torch.zeros(int(train.frequency.max()) + 1, dtype=torch.float64).index_add(0, train.frequency, variance)
+    energy = torch.zeros(train.count, dtype=torch.float64).index_add(0, train.frequency, variance)
     return energy / energy.sum()
+
+
+def energy_order(train: PastFuture) -> list[int]:
+    """All frequencies by their energy in the past, greatest first."""
+    return band_energy(train).argsort(descending=True, stable=True).tolist()
 
 
 def information_order(train: PastFuture, ridge: float, steps: int) -> list[int]:
@@ -156,12 +155,11 @@ def information_order(train: PastFuture, ridge: float, steps: int) -> list[int]:
     p = len(train.frequency)
     c = train.covariance.clone()
     c[:, :p, :p] += ridge * torch.eye(p, dtype=torch.float64)
-    count = int(train.frequency.max()) + 1
-    places = [(train.frequency == f).nonzero()[:, 0] for f in range(count)]
+    places = [(train.frequency == f).nonzero()[:, 0] for f in range(train.count)]
     pair = torch.stack([place[[0, -1]] for place in places])  # DC and Nyquist have one coordinate, here twice
     single = pair[:, 0] == pair[:, 1]
     chosen: list[int] = []
-    for _ in range(min(steps, count)):
+    for _ in range(min(steps, train.count)):
         explained = c[:, :p, p:] @ torch.linalg.solve(c[:, p:, p:], c[:, p:, :p])
         before, after = (_small_logdet(m, pair, single) for m in (c[:, :p, :p], c[:, :p, :p] - explained))
         gain = (before - after).sum(dim=0)
@@ -182,10 +180,7 @@ def _small_logdet(c: Tensor, pair: Tensor, single: Tensor) -> Tensor:
 
 
 def band_table(train: PastFuture, chosen: list[int]) -> pd.DataFrame:
-    """Each frequency's share of the past's energy and its place among the chosen: one row a frequency.
-
-    Columns frequency (cycles per grid), energy, place (1 is chosen first; 0 is not chosen).
-    """
+    """Each frequency's share of the past's energy and its place among the chosen (1: first; 0: not chosen)."""
     energy = band_energy(train).tolist()
     place = [chosen.index(f) + 1 if f in chosen else 0 for f in range(len(energy))]
     return pd.DataFrame({"frequency": range(len(energy)), "energy": energy, "place": place})
@@ -201,26 +196,23 @@ def energy_k(train: PastFuture, share: float) -> int:
 
 def rank_frequencies(train: PastFuture, *, ridge: float, steps: int) -> dict[str, list[int]]:
     """The three orders in which frequencies may be kept."""
-    count = int(train.frequency.max()) + 1
-    found = (list(range(count)), energy_order(train), information_order(train, ridge, steps))
+    found = (list(range(train.count)), energy_order(train), information_order(train, ridge, steps))
     return dict(zip(ORDERS, found, strict=True))
 
 
 # --------------------------------------------------------------------------- the curve and the rule
 
 
-@dataclass(frozen=True)
-class Splits:
+class Splits(NamedTuple):
     """Train, validation and test covariances of one task."""
 
     train: PastFuture
     validation: PastFuture
     test: PastFuture
 
-    def channels(self, which: Iterable[int]) -> Splits:
+    def channels(self, which: list[int]) -> Splits:
         """The same for some channels only."""
-        which = list(which)
-        return Splits(*(part.channels(which) for part in (self.train, self.validation, self.test)))
+        return Splits(*(part.channels(which) for part in self))
 
 
 def make_splits(task: ForecastTask, lookback: int, blocks: int) -> Splits:
@@ -229,42 +221,35 @@ def make_splits(task: ForecastTask, lookback: int, blocks: int) -> Splits:
     return Splits(*(past_future(task.windows(name, lookback), count) for name, count in parts))
 
 
-def best_ridge(splits: Splits, frequencies: list[int], ridges: Iterable[float]) -> tuple[float, float]:
+def best_ridge(splits: Splits, frequencies: list[int], ridges: Sequence[float]) -> tuple[float, float]:
     """(ridge, bits) that are best on validation for a set of frequencies; bits a window and channel."""
-    scores = [(mean_bits(splits.train, splits.validation, frequencies, r), r) for r in ridges]
-    bits, ridge = max(scores)
+    bits, ridge = max((mean_bits(splits.train, splits.validation, frequencies, r), r) for r in ridges)
     return ridge, bits
 
 
 def survival_curves(
-    splits: Splits, order: dict[str, list[int]], ks: Iterable[int], ridges: Iterable[float]
+    splits: Splits, order: dict[str, list[int]], ks: Sequence[int], ridges: Sequence[float]
 ) -> pd.DataFrame:
-    """The bits a window and channel of each order and k, the ridge chosen on validation.
+    """The bits a window and channel of each order and k in each split, the ridge chosen on validation.
 
-    Columns order, k, ridge, train (in sample), validation, test.  An order shorter than k has no row.
+    In sample the smallest ridge: the usual estimate by canonical correlations.  An order shorter than k has no row.
     """
-    ridges = tuple(ridges)
     rows = []
-    for name, frequencies in order.items():
-        for k in ks:
-            if k > len(frequencies):
-                continue
-            ridge, _ = best_ridge(splits, frequencies[:k], ridges)
-            # In sample the smallest ridge: the usual estimate by canonical correlations, for comparison.
-            cases = ((splits.train, min(ridges)), (splits.validation, ridge), (splits.test, ridge))
-            bits = [mean_bits(splits.train, part, frequencies[:k], r) for part, r in cases]
-            rows.append(
-                {"order": name, "k": k, "ridge": ridge, "train": bits[0], "validation": bits[1], "test": bits[2]}
-            )
-    return pd.DataFrame(rows)
+    for name, k in product(order, ks):
+        if k > len(order[name]):
+            continue
+        kept = order[name][:k]
+        ridge, validation = best_ridge(splits, kept, ridges)
+        train = mean_bits(splits.train, splits.train, kept, min(ridges))
+        rows.append((name, k, ridge, train, validation, mean_bits(splits.train, splits.test, kept, ridge)))
+    return pd.DataFrame(rows, columns=["order", "k", "ridge", "train", "validation", "test"])
 
 
-def choose_k(splits: Splits, frequencies: list[int], whole: list[int], share: float, ridges: Iterable[float]) -> int:
+def choose_k(splits: Splits, frequencies: list[int], whole: list[int], share: float, ridges: Sequence[float]) -> int:
     """The rule's k: the fewest frequencies of an order that reach `share` of the whole band's validation bits.
 
     By bisection: the curve rises with k except for noise.  The whole order where none reaches it.
     """
-    ridges = tuple(ridges)
     target = share * best_ridge(splits, whole, ridges)[1]
     low, high = 0, len(frequencies)
     while high - low > 1:
@@ -274,56 +259,50 @@ def choose_k(splits: Splits, frequencies: list[int], whole: list[int], share: fl
 
 
 def retained_share(
-    splits: Splits, frequencies: list[int], whole: list[int], ridges: Iterable[float], *, seed: int, draws: int = 2000
+    splits: Splits, frequencies: list[int], whole: list[int], ridges: Sequence[float], *, seed: int, draws: int = 2000
 ) -> tuple[float, float, float]:
     """Share of the whole band's bits that `frequencies` retain on the test, with a 95% interval.
 
     The interval is a bootstrap over the test's blocks of time, both values drawn together.
     """
-    ridges = tuple(ridges)
-    test = splits.test
-    bits = [
-        predicted_bits(splits.train, test, kept, best_ridge(splits, kept, ridges)[0]).mean(dim=1).numpy()
-        for kept in (frequencies, whole)
-    ]
-    share = test.share.numpy()
+    share = splits.test.share.numpy()
+    kept, all_ = (
+        share * predicted_bits(splits.train, splits.test, f, best_ridge(splits, f, ridges)[0]).mean(dim=1).numpy()
+        for f in (frequencies, whole)
+    )
     drawn = np.random.default_rng(seed).integers(len(share), size=(draws, len(share)))
-    kept, all_ = ((share * b)[drawn].sum(axis=1) for b in bits)
-    low, high = np.quantile(kept / all_, [0.025, 0.975])
-    return float(share @ bits[0] / (share @ bits[1])), float(low), float(high)
+    low, high = np.quantile(kept[drawn].sum(axis=1) / all_[drawn].sum(axis=1), [0.025, 0.975])
+    return float(kept.sum() / all_.sum()), float(low), float(high)
 
 
 def judge(
-    splits: Splits, cases: dict[str, list[int]], whole: list[int], ridges: Iterable[float], *, seed: int
+    splits: Splits, cases: dict[str, list[int]], whole: list[int], ridges: Sequence[float], *, seed: int
 ) -> pd.DataFrame:
     """k, bits on the test, the share retained with its interval, and the unexplained share of the variance, by case."""
-    ridges = tuple(ridges)
     rows = []
     for case, kept in cases.items():
-        share, low, high = retained_share(splits, kept, whole, ridges, seed=seed)
+        retained = retained_share(splits, kept, whole, ridges, seed=seed)
         ridge, _ = best_ridge(splits, kept, ridges)
         test, left = (f(splits.train, splits.test, kept, ridge) for f in (mean_bits, unexplained))
-        row = {"case": case, "k": len(kept), "test": test, "retained": share, "low": low, "high": high}
-        rows.append({**row, "unexplained": left})
-    return pd.DataFrame(rows)
+        rows.append((case, len(kept), test, *retained, left))
+    return pd.DataFrame(rows, columns=["case", "k", "test", "retained", "low", "high", "unexplained"])
 
 
 def other_channels(
-    splits: Splits, share: float, ridges: Iterable[float], *, ridge: float, steps: int
+    splits: Splits, share: float, ridges: Sequence[float], *, ridge: float, steps: int
 ) -> tuple[pd.DataFrame, tuple[float, float, float]]:
     """Choose the frequencies without one channel, then measure that channel's share on the test: rows, and the mean.
 
-    Columns channel, k, retained.  A series of one channel is measured on itself, in later time.  The interval is
-    Student's over channels, which are not independent: it shows their spread only.
+    A series of one channel is measured on itself, in later time.  The interval is Student's over channels, which are
+    not independent: it shows their spread only.
     """
-    ridges = tuple(ridges)
     count = splits.train.blocks.shape[1]
-    whole = list(range(int(splits.train.frequency.max()) + 1))
+    whole = list(range(splits.train.count))
     rows = []
     for channel in range(count):
         rest = splits.channels([c for c in range(count) if c != channel] or [channel])
         order = information_order(rest.train, ridge, steps)
         k = choose_k(rest, order, whole, share, ridges)
-        retained = retained_share(splits.channels([channel]), order[:k], whole, ridges, seed=channel)[0]
-        rows.append({"channel": channel, "k": k, "retained": retained})
-    return pd.DataFrame(rows), mean_interval(row["retained"] for row in rows)
+        rows.append((channel, k, retained_share(splits.channels([channel]), order[:k], whole, ridges, seed=channel)[0]))
+    table = pd.DataFrame(rows, columns=["channel", "k", "retained"])
+    return table, mean_interval(table["retained"])
