@@ -65,15 +65,14 @@ def peer_ratios(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
     comparisons = comparisons[comparisons["peer"] != "seasonal naive"]
     tasks, peers = (list(dict.fromkeys(comparisons[column])) for column in ("task", "peer"))
     figure, row = panels(len(tasks), 1.9, sharey=True)
-    colours = {"better": PALETTE[2], "no difference seen": GREY, "worse": PALETTE[3]}
-    markers = {"better": "<", "no difference seen": "o", "worse": ">"}
+    looks = {"better": ("<", PALETTE[2]), "no difference seen": ("o", GREY), "worse": (">", PALETTE[3])}
     for axes, task in zip(row, tasks, strict=True):
         axes.axvspan(1, 1 + tolerance, color="0.9", lw=0)
         axes.axvline(1, color=GREY, lw=0.8)
         for _, line in comparisons[comparisons["task"] == task].iterrows():
-            colour, y = colours[line["difference"]], peers.index(line["peer"])
+            (marker, colour), y = looks[line["difference"]], peers.index(line["peer"])
             axes.plot([line["ratio_low"], line["ratio_high"]], [y, y], color=colour, lw=1.4)
-            axes.plot(line["ratio"], y, marker=markers[line["difference"]], color=colour, ms=5)
+            axes.plot(line["ratio"], y, marker=marker, color=colour, ms=5)
         axes.set_title(task)
         axes.set(ylim=(len(peers) - 0.5, -0.5), yticks=range(len(peers)), yticklabels=peers)
         axes.locator_params(axis="x", nbins=3)

@@ -131,12 +131,8 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
 
 def feasible(series: Series, horizons: Sequence[int], lookback: int) -> list[int]:
     """The horizons that leave a window of `lookback` in every split of a series."""
-
-    def leaves_windows(horizon: int) -> bool:
-        first, second, third = forecast_task(series, horizon).borders
-        return first >= lookback + horizon and min(second - first, third - second) >= horizon
-
-    return list(filter(leaves_windows, horizons))
+    borders = {horizon: forecast_task(series, horizon).borders for horizon in horizons}
+    return [h for h, (a, b, c) in borders.items() if a >= lookback + h and min(b - a, c - b) >= h]
 
 
 def with_rates_of(search: Search, study: Study) -> Search:

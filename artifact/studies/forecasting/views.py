@@ -1,4 +1,4 @@
-"""Tables behind the figures of `08_forecasting`: one forecast, the learned spectrum, published errors."""
+"""Tables behind the figures of `08_forecasting`: one forecast and the learned spectrum."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from artifact.files import ROOT
 from resonance.forecasting import ForecastTask
 from resonance.polar import complex_matmul
 from resonance.time_series import ResonanceTimeSeriesNet
@@ -38,12 +37,7 @@ def window_forecasts(
 def past_future_gain(model: ResonanceTimeSeriesNet) -> pd.DataFrame:
     """|U V| of eq:forecast, the gain from each past frequency to each future one; frequencies in cycles per step."""
     re, im = complex_matmul(model.future.pair(), model.past.pair())  # (bins, k)
-    gain = torch.hypot(re, im).numpy()
-    future, past = np.meshgrid(np.arange(gain.shape[0]), np.arange(gain.shape[1]), indexing="ij")
-    columns = {"future": future / model.pred_horizon, "past": past / model.lookback, "gain": gain}
-    return pd.DataFrame({name: values.ravel() for name, values in columns.items()})
-
-
-def published_errors() -> pd.DataFrame:
-    """Published errors on ETTh1 at horizon 96, as quoted in `paper/published.csv`."""
-    return pd.read_csv(ROOT / "paper" / "published.csv")
+    table = pd.DataFrame(torch.hypot(re, im).numpy())
+    table.index = pd.Index(np.arange(len(table)) / model.pred_horizon, name="future")
+    table.columns = pd.Index(np.arange(len(table.columns)) / model.lookback, name="past")
+    return table.stack().rename("gain").reset_index()
