@@ -4,8 +4,8 @@
     tokens        recordings at unit power, one projected token a frame (`FrameTokens`)
     network       resonance layers over the frames, each followed by a feed-forward; mean, linear map
 
-Unit power removes loudness and nothing more.  Subtracting a recording's mean spectrum, the usual remedy against
-microphones, would also remove steady sounds, and costs short words accuracy.
+Unit power removes loudness alone.  Subtracting the mean spectrum, as is usual against microphones, would also remove
+steady sounds, and costs short words accuracy.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ class SpectrumFrames(nn.Module):
 
     (batch, samples) -> (batch, frames, bins), bins = frame // 2 + 1; bin f is at f rate / frame Hz.  A wave shorter
     than one frame is zero-padded to one; samples after the last whole frame are dropped.
-    Raises ValueError for a wave that is not (batch, samples), or empty, and for hop outside 1..frame.
-    Cost: frames x frame log(frame).
+    Raises ValueError as `check_waves`, and for hop outside 1..frame.  Cost: frames x frame log(frame).
     """
 
     def __init__(self, frame: int = 256, hop: int = 128, floor: float = 1e-6):
@@ -71,8 +70,7 @@ class LearnedFrames(SpectrumFrames):
 
     (batch, samples) -> (batch, frames, bins).  w, polar weights (bins, frame), start as the windowed transform of
     `SpectrumFrames` at `bins` frequencies evenly spaced from zero to Nyquist: with all frame // 2 + 1 bins the two
-    agree at the start, and nothing keeps them so.  Short waves: as `SpectrumFrames`.
-    Raises ValueError as `SpectrumFrames`, and for fewer than two bins.
+    agree at the start.  Short waves, errors: as `SpectrumFrames`, and ValueError for fewer than two bins.
     Parameters: 2 bins frame.  Cost: 2 bins frame multiply-adds a frame.
     Source: the modulus of learned filters of a waveform, as in LEAF (Zeghidour et al. 2021); there Gabor filters.
     """
@@ -98,9 +96,8 @@ class FrameTokens(nn.Module):
         token_t = W (S_t - level) / spread + b
 
     (batch, samples) -> (batch, frames, dim), independent of a recording's loudness.  With `lengths`, in samples, the
-    padding behind a recording reaches none of its tokens, and tokens beyond its own frames are b.
-    Raises ValueError for waves that are not (batch, samples), or lengths outside 1..samples.
-    Parameters: (bins + 1) dim, and the front end's.
+    padding behind a recording reaches none of its tokens, and tokens beyond its own frames are b.  Errors: as
+    `check_waves`.  Parameters: (bins + 1) dim, and the front end's.
     """
 
     quiet = 1e-10  # power added before the division: recordings 100 dB below full scale are not made louder
@@ -190,9 +187,7 @@ class ResonanceAudioNet(nn.Module):
 
 def mean_token(tokens: Tensor, count: Tensor | None = None) -> Tensor:
     """Mean (batch, dim) of tokens (batch, frames, dim) that are 0 beyond the first `count` of each."""
-    if count is None:
-        return tokens.mean(dim=1)
-    return tokens.sum(dim=1) / count.to(tokens)[:, None]
+    return tokens.mean(dim=1) if count is None else tokens.sum(dim=1) / count.to(tokens)[:, None]
 
 
 @torch.no_grad()
@@ -204,6 +199,6 @@ def delays_(mixing: BandMixing, delay: Tensor) -> BandMixing:
     """
     if mixing.window is None:
         raise ValueError("expected a mixing with a window: a delay in positions needs a fixed grid")
-    turns = torch.tensor(list(mixing.frequencies), dtype=torch.float64) / mixing.grid_of(mixing.window)
+    turns = torch.tensor(list(mixing.frequencies), dtype=torch.float64) / mixing.band_of(mixing.window).grid
     mixing.weight.phase.copy_(-2 * math.pi * torch.outer(turns, delay.double()))
     return mixing

@@ -5,9 +5,8 @@
     CrossModalResonance    the residual block around it
     MultimodalNet          fronts, summaries and heads;  MultimodalResonanceNet adds the layers
 
-Each modality stays on its own grid.  Patches of an image are a plane (`PatchEmbedding`, no convolution), frames of a
-recording (`FrameTokens`, linear bins) and words (`HierarchicalEmbedding`) are lines.  At the end each modality gives
-logits of its own, which add up as log-odds do: a missing one adds nothing.
+Patches of an image (`PatchEmbedding`) are a plane, frames of a recording (`FrameTokens`) and words
+(`HierarchicalEmbedding`) lines.  At the end the logits of the modalities add up: a missing one adds nothing.
 """
 
 from __future__ import annotations
@@ -35,9 +34,8 @@ Tokens = dict[str, Tensor]  # modality: (batch, n, dim) on a line, (batch, rows,
 class Line:
     """The k lowest frequencies of tokens on a line, as amplitudes: (batch, n, d) <-> (batch, 2k, d).
 
-    s = n / sqrt(N) on the grid of N samples turns coefficients into amplitudes: at frequency 0 the mean, however many
-    tokens there are.  A grid too short for a frequency does not hold it: its amplitude is zero, and synthesis ignores
-    it.  Real parts come before imaginary ones.
+    s = n / sqrt(N) on the grid of N samples turns coefficients into amplitudes: at frequency 0 the mean, for any n.  A
+    frequency that a short grid does not hold has amplitude zero.  Real parts come before imaginary ones.
     """
 
     axes = ("n",)
@@ -100,8 +98,8 @@ class CrossModalMixing(nn.Module):
     W_m: polar weights of modality m; M_mm', a block of M, couples the band of m' to that of m; P: the number of
     modalities present.  The blocks of a missing modality are left out of the sum, and no zero tensor takes its place;
     a modality alone is `BandMixing` with M_mm.
-    {modality: tokens} -> the same modalities and shapes, linear in the tokens, without a product of two tokens.
-    `bands` gives each modality its `Line` or `Plane`; a call takes any of them, at least one, of any length.
+    {modality: tokens} -> the same modalities and shapes, linear in the tokens; any modalities of `bands`, at least one,
+    of any length.
     Raises ValueError for no modality, an unknown one, or tokens of another number of axes or channels.
     Parameters: 2 k dim, and 2 k^2 for M, k the frequencies of all modalities.  Cost: two band transforms a modality,
     linear in its tokens, and 4 k^2 dim multiply-adds.
@@ -171,9 +169,8 @@ class CrossModalResonance(nn.Module):
 class Readout(nn.Module):
     """Tokens to one vector: a weighted sum of each channel's kept band, sum_f Re(w_fc z_fc), z in amplitudes.
 
-    (batch, *shape, dim) -> (batch, dim).  Starts close to the mean of the tokens, the weight of frequency 0; the other
-    frequencies carry where along the grid a feature is.
-    Parameters: 2 k dim.  Cost: a band transform.
+    (batch, *shape, dim) -> (batch, dim).  Starts close to the mean of the tokens; frequencies above 0 carry where along
+    the grid a feature is.  Parameters: 2 k dim.  Cost: a band transform.
     """
 
     def __init__(self, dim: int, band: Line | Plane):
@@ -264,9 +261,9 @@ class MultimodalResonanceNet(MultimodalNet):
     """Classify from vision, audio and text, fused by cross-modal resonance in every layer; any subset at each call.
 
     net(vision=images, audio=waves, text=ids) -> (batch, num_classes).  Arguments: text_vocab_size, words;
-    vision_input_size, the height and width for which the vision band is checked, other sizes are accepted; hidden_dim,
-    channels; vision_frequencies, (k_rows, k_columns) of `Plane`; audio_frequencies and text_frequencies, k of `Line`;
-    patch_size in pixels, frame and hop in samples.
+    vision_input_size, for which the vision band is checked, other sizes are accepted; hidden_dim, channels;
+    vision_frequencies of `Plane`; audio_frequencies and text_frequencies of `Line`; patch_size in pixels, frame and hop
+    in samples.
     Raises ValueError for an image size that the patch does not divide, and as `MultimodalNet.tokens`.
     Cost: linear in the tokens of all modalities; no attention, no convolution, no product of two tokens.
     """

@@ -7,8 +7,7 @@ Each conditional is a softmax over the children of one node.  The score of the c
 
     dim^(-1/2) <h * x_1[d_1] * ... * x_{l-1}[d_{l-1}], x_l[d]> + its bias    (eq:head)
 
-The product with h is taken first, so that all children of a node cost one matrix product with the b waves of their
-level.
+The product with h is taken first: all children of a node cost one matrix product with the b waves of their level.
 
 Normalised (prop:head): the softmaxes along each path are, so the probabilities of all leaves add up to 1.  Best-first
 search is exact: no leaf is more probable than a node above it, so when the most probable open node is a leaf, no other
@@ -19,7 +18,8 @@ Prior art: hierarchical softmax (Morin, Bengio, AISTATS 2005), adaptive softmax 
 from __future__ import annotations
 
 import heapq
-from itertools import count
+from collections.abc import Iterator
+from itertools import count, islice
 from typing import NamedTuple
 
 import torch
@@ -37,20 +37,11 @@ class TopK(NamedTuple):
     opened: Tensor  # (count,)
 
 
-class _Siblings(NamedTuple):
-    """The children of an opened node, most probable first."""
-
-    log_probs: list[float]
-    children: list[int]  # their places among the children of the node
-    depth: int  # of the node
-    parent: int  # the node, counted along its depth
-    bound: Tensor  # the hidden state times the waves of the digits down to the node
-
-    @classmethod
-    def of(cls, log_probs: Tensor, depth: int, parent: int, bound: Tensor) -> _Siblings:
-        values, children = log_probs.sort(descending=True)
-        known = int(values.isfinite().sum())
-        return cls(values[:known].tolist(), children[:known].tolist(), depth, parent, bound)
+def _by_probability(log_probs: Tensor) -> Iterator[tuple[float, int]]:
+    """Log-probability and place of the children of a node, most probable first."""
+    values, places = log_probs.sort(descending=True)
+    known = int(values.isfinite().sum())
+    return zip(values[:known].tolist(), places[:known].tolist(), strict=True)
 
 
 class HierarchicalHead(HierarchicalRows):
@@ -152,33 +143,30 @@ class HierarchicalHead(HierarchicalRows):
         states = self._flat(hidden)
         waves = self.waves()
         found = [self._search(*row, waves, k) for row in zip(states, self._root(states, waves[0]), strict=True)]
-        log_probs, ids, opened = zip(*found, strict=True)
-        device = states.device
-        return TopK(*(torch.tensor(column, device=device) for column in (log_probs, ids, opened)))
+        return TopK(*(torch.tensor(column, device=states.device) for column in zip(*found, strict=True)))
 
     def _search(self, state: Tensor, root: Tensor, waves: Tensor, k: int) -> tuple[list, list, int]:
         """Search for one hidden state: log-probabilities, ids and the number of nodes opened."""
         h, heap, order = self.hierarchy, [], count()
         log_probs, ids, opened = [], [], 0
 
-        def push(siblings: _Siblings, position: int) -> None:
+        def push(siblings: Iterator[tuple[float, int]], *node: object) -> None:
             # Siblings are sorted, so only the next of them has to be in the heap.
-            if position < len(siblings.log_probs):
-                heapq.heappush(heap, (-siblings.log_probs[position], next(order), position, siblings))
+            for log_prob, child in islice(siblings, 1):
+                heapq.heappush(heap, (-log_prob, next(order), child, siblings, node))
 
-        push(_Siblings.of(root, 0, 0, state), 0)
+        # A node: its depth, its number at that depth, the hidden state times the waves of the digits down to it.
+        push(_by_probability(root), 0, 0, state)
         while len(ids) < k:
-            negative, _, position, siblings = heapq.heappop(heap)
-            push(siblings, position + 1)
-            child, depth = siblings.children[position], siblings.depth
-            node = siblings.parent * h.base + child - (h.direct if depth == 0 else 0)
+            negative, _, child, siblings, (depth, parent, bound) = heapq.heappop(heap)
+            push(siblings, depth, parent, bound)
+            node = parent * h.base + child - (h.direct if depth == 0 else 0)
             if node < 0 or depth == h.levels - 1:
                 log_probs.append(-negative)
                 ids.append(h.direct + node)
                 continue
             opened += 1
-            bound = siblings.bound * waves[depth][node % h.base]
-            parent = torch.tensor([node], device=state.device)
-            below = self._children(bound[None], waves[depth + 1], depth + 1, parent)[0]
-            push(_Siblings.of(below - negative, depth + 1, node, bound), 0)
+            bound = bound * waves[depth][node % h.base]
+            below = self._children(bound[None], waves[depth + 1], depth + 1, torch.tensor([node], device=state.device))
+            push(_by_probability(below[0] - negative), depth + 1, node, bound)
         return log_probs, ids, opened

@@ -77,7 +77,6 @@ class ResonanceVisionNet(nn.Module):
     """Classify images of any size by mixing their patches in the plane of frequencies.
 
     images (batch, in_channels, height, width) -> class scores (batch, num_classes).
-
     Frequencies count cycles per image: the same weights apply to a 224 x 224 image and to any other.  An image whose
     sides are not multiples of patch_size is zero-padded on all sides to one that is; one too small for the band leaves
     out the frequencies that it does not hold.  The read-out is the lowest frequencies of the last tokens, |f_y| and
@@ -143,8 +142,5 @@ def whole_patches(images: Tensor, patch_size: int) -> Tensor:
     """Zero-pad images (..., height, width) on all sides up to whole patches."""
     if not isinstance(images, Tensor) or images.ndim < 2:
         raise ValueError("expected images as a tensor (batch, channels, height, width)")
-    missing = [-n % patch_size for n in images.shape[-2:]]
-    if not any(missing):
-        return images
-    top, left = missing[0] // 2, missing[1] // 2
-    return F.pad(images, (left, missing[1] - left, top, missing[0] - top))
+    rows, columns = (-n % patch_size for n in images.shape[-2:])
+    return F.pad(images, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))

@@ -2,7 +2,7 @@
 
     Hierarchy              which ids own a row, and the digits of the others
     DigitWaves             the waves of every digit of every level, from polar spectra
-    HierarchicalRows       tree, waves and own rows: what the embedding and its output head both have
+    HierarchicalRows       tree, waves and own rows, of the embedding and of its output head
     HierarchicalEmbedding  ids to rows; `output_head` maps hidden states to log-probabilities along the same tree
 
 An id t below `direct` owns a row.  Any other id has digits d_1 .. d_L, the most significant first, in base b, and
@@ -37,10 +37,7 @@ from .spectral import synthesis
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """A tree over ids 0 .. vocab_size-1: `direct` leaves at the root, the other ids at depth `levels`.
-
-    Raises ValueError for sizes that make no tree.
-    """
+    """A tree over ids 0 .. vocab_size-1: `direct` leaves at the root, the other ids at depth `levels`."""
 
     vocab_size: int
     levels: int
@@ -56,12 +53,8 @@ class Hierarchy:
     def base(self) -> int:
         """The smallest b with b^levels >= the number of ids that own no row."""
         tail = self.vocab_size - self.direct
-        base = max(1, round(tail ** (1 / self.levels)))
-        while base**self.levels < tail:
-            base += 1
-        while base > 1 and (base - 1) ** self.levels >= tail:
-            base -= 1
-        return base
+        near = round(tail ** (1 / self.levels))
+        return next(base for base in range(max(1, near - 1), near + 2) if base**self.levels >= tail)
 
     def nodes(self, depth: int) -> int:
         """Number of nodes at a depth, 1 .. levels, that are an id without a row or have one below them."""
@@ -69,11 +62,8 @@ class Hierarchy:
 
     def digits(self, ids: Tensor) -> list[Tensor]:
         """Digits of ids that own no row, one tensor a level, the most significant first."""
-        rest, digits = ids - self.direct, []
-        for _ in range(self.levels):
-            digits.append(rest % self.base)
-            rest = rest // self.base
-        return digits[::-1]
+        rest = ids - self.direct
+        return [rest // self.base**power % self.base for power in reversed(range(self.levels))]
 
 
 def check_ids(ids: Tensor, vocab_size: int, what: str = "ids") -> Tensor:
@@ -216,11 +206,10 @@ class HierarchicalEmbedding(HierarchicalRows):
     ids: any shape, integers in 0 .. vocab_size-1 -> (*shape, dim).  A drop-in for `nn.Embedding`: rows start with
     entries of mean square std^2 and nearly orthogonal.  Only rows and waves that were looked up get a gradient, and c.
 
-    Arguments: as `HierarchicalRows`.
-    Raises TypeError for ids that are not integers, ValueError for ids out of range and as `HierarchicalRows`.
-    Parameters: 2 k L b + (direct + 1) dim, b the root of degree L of the ids without a row, rounded up: 1.03% of the
-    table at 1,000,000 x 768.  Cost of a lookup: L gathers and L - 1 products of dim a token, and the synthesis of at
-    most L b waves a call.
+    Arguments, errors: as `HierarchicalRows`, and TypeError for ids that are not integers, ValueError for ids out of
+    range.  Parameters: 2 k L b + (direct + 1) dim, b the root of degree L of the ids without a row, rounded up: 1.03%
+    of the table at 1,000,000 x 768.  Cost of a lookup: L gathers and L - 1 products of dim a token, and the synthesis
+    of at most L b waves a call.
     """
 
     def add_parameters(self) -> None:
