@@ -113,7 +113,7 @@ class _Chunked(torch.autograd.Function):
         every, turn = torch.view_as_complex(states), torch.view_as_complex(powers[-1])
         for before, after in pairwise(every.unbind(2)):
             after.addcmul_(before, turn)
-        read = torch.view_as_real(every[:, :, :-1] * torch.view_as_complex(readout)[:, None, None])
+        read = torch.view_as_real(every[:, :, :-1] * torch.complex(*readout.unbind(-1))[:, None, None])
         y = torch.bmm(x.view(d, -1, size), toeplitz)
         y.view(-1, size).addmm_(read.view(-1, 2 * k), conj[1:].T)
         ctx.save_for_backward(x, powers, readout, toeplitz, conj, collect, states, read)
@@ -133,7 +133,7 @@ def _chunked_gradients(ctx, g: Tensor | None, g_states: Tensor | None) -> tuple[
     size, k = len(powers) - 1, powers.shape[1]
     chunks = n // size
     every, turn = torch.view_as_complex(states), torch.view_as_complex(powers[-1]).conj()
-    factors = torch.view_as_complex(readout)
+    factors = torch.complex(*readout.unbind(-1))  # not a view: strides of one channel may be odd
     g = torch.zeros_like(x) if g is None else g.contiguous()
     rows, g_rows = x.view(-1, size), g.view(-1, size)
     g_h = _diagonal_sums(torch.bmm(x.view(d, -1, size).mT, g.view(d, -1, size)))
