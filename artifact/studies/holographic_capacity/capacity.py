@@ -73,8 +73,8 @@ def relative_error(read: Pair | Tensor, patterns: Pair | Tensor) -> float:
 def scheme_errors(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.float32) -> pd.DataFrame:
     """Store n random patterns of `dim` entries by every scheme and read them back: a row each.
 
-    Columns scheme, dim, n, dtype, seed, error, theory (0 where reading is exact but for rounding), reals that the
-    hologram stores, numbers in the patterns (a complex entry counts as two).
+    theory: the error expected, 0 where reading is exact but for rounding.  reals: stored by the hologram.  numbers: in
+    the patterns, a complex entry counts as two.
     """
     generator = generator_of(seed)
     patterns = gaussian_patterns(n, dim, generator, dtype)
@@ -92,15 +92,13 @@ def scheme_errors(dim: int, n: int, *, seed: int, dtype: torch.dtype = torch.flo
     rows = []
     for scheme, (medium, stored, theory) in media.items():
         hologram = medium.record(stored)
-        sizes = {"reals": stored_reals(hologram), "numbers": stored_reals(stored)}
-        rows.append(
-            {"scheme": scheme, "error": relative_error(medium.read(hologram), stored), "theory": theory, **sizes}
-        )
+        error = relative_error(medium.read(hologram), stored)
+        rows.append((scheme, error, theory, stored_reals(hologram), stored_reals(stored)))
     memory = HolographicMemory(dim, n).to(dtype)
     error = relative_error(memory.reconstruct(memory.encode(patterns[0])), patterns[0])
-    sizes = {"reals": memory.hologram.numel(), "numbers": n * dim}
-    rows.append({"scheme": "HolographicMemory, real", "error": error, "theory": 0.0, **sizes})
-    return pd.DataFrame(rows).assign(dim=dim, n=n, dtype=str(dtype).removeprefix("torch."), seed=seed)
+    rows.append(("HolographicMemory, real", error, 0.0, memory.hologram.numel(), n * dim))
+    table = pd.DataFrame(rows, columns=["scheme", "error", "theory", "reals", "numbers"])
+    return table.assign(dim=dim, n=n, dtype=str(dtype).removeprefix("torch."), seed=seed)
 
 
 def needed_bits(n: int, dim: int, error: float) -> float:
@@ -116,19 +114,16 @@ def least_error(bits: float, n: int, dim: int) -> float:
 def contradiction() -> pd.DataFrame:
     """The bits that each printed row would need, by the rate-distortion function of Gaussians (prop:rate).
 
-    Columns needed (bits), ratio to the printed bits, best (error in the printed bits), trace (best error in one
-    complex64 trace, 64 D bits), snr (that gives the printed error on real patterns), capacity (corrected, bits).
+    best: least error in the printed bits.  trace: least error in one complex64 trace of 64 D bits.  snr: gives the
+    printed error on real patterns.  capacity: corrected, bits.
     """
     rows = []
-    for _, row in PRINTED.iterrows():
-        dim, n = int(row["dim"]), int(row["n"])
-        needed = needed_bits(n, dim, row["error"])
-        snr = n / (dim * row["error"] ** 2)  # n real patterns use n/2 carriers
-        best, trace = least_error(row["bits"], n, dim), least_error(64 * dim, n, dim)
-        rows.append((dim, n, row["error"], row["bits"], needed, needed / row["bits"], best, trace, snr))
-    columns = ["dim", "n", "error", "bits", "needed", "ratio", "best", "trace", "snr"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(capacity=[shannon_bits(dim, snr) for dim, snr in zip(table["dim"], table["snr"], strict=True)])
+    for dim, n, error, bits in PRINTED.itertuples(index=False):
+        needed = needed_bits(n, dim, error)
+        snr = n / (dim * error**2)  # n real patterns use n/2 carriers
+        best, trace = (least_error(b, n, dim) for b in (bits, 64 * dim))
+        rows.append((needed, needed / bits, best, trace, snr, shannon_bits(dim, snr)))
+    return PRINTED.join(pd.DataFrame(rows, columns=["needed", "ratio", "best", "trace", "snr", "capacity"]))
 
 
 # --------------------------------------------------------------------------- one pattern, read by H R
@@ -138,21 +133,17 @@ def illuminated_error(pixels: int, reference: str, *, seed: int) -> float:
     """The relative error of H R as a reconstruction of one pattern, H = |P + R|^2, pixel by pixel (prop:illumination).
 
     `reference` is "Gaussian" (expected sqrt(15)) or "unit modulus" (expected sqrt(6)); P is complex Gaussian.
-    In the report: prop:illumination.
     """
     generator = generator_of(seed)
-    re, im = gaussian_patterns(1, pixels, generator, torch.float64)
-    p = torch.complex(re, im)
     draw = {"Gaussian": gaussian_patterns, "unit modulus": random_phasors}[reference]
-    r = torch.complex(*draw(1, pixels, generator, torch.float64))
+    p, r = (torch.complex(*draws(1, pixels, generator, torch.float64)) for draws in (gaussian_patterns, draw))
     return ((p + r).abs().square() * r - p).norm().item() / p.norm().item()
 
 
 def illuminated_points(dim: int, *, seed: int) -> pd.DataFrame:
     """One pattern, H R, and its reading from a carrier: real parts, a row an entry."""
     generator = generator_of(seed)
-    p = gaussian_patterns(1, dim, generator, torch.float64)
-    r = gaussian_patterns(1, dim, generator, torch.float64)
+    p, r = (gaussian_patterns(1, dim, generator, torch.float64) for _ in range(2))
     intensity = (p[0] + r[0]).square() + (p[1] + r[1]).square()
     medium = IntensityHologram(plane_waves([dim // 4], dim, torch.float64))
     carried = medium.read(medium.record(p))
@@ -165,10 +156,9 @@ def illuminated_points(dim: int, *, seed: int) -> pd.DataFrame:
 def carrier_error(dim: int, n: int, *, snr: float = math.inf, seed: int, dtype=torch.float64) -> dict[str, float]:
     """Read n complex patterns from carriers 1 .. n of D x D pixels, n < D, with white Gaussian noise at `snr`.
 
-    Returns the error and its theory, e^2 = (2n - D + 1)_+ / n + 2n / (D snr): past the limit carrier f and its twin
-    D - f overlap, and 2n - D + 1 of the n readings contain another pattern's twin (at D/2 their own) of equal power.
+    theory: e^2 = (2n - D + 1)_+ / n + 2n / (D snr) (eq:tradeoff): past the limit carrier f and its twin D - f overlap,
+    and 2n - D + 1 of the n readings contain another pattern's twin (at D/2 their own) of equal power.
     With noise, `shared` is the information of the readings in bits and `capacity` that of the pixels.
-    In the report: eq:tradeoff.
     """
     generator = generator_of(seed)
     patterns = gaussian_patterns(n, dim, generator, dtype)
@@ -194,21 +184,18 @@ def real_error(dim: int, *, nyquist: bool, seed: int) -> tuple[int, float]:
 
     D - 2 of them on carriers 1 .. D/2-1; with `nyquist` one more, on D/2, where a real wave reads its pattern twice.
     """
-    half = dim // 2
-    carriers = range(1, half + nyquist)
+    carriers = range(1, dim // 2 + nyquist)
     re, im = torch.randn(2, len(carriers), dim, generator=generator_of(seed), dtype=torch.float64)
-    if nyquist:
-        im[-1] = 0.0
+    im[len(im) - nyquist :] = 0.0
     medium = IntensityHologram(plane_waves(carriers, dim, torch.float64))
-    read = medium.read(medium.record((re, im)))
-    if nyquist:
-        read[0][-1] /= 2
-        return dim - 1, relative_error((read[0], read[1][:-1]), (re, im[:-1]))
-    return dim - 2, relative_error(read, (re, im))
+    read_re, read_im = medium.read(medium.record((re, im)))
+    read_re[len(im) - nyquist :] /= 2
+    read_im[len(im) - nyquist :] = 0.0
+    return dim - 2 + nyquist, relative_error((read_re, read_im), (re, im))
 
 
 def lookalikes(references: Pair, *, seed: int) -> tuple[Tensor, Tensor]:
-    """Return two different sets of N complex patterns (D = 1), (N,) complex each, with the same intensity hologram.
+    """Two different sets of N complex patterns (D = 1), (N,) complex each, with the same intensity hologram.
 
     They exist for every set of references with 2N >= A, so no readout, linear or not, can distinguish them
     (thm:limit).  Raises ValueError for 2N < A.
@@ -249,7 +236,7 @@ def shannon_bits(dim: int, snr: float) -> float:
 
 def information_bits(read: Pair, patterns: Pair) -> float:
     """Mutual information of Gaussian patterns and readings of correlation rho, -N D log2(1 - |rho|^2) (thm:noise)."""
-    a, b = torch.complex(*read).flatten(), torch.complex(*patterns).flatten()
+    a, b = (torch.complex(*pair).flatten() for pair in (read, patterns))
     rho2 = (torch.vdot(a, b).abs() / (a.norm() * b.norm())).item() ** 2
     return -a.numel() * math.log2(1 - rho2)
 

@@ -57,10 +57,10 @@ def message_passing(trace: Pair, keys: Pair, codebook: Pair, iterations: int = 6
 
     Stops when the beliefs of a key change by less than `tolerance` on average, at the latest after `iterations`.
     """
-    n, m, d = len(keys[0]), len(codebook[0]), keys[0].shape[1]
+    (n, d), m = keys[0].shape, len(codebook[0])
     power = (keys[0].square() + keys[1].square()).mean(dim=1)
-    beliefs = torch.full((n, m), 1.0 / m, dtype=trace[0].dtype, device=trace[0].device)
-    residual, onsager = (torch.zeros_like(trace[0]), torch.zeros_like(trace[1])), 0.0
+    beliefs = torch.full((n, m), 1.0 / m, dtype=trace[0].dtype)
+    residual, onsager = tuple(torch.zeros_like(part) for part in trace), 0.0
     for _ in range(iterations):
         believed = bundle(bind((beliefs @ codebook[0], beliefs @ codebook[1]), keys))
         residual = tuple(s - x + onsager * z for s, x, z in zip(trace, believed, residual, strict=True))
@@ -78,9 +78,9 @@ def message_passing(trace: Pair, keys: Pair, codebook: Pair, iterations: int = 6
 
 
 def matched_filter_accuracy(n: int, m: int, d: int, snr: float) -> float:
-    """Share of symbols that a matched filter decodes correctly: E[Phi(X)^{M-1}], X ~ N(delta, 1).
+    """Share of symbols that a matched filter decodes: E[Phi(X)^{M-1}], X ~ N(delta, 1), delta^2 = 2D / (N - 1 + N/snr).
 
-    delta^2 = 2D / (N - 1 + N/snr): the right score has mean 1, the others 0, all with the same Gaussian noise.
+    The right score has mean 1, the others 0, all with the same Gaussian noise.
     """
     from scipy import integrate, stats
 
@@ -97,6 +97,8 @@ def state_evolution(
     power: a_i^2 of the N patterns, on average 1.  tau^2 = N/snr + sum_i a_i^2 (1 - E b_i): the part not yet decoded
     is noise to the rest.  Exact as N and D grow in proportion.
     """
+    from scipy.special import softmax
+
     n = len(power)
     power = power[np.linspace(0, n - 1, draws).round().astype(int)]
     noise = np.random.default_rng(0).standard_normal((draws, m))
@@ -105,9 +107,7 @@ def state_evolution(
         gain = np.sqrt(2 * d * power / (n / snr + n * unexplained))
         exponent = gain[:, None] * noise
         exponent[:, 0] += gain**2
-        exponent -= exponent.max(axis=1, keepdims=True)
-        weight = np.exp(exponent)
-        left = (power * (1 - weight[:, 0] / weight.sum(axis=1))).mean() / power.mean()
+        left = (power * (1 - softmax(exponent, axis=1)[:, 0])).mean() / power.mean()
         settled, unexplained = abs(left - unexplained) < 1e-6, left
         if settled:
             break
@@ -156,13 +156,11 @@ def cleanup_curve(rates: list[float], *, m: int, d: int, snr: float, seeds: int,
 
 
 def cleanup_theory(rates: list[float], *, m: int, d: int, snr: float) -> pd.DataFrame:
-    """The prediction of theory for `cleanup_curve`: columns rate, power, decoder, right."""
+    """The prediction of theory for `cleanup_curve`; for the matched filter with equal powers alone."""
     rows = []
     for rate in rates:
         n = patterns_at(rate, m, d, snr)
         for name, power in POWER.items():
-            right = state_evolution(power(n, snr), m, d, snr)
-            rows.append({"rate": rate, "power": name, "decoder": "message passing", "right": right})
-        right = matched_filter_accuracy(n, m, d, snr)
-        rows.append({"rate": rate, "power": "equal", "decoder": "matched filter", "right": right})
-    return pd.DataFrame(rows)
+            rows.append((rate, name, "message passing", state_evolution(power(n, snr), m, d, snr)))
+        rows.append((rate, "equal", "matched filter", matched_filter_accuracy(n, m, d, snr)))
+    return pd.DataFrame(rows, columns=["rate", "power", "decoder", "right"])

@@ -56,34 +56,29 @@ def draw_facts(count: int, generator: torch.Generator, *, noise: float = 0.5) ->
     return Facts(written, query, value)
 
 
-def facts_model(capacity: int = 1000) -> ResonanceNet:
-    """A small network with a memory of `capacity` patterns; the answer is its output at the last token."""
-    return ResonanceNet(KEY_DIM + VALUES, 8, 32, 1, capacity, dropout=0.0, output_dim=VALUES)
+def facts_model() -> ResonanceNet:
+    """A small network with a memory of 1000 patterns; the answer is its output at the last token."""
+    return ResonanceNet(KEY_DIM + VALUES, 8, 32, 1, 1000, dropout=0.0, output_dim=VALUES)
 
 
-def train_facts(
-    seed: int, *, memory: bool = True, steps: int = 150, facts: int = 64, rate: float = 1e-2, capacity: int = 1000
-) -> tuple[ResonanceNet, list[float]]:
-    """Train by Adam, an episode a step: write `facts` facts in one call, query all of them in the next.
+def train_facts(seed: int, *, memory: bool = True, steps: int = 150) -> ResonanceNet:
+    """Train by Adam, an episode a step: write 64 facts in one call, query all of them in the next.
 
-    Returns the network and its loss at each step.  With memory=False nothing is stored or read.
+    With memory=False nothing is stored or read.
     """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    model = facts_model(capacity)
-    optimizer = torch.optim.Adam(model.parameters(), rate)
-    losses = []
+    model = facts_model()
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(steps):
-        episode = draw_facts(facts, generator)
+        episode = draw_facts(64, generator)
         model.holographic_memory.clear()
         with torch.no_grad():
             model(episode.written, store_to_memory=memory)
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(episode.query, use_memory=memory)[:, -1], episode.value)
-        loss.backward()
+        F.cross_entropy(model(episode.query, use_memory=memory)[:, -1], episode.value).backward()
         optimizer.step()
-        losses.append(loss.item())
-    return model, losses
+    return model
 
 
 @torch.no_grad()
@@ -94,15 +89,15 @@ def write(model: ResonanceNet, facts: Facts, *, calls: int = 4) -> None:
 
 
 @torch.no_grad()
-def accuracy(model: ResonanceNet, facts: Facts, *, use_memory: bool = True, batch: int = 64) -> float:
+def accuracy(model: ResonanceNet, facts: Facts, *, use_memory: bool = True) -> float:
     """Share of correct answers, queried in batches, each a call."""
-    answers = [model(query, use_memory=use_memory)[:, -1].argmax(-1) for query in facts.query.split(batch)]
+    answers = [model(query, use_memory=use_memory)[:, -1].argmax(-1) for query in facts.query.split(64)]
     return (torch.cat(answers) == facts.value).float().mean().item()
 
 
 def reload(model: ResonanceNet) -> ResonanceNet:
     """A new network with the weights and the memory of `model`, by way of a safetensors file."""
-    fresh = facts_model(model.holographic_capacity)
+    fresh = facts_model()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         save_file(model.state_dict(), path)
@@ -110,24 +105,20 @@ def reload(model: ResonanceNet) -> ResonanceNet:
     return fresh
 
 
-def measure(
-    seeds: Iterable[int], *, facts: int = 500, steps: int = 150, capacity: int = 1000, noise: float = 0.5
-) -> pd.DataFrame:
-    """Train and test under every condition of CONDITIONS: rows seed, condition, facts, accuracy, chance.
+def measure(seeds: Iterable[int], *, facts: int = 500, steps: int = 150) -> pd.DataFrame:
+    """Train, and test on new facts written in four calls, under every condition of CONDITIONS.
 
-    The test has `facts` new facts, written in four calls, and queried with `noise` (see `draw_facts`).
     Cost: about two seconds a seed on one core.
     """
     rows = []
     for seed in seeds:
-        model, _ = train_facts(seed, steps=steps, capacity=capacity)
-        without, _ = train_facts(seed, memory=False, steps=steps, capacity=capacity)
-        fresh = draw_facts(facts, torch.Generator().manual_seed(10**6 + seed), noise=noise)
+        model, without = (train_facts(seed, memory=memory, steps=steps) for memory in (True, False))
+        fresh = draw_facts(facts, torch.Generator().manual_seed(10**6 + seed))
         model.holographic_memory.clear()
         write(model, fresh)
         right = [accuracy(model, fresh), accuracy(reload(model), fresh), accuracy(model, fresh, use_memory=False)]
         model.holographic_memory.clear()
         right += [accuracy(model, fresh), accuracy(without, fresh, use_memory=False)]
-        pairs = zip(CONDITIONS, right, strict=True)
-        rows += [{"seed": seed, "condition": condition, "accuracy": share} for condition, share in pairs]
-    return pd.DataFrame(rows).assign(facts=facts, chance=1 / VALUES)
+        rows += [(seed, condition, share) for condition, share in zip(CONDITIONS, right, strict=True)]
+    table = pd.DataFrame(rows, columns=["seed", "condition", "accuracy"])
+    return table.assign(facts=facts, chance=1 / VALUES)

@@ -8,19 +8,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, seeds_with_interval, use_style
-from artifact.studies.common.statistics import mean_interval
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, mean_bars, panels, seeds_with_interval, use_style
 from artifact.studies.holographic_capacity.capacity import PRINTED
-
-
-def _line(
-    axes, group: pd.DataFrame, x: str, y: str, *, marker: str, colour, label: str, ms: float = 4, **options
-) -> None:
-    """Draw the mean over seeds of y against x with its Student interval as a bar."""
-    curve = pd.DataFrame({place: mean_interval(seeds) for place, seeds in group.groupby(x)[y]})
-    mean, low, high = curve.to_numpy()
-    bars = np.nan_to_num(np.vstack([mean - low, high - mean]))
-    axes.errorbar(curve.columns, mean, bars, marker=marker, ms=ms, ls="", lw=1.1, color=colour, label=label, **options)
 
 
 def illumination(points: pd.DataFrame) -> Figure:
@@ -49,10 +38,9 @@ def printed_table(schemes: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
     axes.plot(printed, PRINTED["error"], "X", ms=8, color="k", ls="", label="printed, all three rows")
     bits = quantised["bits"] * quantised["dim"] / (2 * quantised["n"])
     axes.plot(bits, quantised["error"], "-s", ms=3.5, lw=1, color=PALETTE[0], label="intensity, 2 to 12 bits a pixel")
-    single = schemes[schemes["dtype"] == "float32"]
-    markers = dict(zip(single["scheme"].unique(), "ov^D*PsX", strict=False))
-    for (scheme, group), colour in zip(single.groupby("scheme", sort=False), PALETTE, strict=False):
-        look = {"marker": markers[scheme], "color": colour, "mfc": "none" if scheme.startswith("intensity") else colour}
+    single = schemes[schemes["dtype"] == "float32"].groupby("scheme", sort=False)
+    for (scheme, group), colour, marker in zip(single, PALETTE, "ov^D*PsX", strict=False):
+        look = {"marker": marker, "color": colour, "mfc": "none" if scheme.startswith("intensity") else colour}
         axes.plot(32 * group["reals"] / group["numbers"], group["error"], ls="", ms=5, label=scheme, **look)
     axes.set(xscale="log", yscale="log", xlim=(0.01, 400), ylim=(1e-7, 100))
     axes.set(xlabel="bits stored for each real number of the patterns", ylabel="relative error")
@@ -67,12 +55,11 @@ def limit(loads: pd.DataFrame) -> Figure:
         label = "no noise" if np.isinf(snr) else f"SNR $10^{{{np.log10(snr):g}}}$"
         theory = group.groupby("load")["theory"].mean()
         axes.plot(theory.where(theory > 0), color=colour, lw=1)
-        _line(axes, group, "load", "error", marker=marker, colour=colour, label=label)
+        mean_bars(axes, group, "load", "error", marker=marker, color=colour, label=label)
     axes.axvline(1, color=GREY, lw=0.9, ls="--")
-    axes.annotate(
-        "exact limit $N = D/2-1$", (1, 3e-8), xytext=(-4, 0), textcoords="offset points", ha="right", color=GREY
-    )
-    axes.annotate("twins overlap", (1, 3e-8), xytext=(4, 0), textcoords="offset points", color=GREY)
+    note = {"textcoords": "offset points", "color": GREY}
+    axes.annotate("exact limit $N = D/2-1$", (1, 3e-8), xytext=(-4, 0), ha="right", **note)
+    axes.annotate("twins overlap", (1, 3e-8), xytext=(4, 0), **note)
     axes.set(yscale="log", xlabel="load: complex patterns over $D/2 - 1$", ylabel="relative error")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -86,21 +73,16 @@ def noise(noises: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
     for (load, cases), colour in zip(loads.groupby("load"), PALETTE, strict=False):
         for dim, group in cases.groupby("dim"):
             left.plot(group.groupby("snr")["theory"].mean(), color=colour, lw=1)
-            style = (
-                {"ms": 3.5, "label": f"load {load:g}"} if dim == largest else {"ms": 7, "mfc": "none", "label": None}
-            )
-            _line(left, group, "snr", "error", marker="o" if dim == largest else "s", colour=colour, **style)
-    dims = sorted(loads["dim"].unique())
-    left.legend(
-        loc="lower left",
-        title=f"$D$ = {largest}" + "".join(f", square: {d}" for d in dims[:-1]),
-        fontsize=6.5,
-        title_fontsize=6.5,
-    )
+            look = {"marker": "s", "ms": 7, "mfc": "none"}
+            if dim == largest:
+                look = {"marker": "o", "ms": 3.5, "label": f"load {load:g}"}
+            mean_bars(left, group, "snr", "error", color=colour, **look)
+    title = f"$D$ = {largest}" + "".join(f", square: {d}" for d in sorted(loads["dim"].unique())[:-1])
+    left.legend(loc="lower left", title=title, fontsize=6.5, title_fontsize=6.5)
     left.set(xscale="log", yscale="log", xlabel="SNR of the fringes", ylabel="relative error")
     left.set(title=r"noise: $\sqrt{2N/(D\,\mathrm{SNR})}$ (lines)")
     right.plot(quantised.groupby("bits")["law"].mean(), color=PALETTE[0], lw=1)
-    _line(right, quantised, "bits", "error", marker="s", colour=PALETTE[0], label="measured")
+    mean_bars(right, quantised, "bits", "error", marker="s", color=PALETTE[0])
     right.axhspan(PRINTED["error"].min(), PRINTED["error"].max(), color=GREY, alpha=0.3, lw=0)
     right.annotate("printed errors", (right.get_xlim()[1], 0.042), ha="right", va="center", fontsize=7)
     right.set(yscale="log", xlabel="bits a pixel", title=r"rounding: step$/\sqrt{12D}$ (line)")
@@ -114,7 +96,7 @@ def capacity(information: pd.DataFrame, noises: pd.DataFrame) -> Figure:
     d = np.geomspace(full["dim"].min(), PRINTED["dim"].max(), 50)
     snr = full["snr"].iloc[0]
     left.plot(d, d**2 / 2 * np.log2(1 + snr), color=PALETTE[2], lw=1.1, label=r"$\frac{D^2}{2}\log_2(1+\mathrm{SNR})$")
-    _line(left, full, "dim", "shared", marker="o", colour=PALETTE[0], label="measured")
+    mean_bars(left, full, "dim", "shared", marker="o", color=PALETTE[0], label="measured")
     left.plot(d, d * np.log2(1 + snr), color=GREY, lw=1, ls=":", label=r"$A = D$, $\lambda = 1$")
     left.plot(PRINTED["dim"], PRINTED["bits"], "X", ms=7, color="k", label="printed table")
     left.plot(d, d**2 / 64, color="k", lw=0.9, ls="--", label=r"$D^2/64$: $\lambda = 8$")
@@ -126,7 +108,7 @@ def capacity(information: pd.DataFrame, noises: pd.DataFrame) -> Figure:
     x = np.linspace(0.02, 1, 100)
     for (snr, group), colour, marker in zip(one.groupby("snr"), PALETTE, "osD^v", strict=False):
         right.plot(x, x * np.log2(1 + snr / x) / np.log2(1 + snr), color=colour, lw=1)
-        _line(right, group, "load", "share", marker=marker, colour=colour, label=f"SNR {snr:g}")
+        mean_bars(right, group, "load", "share", marker=marker, color=colour, label=f"SNR {snr:g}")
     right.axhline(1, color=GREY, lw=0.9, ls="--")
     right.set(xlabel="load: patterns over $D/2-1$", ylabel="share of capacity", title="reached by linear readout")
     right.set(ylim=(0, 1.08), xlim=(0, 1.05))
@@ -143,11 +125,10 @@ def cleanup(curve: pd.DataFrame, theory: pd.DataFrame) -> Figure:
         ("message passing", "equal"): ("o", PALETTE[0], "message passing"),
         ("message passing", "graded"): ("D", PALETTE[2], "message passing,\ngraded amplitudes"),
     }
-    for (decoder, power), (marker, colour, label) in styles.items():
-        mine = curve[(curve["decoder"] == decoder) & (curve["power"] == power)]
-        expected = theory[(theory["decoder"] == decoder) & (theory["power"] == power)]
+    for case, (marker, colour, label) in styles.items():
+        mine, expected = (table.groupby(["decoder", "power"]).get_group(case) for table in (curve, theory))
         axes.plot(expected["rate"], expected["right"], color=colour, lw=1)
-        _line(axes, mine, "rate", "right", marker=marker, colour=colour, label=label)
+        mean_bars(axes, mine, "rate", "right", marker=marker, color=colour, label=label)
     axes.axvline(1, color=GREY, lw=0.9, ls="--")
     axes.annotate("Shannon", (1, 0.97), xytext=(4, 0), textcoords="offset points", color=GREY)
     axes.set(xlabel="rate over the capacity of the trace", ylabel="share of symbols correct", ylim=(0, 1.05))

@@ -94,11 +94,9 @@ def stored_reals(hologram: Tensor | Pair) -> int:
     return hologram.numel() if isinstance(hologram, Tensor) else sum(part.numel() for part in hologram)
 
 
-def _check_patterns(patterns: Pair | Tensor, n: int) -> None:
-    parts = (patterns,) if isinstance(patterns, Tensor) else tuple(patterns)
-    for part in parts:
-        if part.dim() != 2 or part.shape[0] != n or part.shape != parts[0].shape:
-            raise ValueError(f"expected {n} patterns of shape ({n}, D), one a reference, got {tuple(part.shape)}")
+def _check_patterns(part: Tensor, n: int) -> None:
+    if part.dim() != 2 or part.shape[0] != n:
+        raise ValueError(f"expected {n} patterns of shape ({n}, D), one a reference, got {tuple(part.shape)}")
 
 
 # --------------------------------------------------------------------------- one trace
@@ -116,7 +114,7 @@ class PhasorTrace:
 
     def record(self, patterns: Pair) -> Pair:
         """The trace (D,) of patterns (N, D)."""
-        _check_patterns(patterns, len(self.keys[0]))
+        _check_patterns(patterns[0], len(self.keys[0]))
         return bundle(bind(patterns, self.keys))
 
     def read(self, trace: Pair) -> Pair:
@@ -139,7 +137,7 @@ class AmplitudeHologram:
 
     def record(self, patterns: Pair) -> Pair | Tensor:
         """The hologram (D, A) of patterns (N, D)."""
-        _check_patterns(patterns, len(self.references[0]))
+        _check_patterns(patterns[0], len(self.references[0]))
         return complex_matmul(transpose(patterns), conjugate(self.references))
 
     def read(self, hologram: Pair) -> Pair:
@@ -191,20 +189,15 @@ class IntensityHologram(AmplitudeHologram):
 
     def record(self, patterns: Pair) -> Tensor:
         """The real hologram (D, A) of patterns (N, D)."""
-        _check_patterns(patterns, len(self.references[0]))
-        order_zero = _power(patterns)[:, None] + _power(self.references)
+        _check_patterns(patterns[0], len(self.references[0]))
+        p, r = (re.square().sum(0) + im.square().sum(0) for re, im in (patterns, self.references))  # (D,), (A,)
+        order_zero = p[:, None] + r
         return order_zero + 2 * (patterns[0].mT @ self.references[0] + patterns[1].mT @ self.references[1])
 
     def read(self, hologram: Tensor) -> Pair:
         """The N readings (N, D) of a real hologram (D, A)."""
-        re, im = self.references
-        aperture = re.shape[1]
-        return re @ hologram.mT / aperture, im @ hologram.mT / aperture
-
-
-def _power(a: Pair) -> Tensor:
-    """sum_i |a_i|^2, (N, D) -> (D,)."""
-    return a[0].square().sum(0) + a[1].square().sum(0)
+        re, im = (part @ hologram.mT / part.shape[1] for part in self.references)
+        return re, im
 
 
 class PhaseShiftingHologram(AmplitudeHologram):

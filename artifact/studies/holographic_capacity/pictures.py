@@ -58,10 +58,7 @@ class Album:
         return self.memory.reconstruct(self.memory.keys())
 
     def noisy(self, snr: float) -> Tensor:
-        """Read with white noise at a ratio `snr` of the power of fringes to that of the noise.
-
-        Expected relative error sqrt(N / (A snr)): real pictures use half a carrier each.
-        """
+        """Read with white noise at an SNR of the fringes: error sqrt(N / (A snr)), half a carrier a real picture."""
         noise = torch.randn(self.recorded.shape, generator=self.generator)
         return self.read(self.recorded + noise * math.sqrt(self.fringe_power / snr))
 
@@ -79,10 +76,7 @@ class Album:
         return self.read(torch.where(kept, self.recorded, mean)) / (1 - share)
 
     def solved(self, share: float) -> Tensor:
-        """Read by least squares with a random share of the columns lost, and known which.
-
-        Exact while more columns remain than there are pictures.
-        """
+        """Read by least squares with a random, known share of the columns lost: exact while more are left than pictures."""
         aperture, n = self.recorded.shape[1], len(self.images)
         left = torch.randperm(aperture, generator=self.generator)[round(share * aperture) :].sort().values
         re, im = plane_waves(range(1, (n + 1) // 2 + 1), aperture, torch.float64)
@@ -100,10 +94,7 @@ class Album:
 def recall_pictures(
     count: int, size: int, aperture: int, *, snrs: list[float], bits: int, shares: list[float], seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The first picture in each reading (grey 0 .. 255, a column each), and the errors over all pictures.
-
-    The second table has columns panel, error (over all pictures), law (NaN where there is none).
-    """
+    """The first picture in each reading (grey 0 .. 255, a column each); error over all pictures and its law, or NaN."""
     images = pictures(count, size, seed=seed)
     album = Album(images, aperture, seed=seed + 1)
     law = math.sqrt(count / aperture)
@@ -114,5 +105,5 @@ def recall_pictures(
     panels += [(f"{shares[-1]:.0%} erased, solved", album.solved(shares[-1]), 0.0)]
     panels += [("one FHRR trace", album.traced(), math.sqrt(1 - 2 / (count + 1)))]
     grey = {name: ((read[0] + 1) * 127.5).round().clamp(0, 255).int().tolist() for name, read, _ in panels}
-    errors = [{"panel": name, "error": relative_error(read, images), "law": law} for name, read, law in panels]
-    return pd.DataFrame(grey), pd.DataFrame(errors)
+    errors = [(name, relative_error(read, images), law) for name, read, law in panels]
+    return pd.DataFrame(grey), pd.DataFrame(errors, columns=["panel", "error", "law"])

@@ -20,7 +20,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def trained():
-    return facts.train_facts(0)[0]
+    return facts.train_facts(0)
 
 
 def test_facts_are_recalled_with_the_memory_and_only_with_it():
