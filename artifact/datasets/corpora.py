@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from artifact.datasets import files as data
-from artifact.datasets.files import CorruptDataError, DataUnavailableError, Source, fetch, fetch_all, unpacked
+from artifact.datasets.files import CorruptDataError, DataUnavailableError, Source, fetch, fetch_all, stand_in, unpacked
 
 MOVIE_REVIEWS = Source(
     name="movie_reviews.zip",
@@ -82,29 +82,22 @@ def load_movie_reviews(*, allow_stand_in: bool = False) -> Documents:
     """
     path = fetch(MOVIE_REVIEWS)
     if path is None:
-        if not allow_stand_in:
-            raise DataUnavailableError("movie reviews")
-        return _library_documents()
-    texts, labels, folds = [], [], []
+        return stand_in("movie reviews", _library_documents, allowed=allow_stand_in)
     with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            if found := re.fullmatch(r"movie_reviews/(neg|pos)/cv(\d{3})_\d+\.txt", name):
-                texts.append(archive.read(name).decode("latin-1"))
-                labels.append(int(found[1] == "pos"))
-                folds.append(int(found[2]) // 100)
-    return Documents("movie reviews", texts, np.array(labels), np.array(folds), ("negative", "positive"))
+        names = (re.fullmatch(r"movie_reviews/(neg|pos)/cv(\d)\d\d_\d+\.txt", name) for name in archive.namelist())
+        found = sorted((name for name in names if name), key=lambda name: name[0])
+        texts = [archive.read(name[0]).decode("latin-1") for name in found]
+    labels, folds = np.array([(name[1] == "pos", int(name[2])) for name in found]).T
+    return Documents("movie reviews", texts, labels, folds, ("negative", "positive"))
 
 
 def _library_documents(characters: int = 3000) -> Documents:
-    names = ("asyncio", "email")
-    texts, labels, folds = [], [], []
-    for label, name in enumerate(names):
-        text = library_text(name)
+    names, rows = ("asyncio", "email"), []
+    for label, text in enumerate(map(library_text, names)):
         pieces = [text[i : i + characters] for i in range(0, len(text) - characters, characters)]
-        texts += pieces
-        labels += [label] * len(pieces)
-        folds += [10 * i // len(pieces) for i in range(len(pieces))]
-    return Documents(LIBRARY, texts, np.array(labels), np.array(folds), names, stand_in=True)
+        rows += [(piece, label, 10 * i // len(pieces)) for i, piece in enumerate(pieces)]
+    texts, labels, folds = zip(*rows, strict=True)
+    return Documents(LIBRARY, list(texts), np.array(labels), np.array(folds), names, stand_in=True)
 
 
 def load_books(*, allow_stand_in: bool = False) -> Books:

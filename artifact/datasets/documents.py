@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, product
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from artifact.datasets.vocabulary import LETTERS, RESERVED, Vocabulary, letters
+from artifact.datasets.vocabulary import LETTERS, Vocabulary, letters
 from resonance.models import PADDING, UNKNOWN
 
 SPLITS = ("train", "validation", "test")
@@ -43,10 +44,8 @@ def document_batches(
     it hides.  An epoch is shuffled, cut into pools of 16 batches, each pool sorted by length and its batches shuffled.
     """
     if not documents or len(documents) != len(labels) or size < 1 or not 0 <= drop < 1:
-        raise ValueError(
-            f"expected a label for each of some documents, size >= 1 and drop in [0, 1), got {len(documents)} "
-            f"documents, {len(labels)} labels, size={size}, drop={drop}"
-        )
+        got = f"{len(documents)} documents, {len(labels)} labels, size={size}, drop={drop}"
+        raise ValueError(f"expected a label for each of some documents, size >= 1 and drop in [0, 1), got {got}")
     while True:
         for pool in torch.randperm(len(documents), generator=generator).split(16 * size):
             thin = {int(i): thinned(documents[i], drop, generator) for i in pool}
@@ -93,23 +92,18 @@ class Passages:
         self.most_tokens = (section + 1) // 2 if common else section  # a word has a letter, and a space before the next
         self.vocabulary = Vocabulary(_shared_words(texts, common) if common else LETTERS)
         self.stretches: dict[str, list[Stretch]] = {split: [] for split in SPLITS}
+        stretch = self._of_words if common else self._of_letters
         for label, text in enumerate(texts):
-            for start in range(0, len(text) - section + 1, section * len(CYCLE)):
-                self._add(label, text[start : start + section * len(CYCLE)], bool(common))
+            whole = len(text) // section * section  # an incomplete section at the end of a book is left out
+            for start, split in product(range(0, whole, section * len(CYCLE)), SPLITS):
+                first = start + section * CYCLE.index(split)
+                if part := text[first : min(first + section * CYCLE.count(split), whole)]:
+                    self.stretches[split].append(stretch(label, part))
 
-    def _add(self, label: int, text: str, by_word: bool) -> None:
-        """Cut one cycle of sections; an incomplete section at the end of a book is left out."""
-        for split in SPLITS:
-            first, count = CYCLE.index(split), CYCLE.count(split)
-            part = text[first * self.section : (first + count) * self.section]
-            part = part[: len(part) // self.section * self.section]
-            if part:
-                self.stretches[split].append(self._stretch(label, part, by_word))
+    def _of_letters(self, label: int, text: str) -> Stretch:
+        return Stretch(label, text, self.vocabulary.encode(text), np.arange(len(text)))
 
-    def _stretch(self, label: int, text: str, by_word: bool) -> Stretch:
-        if not by_word:
-            ids = torch.from_numpy(_LETTER_IDS[np.frombuffer(text.encode(), np.uint8)])
-            return Stretch(label, text, ids, np.arange(len(text)))
+    def _of_words(self, label: int, text: str) -> Stretch:
         found = text.split()
         starts = np.cumsum([text.startswith(" "), *(len(word) + 1 for word in found[:-1])])  # one space between words
         ids = self.vocabulary.encode(found)
@@ -135,31 +129,24 @@ class Passages:
         turn, as many as make `characters`; every book is as likely.
         """
         of_book = [[s for s in self.stretches["train"] if s.label == label] for label in range(self.classes)]
-        while True:
-            for length in lengths:
-                count = max(1, characters // length)
-                labels = torch.randint(self.classes, (count,), generator=generator)
-                documents = [self._draw(of_book[label], length, generator, drop) for label in labels.tolist()]
-                yield *padded(documents), labels
 
-    def _draw(self, stretches: list[Stretch], length: int, generator: torch.Generator, drop: float) -> Tensor:
-        stretch = stretches[int(torch.randint(len(stretches), (), generator=generator))]
-        at = int(torch.randint(len(stretch.text) - length + 1, (), generator=generator))
-        return thinned(stretch.passage(at, length), drop, generator)
+        def below(n: int, shape: tuple[int, ...] = ()) -> Tensor:
+            return torch.randint(n, shape, generator=generator)
 
-
-_LETTER_IDS = np.full(256, UNKNOWN, dtype=np.int64)
-_LETTER_IDS[np.frombuffer(LETTERS.encode(), np.uint8)] = np.arange(len(LETTERS)) + len(RESERVED)
+        for length in cycle(lengths):
+            labels = below(self.classes, (max(1, characters // length),))
+            documents = []
+            for label in labels.tolist():
+                stretch = of_book[label][below(len(of_book[label]))]
+                passage = stretch.passage(int(below(len(stretch.text) - length + 1)), length)
+                documents.append(thinned(passage, drop, generator))
+            yield *padded(documents), labels
 
 
 def _shared_words(texts: Sequence[str], most: int) -> list[str]:
     """The words that every text uses, those first whose smallest share of a text is largest."""
-    shares = []
-    for text in texts:
-        found = Counter(text.split())
-        total = found.total()
-        shares.append({word: count / total for word, count in found.items()})
-    shared = set.intersection(*map(set, shares))
+    counts = [(found, found.total()) for found in (Counter(text.split()) for text in texts)]
+    shared = set.intersection(*(set(found) for found, _ in counts))
     if len(shared) < most:
         raise ValueError(f"the books share {len(shared)} words, fewer than common={most}")
-    return sorted(shared, key=lambda word: (-min(share[word] for share in shares), word))[:most]
+    return sorted(shared, key=lambda word: (-min(found[word] / total for found, total in counts), word))[:most]

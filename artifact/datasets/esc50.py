@@ -74,13 +74,12 @@ def _read(path: Path, rate: int) -> np.ndarray:
 
 def _label_names(folder: Path, paths: list[Path], folds: np.ndarray, labels: np.ndarray) -> tuple[str, ...]:
     """The names of the labels: the categories of the metadata, or else their numbers."""
-    names = [str(label) for label in range(labels.max() + 1)]
+    names = {label: str(label) for label in range(labels.max() + 1)}
     meta = folder / "meta" / "esc50.csv"
-    if not meta.exists():
-        return tuple(names)
-    rows = pd.read_csv(meta).set_index("filename")
-    for path, fold, label in zip(paths, folds, labels, strict=True):
-        if path.name not in rows.index or tuple(rows.loc[path.name, ["fold", "target"]]) != (fold, label):
-            raise ValueError(f"{meta}: expected {path.name} in fold {fold} with target {label}")
-        names[label] = rows.loc[path.name, "category"]
-    return tuple(names)
+    if meta.exists():
+        rows = pd.read_csv(meta).set_index("filename").reindex([path.name for path in paths])
+        for name, fold, label in zip(rows.index, folds, labels, strict=True):
+            if tuple(rows.loc[name, ["fold", "target"]]) != (fold, label):
+                raise ValueError(f"{meta}: expected {name} in fold {fold} with target {label}")
+        names |= dict(zip(labels, rows["category"], strict=True))
+    return tuple(names.values())

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pooch
 import requests
@@ -23,6 +24,7 @@ from artifact.files import ROOT
 CHECKOUT = (ROOT / "notebooks").is_dir()  # an installed package has none, and writes nothing beside itself
 CACHE = ROOT / "data" / "cache" if CHECKOUT else Path(pooch.os_cache("resonance"))
 TIMEOUT_S = 10.0
+Data = TypeVar("Data")
 
 pooch.get_logger().setLevel(logging.ERROR)
 
@@ -41,6 +43,13 @@ class DataUnavailableError(RuntimeError):
             "and the network does not reach it. Connect to the network, set RESONANCE_DATA to a folder that holds its "
             "files, or pass allow_stand_in=True for a substitute, whose name says that it is a stand-in."
         )
+
+
+def stand_in(dataset: str, make: Callable[[], Data], *, allowed: bool) -> Data:
+    """What `make` gives in the place of a data set that is not available; DataUnavailableError unless allowed."""
+    if not allowed:
+        raise DataUnavailableError(dataset)
+    return make()
 
 
 @dataclass(frozen=True)

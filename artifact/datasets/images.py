@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from artifact.datasets.files import DataUnavailableError, Source, fetch_all
+from artifact.datasets.files import Source, fetch_all, stand_in
 
 # The four files of MNIST, and the digests of their contents.
 MNIST = tuple(
@@ -49,9 +49,7 @@ def load_mnist(*, allow_stand_in: bool = False) -> Images:
     """
     paths = fetch_all(MNIST)
     if paths is None:
-        if not allow_stand_in:
-            raise DataUnavailableError("MNIST")
-        return load_digits()
+        return stand_in("MNIST", load_digits, allowed=allow_stand_in)
     images, labels, test_images, test_labels = map(_read_idx, paths)
     scale = np.float32(1 / 255)
     return Images(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 Augmentation = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
@@ -65,9 +66,7 @@ def recordings(waves: Sequence[np.ndarray], labels: np.ndarray, longest: int) ->
     lengths = torch.tensor([len(wave) for wave in cut])
     if not len(cut) or int(lengths.min()) < 1:
         raise ValueError("expected at least one recording, and none that is empty")
-    padded = torch.zeros(len(cut), int(lengths.max()))
-    for row, wave in zip(padded, cut, strict=True):
-        row[: len(wave)] = torch.from_numpy(wave)
+    padded = pad_sequence([torch.from_numpy(wave) for wave in cut], batch_first=True)
     return Recordings(padded, lengths, torch.as_tensor(labels))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from artifact.datasets.files import DataUnavailableError, Source, fetch
+from artifact.datasets.files import Source, fetch, stand_in
 from resonance.forecasting import Series, load_csv
 
 ETTH1 = Source(
@@ -26,9 +26,9 @@ def load_etth1(*, allow_stand_in: bool = False) -> Series:
     Source: Zhou et al., Informer, AAAI 2021; CC BY-ND 4.0, so it is fetched and never redistributed.
     """
     path = fetch(ETTH1)
-    if path is None and not allow_stand_in:
-        raise DataUnavailableError("ETTh1")
-    return load_co2() if path is None else load_csv(path, dataset="ETTh1", period=24, step="hour")
+    if path is None:
+        return stand_in("ETTh1", load_co2, allowed=allow_stand_in)
+    return load_csv(path, dataset="ETTh1", period=24, step="hour")
 
 
 def load_co2() -> Series:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from scipy.io import wavfile
 
 from artifact.datasets import files as data
-from artifact.datasets.files import DataUnavailableError, unpacked
+from artifact.datasets.files import stand_in, unpacked
 from artifact.datasets.images import load_digits
 
 FSDD_COMMIT = "26eb9aaf76e81b692f806f9140c2d2777410d7a1"
@@ -42,9 +43,7 @@ def load_fsdd(*, allow_stand_in: bool = False) -> Speech:
     """
     folder = fsdd_folder()
     if folder is None:
-        if not allow_stand_in:
-            raise DataUnavailableError("FSDD")
-        return load_scanned_digits()
+        return stand_in("FSDD", load_scanned_digits, allowed=allow_stand_in)
     paths = sorted(folder.glob("*.wav"))
     parts = [path.stem.split("_") for path in paths]
     names = tuple(sorted({speaker for _, speaker, _ in parts}))
@@ -60,9 +59,7 @@ def load_scanned_digits() -> Speech:
     images, labels = (np.concatenate(pair) for pair in zip(digits.train, digits.test, strict=True))
     waves = [np.repeat(image.ravel() - image.mean(), 32).astype(np.float32) for image in images]
     order = np.arange(len(labels))
-    takes = np.zeros_like(order)
-    for label in range(10):
-        takes[labels == label] = np.arange((labels == label).sum()) // 6
+    takes = pd.Series(labels).groupby(labels).cumcount().to_numpy() // 6
     names = tuple(f"sixth {i + 1}" for i in range(6))
     dataset = "digits of scikit-learn, scanned (stand-in)"
     return Speech(dataset, waves, labels, order * 6 // len(order), takes, names, rate=8000, stand_in=True)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from artifact.datasets.documents import SPLITS
 from artifact.datasets.vocabulary import words
 
 
@@ -54,19 +55,10 @@ def tokens(texts: Sequence[str], *, pairs: bool = False, held_out: float = 0.05)
         codes = [np.searchsorted(known, t) for t in codes]
         inputs, _ = _ranked(codes, [t[:a] for t, (a, _) in zip(codes, cut, strict=True)])
         types = len(known)
-    ends = {
-        "train": [(0, a) for a, _ in cut],
-        "validation": cut,
-        "test": [(b, None) for _, b in cut],
-    }
 
     def joined(stream: list[np.ndarray], shift: slice) -> dict[str, Tensor]:
-        return {
-            part: torch.from_numpy(
-                np.concatenate([t[slice(*end)][shift] for t, end in zip(stream, ends[part], strict=True)])
-            )
-            for part in ends
-        }
+        parts = [(t[:a][shift], t[a:b][shift], t[b:][shift]) for t, (a, b) in zip(stream, cut, strict=True)]
+        return {name: torch.from_numpy(np.concatenate([text[i] for text in parts])) for i, name in enumerate(SPLITS)}
 
     return Tokens(joined(inputs, slice(None, -1)), joined(targets, slice(1, None)), types, torch.from_numpy(counts))
 
