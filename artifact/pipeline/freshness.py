@@ -28,8 +28,8 @@ CODE = ("resonance", "artifact")
 def module_file(name: str) -> Path | None:
     """The file of a module of the repository by its dotted name; None for another package, or for no module."""
     path = ROOT.joinpath(*name.split("."))
-    found = [file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()]
-    return found[0] if found and name.split(".")[0] in CODE else None
+    files = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in files if file.is_file()), None) if name.split(".")[0] in CODE else None
 
 
 @cache
@@ -53,8 +53,8 @@ def _origin(node: ast.ImportFrom, module: str) -> str:
     if not node.level:
         return node.module
     is_package = module_file(module).name == "__init__.py"
-    parents = module.split(".")[: len(module.split(".")) - node.level + is_package]
-    return ".".join([*parents, *([node.module] if node.module else [])])
+    parents = module.rsplit(".", node.level - is_package)[:1]
+    return ".".join(parents + ([node.module] if node.module else []))
 
 
 def _home(base: str, name: str) -> str | None:
@@ -127,11 +127,6 @@ def faults(name: str, profile: str) -> list[str]:
     return found + [f"{dataset} is available now" for dataset in stand_ins if data_available(dataset)]
 
 
-def is_current(name: str, profile: str) -> bool:
-    """Whether a whole result is there, made from the code, the parameters and the best data as they are now."""
-    return not faults(name, profile)
-
-
 # --------------------------------------------------------------------------- for Snakemake
 
 
@@ -142,31 +137,28 @@ def stamp(name: str, profile: str) -> str:
     which keeps the checksum of the stamp that each result was made from: it names the faults and the result that has
     them, so that the same fault of a later result is another content.
     """
-    path = ROOT / "build" / "stamps" / profile / f"{name}.txt"
-    found = faults(name, profile)
-    if not found:
-        if not path.exists():
-            write_text(path, "current\n")
-        os.utime(path, (0, 0))
-        return str(path.relative_to(ROOT))
+    if not (found := faults(name, profile)):
+        return _put_stamp(profile, name, "current\n", current=True)
     result = (read_record(name, profile) or {}).get("started", "none")
     content = "\n".join([digest(name, profile), f"result of {result}", *found]) + "\n"
-    if not path.exists() or path.read_text() != content or path.stat().st_mtime == 0:
-        write_text(path, content)
-    return str(path.relative_to(ROOT))
+    return _put_stamp(profile, name, content, current=False)
 
 
 def ledger_stamp(profile: str) -> str:
     """Write the file that the merged ledger depends on, newer than the ledger when that is not what `merged` gives."""
-    path = ROOT / "build" / "stamps" / profile / "ledger.txt"
     names = [name for name in notebooks() if read_record(name, profile)]
     content = "\n".join([ledger_digest(profile), "merge of:", *names]) + "\n"
-    if _ledger_agrees(profile):
-        if not path.exists():
-            write_text(path, content)
-        os.utime(path, (0, 0))
-    elif not path.exists() or path.read_text() != content or path.stat().st_mtime == 0:
+    return _put_stamp(profile, "ledger", content, current=_ledger_agrees(profile))
+
+
+def _put_stamp(profile: str, name: str, content: str, *, current: bool) -> str:
+    """Write a stamp if it is missing, or if what it stands for has become out of date; return its path."""
+    path = ROOT / "build" / "stamps" / profile / f"{name}.txt"
+    same = path.exists() and (current or (path.read_text() == content and path.stat().st_mtime != 0))
+    if not same:
         write_text(path, content)
+    if current:
+        os.utime(path, (0, 0))
     return str(path.relative_to(ROOT))
 
 

@@ -31,6 +31,7 @@ CLAIM_COLUMNS = [
 MEASURE_COLUMNS = ["key", "value", "unit", "ci_low", "ci_high", "notebook"]
 
 Interval = tuple[float, float]
+NO_INTERVAL = (math.nan, math.nan)
 
 
 def printed_claims() -> pd.DataFrame:
@@ -95,7 +96,7 @@ class Experiment:
                 figure.savefig(aside, metadata=metadata)
         return figure
 
-    def measure(self, key: str, value: float, unit: str = "", interval: Interval = (math.nan, math.nan)) -> float:
+    def measure(self, key: str, value: float, unit: str = "", interval: Interval = NO_INTERVAL) -> float:
         """Record a number that the report or the README quotes, under a dotted key; return it."""
         if not math.isfinite(value):
             raise ValueError(f"measure {key!r} is {value}: only finite numbers go to the ledger")
@@ -119,9 +120,9 @@ class Experiment:
         claim: str,
         verdict: str,
         *,
-        measured: float | None = None,
+        measured: float = math.nan,
         unit: str = "",
-        interval: Interval = (math.nan, math.nan),
+        interval: Interval = NO_INTERVAL,
         condition: str = "",
         corrected: str = "",
     ) -> None:
@@ -137,17 +138,8 @@ class Experiment:
         if verdict == "false as printed" and not corrected:
             raise ValueError(f"{claim}: 'false as printed' needs the corrected statement")
         self._claims.append(
-            {
-                "id": claim,
-                "rule": self._rules[claim],
-                "measured": math.nan if measured is None else measured,
-                "unit": unit,
-                "ci_low": interval[0],
-                "ci_high": interval[1],
-                "verdict": verdict,
-                "condition": condition,
-                "corrected": corrected,
-            }
+            {"id": claim, "rule": self._rules[claim], "measured": measured, "unit": unit, "verdict": verdict}
+            | {"ci_low": interval[0], "ci_high": interval[1], "condition": condition, "corrected": corrected}
         )
 
     def close(self) -> None:
@@ -155,7 +147,6 @@ class Experiment:
         missing = sorted(set(self._rules) - {row["id"] for row in self._claims})
         if missing:
             raise ValueError(f"rules without a verdict: {', '.join(missing)}")
-        printed = printed_claims()
         common = {
             "notebook": self.notebook,
             "dataset": self.dataset,
@@ -165,15 +156,8 @@ class Experiment:
             "commit": commit(),
             "seconds": round(time.perf_counter() - self._started, 1),
         }
-        rows = [
-            {
-                **row,
-                **common,
-                "group": printed.loc[row["id"], "group"],
-                "printed": _printed_text(printed.loc[row["id"]]),
-            }
-            for row in self._claims
-        ]
+        printed = _printed()
+        rows = [printed[row["id"]] | row | common for row in self._claims]
         self.save("claims", pd.DataFrame(rows, columns=CLAIM_COLUMNS))
         self.save("measures", pd.DataFrame(self._measures, columns=MEASURE_COLUMNS))
         for row in self._claims:
@@ -182,9 +166,12 @@ class Experiment:
             print(f"all on stand-in data: {self.dataset}")
 
 
-def _printed_text(claim: pd.Series) -> str:
-    figure = f" [{claim['printed_figure']}]" if claim["printed_figure"] else ""
-    return claim["claim"] + figure
+def _printed() -> dict[str, dict[str, str]]:
+    """What a row of claims.csv takes from each printed claim: id, group, and the claim with its printed figure."""
+    claims = printed_claims()
+    texts = claims["claim"] + claims["printed_figure"].map(lambda figure: f" [{figure}]" if figure else "")
+    rows = pd.DataFrame({"id": claims.index, "group": claims["group"], "printed": texts})
+    return rows.to_dict("index")
 
 
 def result_folders(profile: str) -> list[Path]:
@@ -206,33 +193,15 @@ def merged(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     Every printed claim has a row; those that no finished notebook judged are `not measured`.
     """
-    folders = result_folders(profile)
-    claims = _stack([folder / "claims.csv" for folder in folders], CLAIM_COLUMNS).set_index("id")
-    if not claims.index.is_unique:
-        raise ValueError(f"two notebooks judged the same claim: {', '.join(claims.index[claims.index.duplicated()])}")
-    measures = _stack([folder / "measures.csv" for folder in folders], MEASURE_COLUMNS)
-    rows = []
-    for claim_id, claim in printed_claims().iterrows():
-        if claim_id in claims.index:
-            rows.append({"id": claim_id, **claims.loc[claim_id].to_dict()})
-        else:
-            unmeasured = {
-                "id": claim_id,
-                "group": claim["group"],
-                "printed": _printed_text(claim),
-                "verdict": "not measured",
-                "profile": profile,
-            }
-            rows.append(unmeasured)
+    claims, measures = _stack("claims", CLAIM_COLUMNS, profile), _stack("measures", MEASURE_COLUMNS, profile)
+    unjudged = {"verdict": "not measured", "profile": profile}
+    judged = {row["id"]: row for row in claims.to_dict("records")}
+    rows = [judged.get(claim, row | unjudged) for claim, row in _printed().items()]
     claims = pd.DataFrame(rows, columns=CLAIM_COLUMNS)
-    counts = [(f"verdicts.{name.replace(' ', '_')}", (claims["verdict"] == name).sum()) for name in VERDICTS]
-    counts.append(("verdicts.all", len(claims)))
-    counted = pd.DataFrame([(key, count, "claims") for key, count in counts], columns=MEASURE_COLUMNS[:3])
-    measures = pd.concat([measures, counted], ignore_index=True)[MEASURE_COLUMNS]
-    twice = measures["key"][measures["key"].duplicated()].tolist()
-    if twice:
-        raise ValueError(f"two notebooks recorded the same measure: {', '.join(twice)}")
-    return claims, measures
+    counts = {f"verdicts.{name.replace(' ', '_')}": (claims["verdict"] == name).sum() for name in VERDICTS}
+    counts["verdicts.all"] = len(claims)
+    counted = pd.DataFrame({"key": counts.keys(), "value": counts.values(), "unit": "claims"})
+    return claims, pd.concat([measures, counted], ignore_index=True)[MEASURE_COLUMNS]
 
 
 def latest_profile() -> str:
@@ -253,7 +222,11 @@ def read_provenance(profile: str) -> list[dict]:
     return [json.loads((folder / "provenance.json").read_text()) for folder in result_folders(profile)]
 
 
-def _stack(paths: list[Path], columns: list[str]) -> pd.DataFrame:
+def _stack(name: str, columns: list[str], profile: str) -> pd.DataFrame:
+    """The tables of a name of all finished notebooks as one; ValueError where two have the same claim or measure."""
+    paths = [folder / f"{name}.csv" for folder in result_folders(profile)]
     tables = [pd.read_csv(path, dtype={"commit": str}) for path in paths if path.exists()]
-    tables = [table for table in tables if len(table)]
-    return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+    table = pd.concat([t for t in tables if len(t)] or [pd.DataFrame(columns=columns)], ignore_index=True)[columns]
+    if twice := table[columns[0]][table[columns[0]].duplicated()].tolist():
+        raise ValueError(f"two notebooks have the same {name}: {', '.join(twice)}")
+    return table

@@ -19,13 +19,10 @@ from artifact.pipeline.notebooks import recorded_seconds, settings
 def write_plan(names: list[str], profile: str, cores: int) -> None:
     """Write what a run will do, with the seconds that each notebook took before, and name it for the jobs."""
     path = ROOT / "build" / f"plan.{profile}.json"
-    work = {}
-    for name in names:
-        seconds = recorded_seconds(name, profile)
-        # A timed notebook has the machine to itself; of the others one runs on each core.
-        work[name] = None if seconds is None else seconds / (1 if settings(name)["timed"] else cores)
-    if known := [seconds for seconds in work.values() if seconds is not None]:
-        work = {name: median(known) if seconds is None else seconds for name, seconds in work.items()}
+    took = {name: recorded_seconds(name, profile) for name in names}
+    # A timed notebook has the machine to itself; of the others one runs on each core.
+    known = {name: s / (1 if settings(name)["timed"] else cores) for name, s in took.items() if s is not None}
+    work = {name: known.get(name, median(known.values()) if known else None) for name in names}
     write_text(path, json.dumps(work, indent=1))
     write_text(path.with_suffix(".log"), "")
     os.environ["RESONANCE_PLAN"] = str(path)

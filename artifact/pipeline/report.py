@@ -13,9 +13,8 @@ fact that neither has is a LaTeX error.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import os
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -24,17 +23,16 @@ from pathlib import Path
 
 import pandas as pd
 
-import artifact.studies
 from artifact.files import PAPER, ROOT, write_text
 from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenance
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks
 from artifact.pipeline.readme import renew
+from artifact.pipeline.runner import PACKAGES
 from artifact.pipeline.tables import provenance_table, stand_ins, state, verdict_table
 from artifact.studies.common.latex import Cells, escape, with_interval
 from resonance.training.checkpoint import written_aside
 
 FACTS = ("device", "cores", "memory", "system", "seconds")
-PACKAGES = ("python", "torch", "numpy", "scipy", "pandas", "scikit-learn", "statsmodels", "matplotlib", "papermill")
 
 # --------------------------------------------------------------------------- macros and tables
 
@@ -43,15 +41,15 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
     """The LaTeX definitions of every number, verdict, fact and figure of a run, and what it could have had besides."""
     lines = [rf"\newcommand{{\profile}}{{{profile}}}"]
 
-    def define(kind: str, key: str, text: object) -> None:
+    def define(kind: str, key: str, text: object = "") -> None:
         lines.append(rf"\expandafter\def\csname {kind}@{key}\endcsname{{{text}}}")
 
     for _, row in measures.iterrows():
         define("val", row["key"], f"{row['value']:.12g}")
         define("ci", row["key"], with_interval(row))
     for key in sorted(known_keys() - set(measures["key"])):
-        define("known@val", key, "")
-        define("known@ci", key, "")
+        define("known@val", key)
+        define("known@ci", key)
     for _, row in claims.iterrows():
         judged = row["verdict"] != "not measured"
         for kind in ("verdict", "rule", "printed", "dataset"):
@@ -61,13 +59,13 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
     facts = facts_of(provenance)
     for key, value in facts.items():
         define("fact", key, escape(value))
-    for key in (*FACTS, *(f"version.{name}" for name in PACKAGES)):
+    for key in (*FACTS, *(f"version.{name}" for name in ("python", *PACKAGES))):
         if key not in facts:
-            define("known@fact", key, "")
+            define("known@fact", key)
     named = {Path(name).stem for record in provenance for name in record["figures"]}
-    drawn = {name for name in named if (PAPER.parent / "figures" / profile / f"{name}.pdf").exists()}
+    drawn = named & {path.stem for path in (PAPER.parent / "figures" / profile).glob("*.pdf")}
     for name in sorted(drawn):
-        define("figure", name, "")
+        define("figure", name)
     numbers = {notebook[:2]: notebook for notebook in notebooks()}
     for name in sorted(known_figures() - drawn):
         define("known@figure", name, escape(numbers.get(name[:2], name)))
@@ -76,8 +74,7 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
 
 def known_keys() -> set[str]:
     """The keys that the reference run measured, those of a notebook that is just being run again included."""
-    results = ROOT / "data" / "results" / "full"
-    paths = [path for path in (results / "measures.csv", *results.glob("*/measures.csv")) if path.exists()]
+    paths = (ROOT / "data" / "results" / "full").glob("**/measures.csv")
     measured = set().union(*(pd.read_csv(path)["key"] for path in paths))
     return measured | _used_without_reference(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}")
 
@@ -90,8 +87,7 @@ def known_figures() -> set[str]:
 
 def _used_without_reference(pattern: str) -> set[str]:
     """What the sections use, where the reference run lacks a notebook and so cannot tell a gap from a typing error."""
-    results = ROOT / "data" / "results" / "full"
-    if all((results / name).is_dir() for name in notebooks()):
+    if all((ROOT / "data" / "results" / "full" / name).is_dir() for name in notebooks()):
         return set()
     return {name for path in (PAPER / "sections").glob("*.tex") for name in re.findall(pattern, path.read_text())}
 
@@ -116,14 +112,12 @@ def study_tables(measures: pd.DataFrame) -> dict[str, str]:
     """The tables of every study that has a `tables.py`, by name; one without rows says which notebook would fill it."""
     subjects = {notebook[3:]: notebook for notebook in notebooks()}
     cells, found = Cells(measures.set_index("key")), {}
-    for study in pkgutil.iter_modules(artifact.studies.__path__):
-        package = f"{artifact.studies.__name__}.{study.name}"
-        if importlib.util.find_spec(f"{package}.tables") is None:
-            continue
-        for name, text in importlib.import_module(f"{package}.tables").tables(cells).items():
+    for path in sorted((ROOT / "artifact" / "studies").glob("*/tables.py")):
+        study = path.parent.name
+        for name, text in importlib.import_module(f"artifact.studies.{study}.tables").tables(cells).items():
             if name in found:
-                raise ValueError(f"two studies make a table {name!r}; the second is {study.name}")
-            found[name] = text or rf"\notmeasuredin{{{escape(subjects.get(study.name, study.name))}}}" + "\n"
+                raise ValueError(f"two studies make a table {name!r}; the second is {study}")
+            found[name] = text or rf"\notmeasuredin{{{escape(subjects.get(study, study))}}}" + "\n"
     return found
 
 
@@ -132,12 +126,15 @@ def generate(profile: str) -> Path:
     claims, measures = read_ledger(profile)
     provenance = read_provenance(profile)
     folder = PAPER / "generated" / profile
-    own = {"verdicts": verdict_table(claims), "provenance": provenance_table(provenance) or "No notebook has run.\n"}
+    texts = {
+        "macros": macros(claims, measures, provenance, profile),
+        "verdicts": verdict_table(claims),
+        "provenance": provenance_table(provenance) or "No notebook has run.\n",
+    }
     tables = study_tables(measures)
-    if twice := set(own) & set(tables):
+    if twice := set(texts) & set(tables):
         raise ValueError(f"a study makes a table of the report's own: {', '.join(sorted(twice))}")
-    write_text(folder / "macros.tex", macros(claims, measures, provenance, profile))
-    for name, text in (own | tables).items():
+    for name, text in (texts | tables).items():
         write_text(folder / f"{name}.tex", text)
     return folder
 
@@ -181,13 +178,9 @@ def prepare(profile: str) -> Path:
     work = PAPER / "build" / profile / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
-    main_file = (
-        "\\newcommand{\\paperroot}{../../..}\n"
-        f"\\newcommand{{\\generated}}{{../../../generated/{profile}}}\n"
-        f"\\newcommand{{\\figures}}{{../../../../figures/{profile}}}\n"
-        "\\input{../../../report.tex}\n"
-    )
-    write_text(work / "report.tex", main_file)
+    folders = {"paperroot": "", "generated": f"/generated/{profile}", "figures": f"/../figures/{profile}"}
+    lines = [rf"\newcommand{{\{name}}}{{../../..{folder}}}" for name, folder in folders.items()]
+    write_text(work / "report.tex", "\n".join([*lines, r"\input{../../../report.tex}"]) + "\n")
     return work
 
 
@@ -217,10 +210,8 @@ def log_faults(log: str) -> list[str]:
     """What is wrong with a finished LaTeX run: undefined references, boxes over 10 pt, missing glyphs."""
     faults = re.findall(r"^(?:LaTeX|Package \w+) Warning: (?:Reference|Citation).*undefined.*", log, re.M)
     faults += re.findall(r"^Missing character: .*", log, re.M)
-    for points, where in re.findall(r"^Overfull \\[hv]box \((\d+\.?\d*)pt too (.*)", log, re.M):
-        if float(points) > 10:
-            faults.append(f"Overfull box, {points}pt too {where}")
-    return faults
+    boxes = re.findall(r"^Overfull \\[hv]box \((\d+\.?\d*)pt too (.*)", log, re.M)
+    return faults + [f"Overfull box, {points}pt too {where}" for points, where in boxes if float(points) > 10]
 
 
 # --------------------------------------------------------------------------- console

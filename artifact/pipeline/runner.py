@@ -172,14 +172,12 @@ def _surroundings(partial: Path, threads: int) -> dict:
 def main(arguments: list[str] | None = None) -> int:
     """Command line; return 0, or 1 after one clear message, or 130 on Ctrl-C."""
     parser = argparse.ArgumentParser(prog="python -m artifact.pipeline.runner", description=__doc__.splitlines()[0])
-    words = parser.add_subparsers(dest="word", required=True)
-    one = words.add_parser("run", help="run one notebook")
-    one.add_argument("notebook")
-    one.add_argument("--profile", default="quick")
-    one.add_argument("--threads", type=int, default=1)
-    find = words.add_parser("find", help="print a notebook's full name from its number, after checking the profile")
-    find.add_argument("notebook")
-    find.add_argument("--profile", default="quick")
+    parser.add_argument(
+        "word", choices=["run", "find"], help="find: print a notebook's full name, checking the profile"
+    )
+    parser.add_argument("notebook", help="its number or name")
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
     try:
         check_profile(options.profile)

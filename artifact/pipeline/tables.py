@@ -17,24 +17,25 @@ def remark_on(claim: pd.Series) -> str:
 
 def verdict_table(claims: pd.DataFrame) -> str:
     """Every claim, its verdict, and the condition or corrected statement."""
-    rows = []
-    for _, claim in claims.iterrows():
-        judged = claim["verdict"] != "not measured"
-        rows.append(
-            {
-                "Claim": rf"\texttt{{{escape(claim['id'])}}}",
-                "As printed": escape(claim["printed"]),
-                "Verdict": rf"\textbf{{{claim['verdict']}}}" if judged else claim["verdict"],
-                "Condition, or what is true": escape(remark_on(claim)),
-            }
-        )
+    rows = [
+        {
+            "Claim": rf"\texttt{{{escape(claim['id'])}}}",
+            "As printed": escape(claim["printed"]),
+            "Verdict": claim["verdict"] if claim["verdict"] == "not measured" else rf"\textbf{{{claim['verdict']}}}",
+            "Condition, or what is true": escape(remark_on(claim)),
+        }
+        for _, claim in claims.iterrows()
+    ]
     body = to_latex(rows, r"@{}l>{\RaggedRight}p{5.4cm}>{\RaggedRight}p{2.1cm}>{\RaggedRight}p{5.0cm}@{}")
     # More than a page long: the same rows in a longtable, its head on each page.
-    body = body.replace(r"\midrule", r"\midrule\endhead", 1)
-    body = body.replace(
-        r"\toprule", r"\caption{Every printed claim, with its printed figures in brackets.}\\\toprule", 1
-    )
-    return body.replace(r"\begin{tabular}", r"\begin{longtable}").replace(r"\end{tabular}", r"\end{longtable}")
+    for old, new in {
+        r"\midrule": r"\midrule\endhead",
+        r"\toprule": r"\caption{Every printed claim, with its printed figures in brackets.}\\\toprule",
+        r"\begin{tabular}": r"\begin{longtable}",
+        r"\end{tabular}": r"\end{longtable}",
+    }.items():
+        body = body.replace(old, new, 1)
+    return body
 
 
 def changed_since(record: dict) -> bool:
