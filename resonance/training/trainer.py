@@ -126,22 +126,19 @@ class PolarTrainer:
             if value is not None and not value > 0:
                 raise ValueError(f"expected a positive {name}, got {value}")
         self.model, self.gradient_clip, self.bfloat16, self.loss_fn = model, gradient_clip, bfloat16, loss_fn
-        trained: dict[str, dict[str, nn.Parameter]] = {role: {} for role in rates}
-        for role, name, parameter in parameter_roles(plain(model)):
-            if parameter.requires_grad:
-                trained[role][name] = parameter
-        self.roles = {role: list(named.values()) for role, named in trained.items() if named}
-        if not self.roles:
+        # The settings must be the same for a checkpoint to resume; those of the groups as they are before the schedule.
+        self.settings: dict[str, Any] = {"gradient_clip": gradient_clip, "bfloat16": bfloat16}
+        groups, roles = [], list(parameter_roles(plain(model)))
+        for role, rate in rates.items():
+            trained = {name: p for own, name, p in roles if own == role and p.requires_grad}
+            if trained:
+                decay = {"weight_decay": 0.0} if role == "phase" else {}
+                groups.append({"params": list(trained.values()), "lr": rate, "role": role, **decay})
+                self.settings[role] = list(trained)
+        if not groups:
             raise ValueError("the model has no parameter to train")
-        groups = [{"params": parameters, "lr": rates[role], "role": role} for role, parameters in self.roles.items()]
-        for group in groups:
-            if group["role"] == "phase":
-                group["weight_decay"] = 0.0
         self.optimizer = optimizer(groups)
-        # What must be the same for a checkpoint to resume: names, the trainer, each group before the schedule sets it.
-        self.settings = {role: list(trained[role]) for role in self.roles}
         self.settings |= {"trainer": type(self).__name__, "optimizer": type(self.optimizer).__name__}
-        self.settings |= {"gradient_clip": gradient_clip, "bfloat16": bfloat16}
         for group in self.optimizer.param_groups:
             for name, value in group.items():
                 value = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
@@ -168,7 +165,7 @@ class PolarTrainer:
         loss = self._loss(batch)
         loss.backward()
         self._prepare()
-        norms = [gradient_norm(parameters) for parameters in self.roles.values()]
+        norms = [gradient_norm(group["params"]) for group in self.optimizer.param_groups]
         value, *norms = torch.stack([loss.detach(), *norms]).tolist()  # one wait for the device
         total = math.hypot(*norms)
         finite = math.isfinite(value) and math.isfinite(total)
@@ -176,7 +173,7 @@ class PolarTrainer:
         self.steps += 1
         if finite:
             if clipped:
-                for parameter in itertools.chain(*self.roles.values()):
+                for parameter in itertools.chain(*(group["params"] for group in self.optimizer.param_groups)):
                     if parameter.grad is not None:
                         parameter.grad.mul_(self.gradient_clip / total)
             self._update()
@@ -194,7 +191,7 @@ class PolarTrainer:
         return value, metrics
 
     def _loss(self, batch: Any) -> Tensor:
-        device = next(iter(self.roles.values()))[0].device
+        device = self.optimizer.param_groups[0]["params"][0].device
         inputs, named, target = moved(unpacked(batch), device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
             prediction = self.model(*inputs, **named)
@@ -337,8 +334,7 @@ class PolarTrainer:
         if self.health is not None and state["health"]:
             self.health.start = state["health"]
         self.steps, self.skipped, self.skipped_in_a_row = state["steps"]
-        progress = state["progress"]
+        progress, self.best_weights = state["progress"], found.best
         self.progress = Progress(**progress | {"history": History(**progress["history"])})
-        self.best_weights = found.best
         set_random_state(state["random"], generators)
         return True

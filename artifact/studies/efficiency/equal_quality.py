@@ -38,12 +38,11 @@ def curve(costs: np.ndarray, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray
         raise ValueError("expected finite errors and finite, positive costs")
     order = np.lexsort((errors, costs))
     costs, errors = costs[order], errors[order]
-    before = np.concatenate([[np.inf], np.minimum.accumulate(errors)[:-1]])
-    counts = errors < before
-    log_costs, worst = np.log(costs[counts]), errors.max()
+    better = np.diff(np.minimum.accumulate(errors), prepend=np.inf) < 0
+    log_costs, falling, worst = np.log(costs[better]), errors[better], errors.max()
     if worst == errors[0]:
-        return log_costs, errors[counts]
-    return np.append(log_costs[0], log_costs), np.append(worst, errors[counts])
+        return log_costs, falling
+    return np.append(log_costs[0], log_costs), np.append(worst, falling)
 
 
 def overlap(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> tuple[float, float] | None:

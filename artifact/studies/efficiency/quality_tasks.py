@@ -164,7 +164,7 @@ class DocumentReviews:
         return document_model(family, fold.vocabulary, fold.classes, size, 1, window=fold.window, seed=0)
 
     def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
-        score = train_documents(family, size, 1, tried, seed, fold=self.fold, epochs=self.epochs, batch=self.batch)
+        score = train_documents(family, size, tried, seed, fold=self.fold, epochs=self.epochs, batch=self.batch)
         return score["validation_loss"], score["loss"]
 
     def _batch(self, split: str, drop: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -231,9 +231,13 @@ def score_measures(prefix: str, scores: pd.DataFrame, figures: Sequence[str] = (
 def comparison_measures(prefix: str, comparisons: pd.DataFrame) -> Iterator[Measure]:
     """Yield the number of comparisons, how many end not worse, better, worse, below 1, and the highest ratio."""
     difference = comparisons["difference"]
-    counts = {"comparisons": len(comparisons), "not_worse": comparisons["not_worse"].sum()}
-    counts |= {"better": (difference == BETTER).sum(), "worse": (difference == WORSE).sum()}
-    counts |= {"lower_error": (comparisons["ratio"] < 1).sum()}
+    counts = {
+        "comparisons": len(comparisons),
+        "not_worse": comparisons["not_worse"].sum(),
+        "better": (difference == BETTER).sum(),
+        "worse": (difference == WORSE).sum(),
+        "lower_error": (comparisons["ratio"] < 1).sum(),
+    }
     yield from ((f"{prefix}.{name}", int(count), "", (np.nan, np.nan)) for name, count in counts.items())
     worst = comparisons.loc[comparisons["ratio"].idxmax()]
     yield f"{prefix}.highest_ratio", worst["ratio"], "", (worst["ratio_low"], worst["ratio_high"])
