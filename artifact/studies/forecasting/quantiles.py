@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,15 +26,11 @@ from torch import Tensor
 from resonance.forecasting import Windows
 
 
-@dataclass(frozen=True)
-class Residuals:
+class Residuals(NamedTuple):
     """Errors of a forecast on the windows of a split, in order of time, with each window's scale before a power."""
 
     error: np.ndarray  # y - yhat, (windows, horizon, channels)
     deviation: np.ndarray  # of the past over time, (windows, 1, channels)
-
-    def __getitem__(self, windows: slice) -> Residuals:
-        return Residuals(self.error[windows], self.deviation[windows])
 
 
 @torch.no_grad()
@@ -46,19 +43,13 @@ def residuals(forecast: Callable[[Tensor], Tensor], windows: Windows) -> Residua
     return Residuals(np.concatenate(errors), np.concatenate(deviations))
 
 
-@dataclass(frozen=True)
 class Calibration:
-    """Sorted scaled errors of the calibration windows, (windows, horizon, channels), and the power of the scale."""
+    """Sorted errors over deviation^power of one calibration window or more, (windows, horizon, channels)."""
 
-    sorted: np.ndarray
-    power: float
-
-    @classmethod
-    def of(cls, seen: Residuals, power: float) -> Calibration:
-        """Sort the errors of the calibration windows.  Raises ValueError for none."""
+    def __init__(self, seen: Residuals, power: float):
         if len(seen.error) < 1:
             raise ValueError("expected at least one window to calibrate on, got none")
-        return cls(np.sort(seen.error / seen.deviation**power, axis=0), power)
+        self.sorted, self.power = np.sort(seen.error / seen.deviation**power, axis=0), power
 
     def bounds(self, alpha: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper bounds of the scaled error, (horizon, channels), at level 1 - alpha.
@@ -139,10 +130,10 @@ def choose_power(seen: Residuals, levels: Sequence[float], powers: Sequence[floa
     Calibrated on the first half of the windows, scored on the second.  Raises ValueError for fewer than two windows.
     """
     half = len(seen.error) // 2
-    first, second = seen[:half], seen[half:]
+    first, second = (Residuals(*(part[at] for part in seen)) for at in (slice(half), slice(half, None)))
 
     def score(power: float) -> float:
-        calibration = Calibration.of(first, power)
+        calibration = Calibration(first, power)
         return float(np.mean([intervals(calibration, second, level).score.mean() for level in levels]))
 
     return min(powers, key=score)
