@@ -10,7 +10,6 @@ Float32, 128 channels, batch 1 unless the table says otherwise; medians of alter
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -41,8 +40,7 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
     products_floor: the multiply-adds of the projections and of the mixing, forward and backward, at the rate of a
     square matrix product.
     """
-    rate = 2 * 1024**3 / seconds_of(product_step(1024))
-    rows = []
+    rows, rate = [], 2 * 1024**3 / seconds_of(product_step(1024))
     for n in lengths:
         x = torch.randn(1, n, DIM)
         names = ("auto", "fft") if n <= LONGEST_PEER else ("auto",)
@@ -52,18 +50,20 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
             steps["attention"] = pass_of(CausalAttention(DIM, HEADS), x)
         seconds = alternated(steps, rounds=rounds)
         bytes_floor = 2 * seconds_of(copy_step(n * DIM))  # a copy is two passes
+        size = chunk_size(n) if choose_engine(n) == "chunked" else 0
         for k, engine in cases:
-            taken, peer, auto = seconds[k, engine], seconds.get("attention"), engine == "auto"
-            size = chunk_size(n) if choose_engine(n) == "chunked" else 0
-            operations = 3 * 2 * n * DIM * (3 * DIM + size + 4 * k)
-            target = TARGETS.get(n) if auto else None
-            rows.append(
-                {"n": n, "k": k, "engine": engine, "chosen": choose_engine(n) if auto else engine}
-                | {"seconds": taken, "peer_seconds": peer, "ratio": None if peer is None else peer / taken}
-                | {"target": target, "reached": None if target is None else peer / taken >= target}
-                | {"bytes_floor": bytes_floor, "products_floor": operations / rate if auto else None}
-            )
-    return pd.DataFrame(rows)
+            peer, auto = seconds.get("attention"), engine == "auto"
+            chosen, target = (choose_engine(n), TARGETS.get(n)) if auto else (engine, None)
+            floor = 3 * 2 * n * DIM * (3 * DIM + size + 4 * k) / rate if auto else None
+            rows.append((n, k, engine, chosen, seconds[k, engine], peer, target, bytes_floor, floor))
+    columns = ["n", "k", "engine", "chosen", "seconds", "peer_seconds", "target", "bytes_floor", "products_floor"]
+    return _against_targets(pd.DataFrame(rows, columns=columns))
+
+
+def _against_targets(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with the ratio of the peer's seconds to ours, and whether it reaches the target."""
+    target, ratio = table["target"].astype(float), table["peer_seconds"].astype(float) / table["seconds"]
+    return table.assign(target=target, ratio=ratio, reached=(ratio >= target).where(target.notna()))
 
 
 def growth(table: pd.DataFrame, shortest: int = 1024) -> pd.DataFrame:
@@ -97,8 +97,7 @@ def engines(lengths: Iterable[int], batches: Iterable[int] = (1, 16), k: int = 1
     rows = []
     for n in lengths:
         for batch in batches:
-            sizes = [0, *(size for size in CHUNKS if size <= n)]
-            steps = {size: mixing_pass(n, batch, k, size) for size in sizes}
+            steps = {size: mixing_pass(n, batch, k, size) for size in (0, *CHUNKS) if size <= n}
             seconds = alternated(steps, rounds=rounds, min_seconds=0.02)
             chosen = chunk_size(n) if choose_engine(n) == "chunked" else 0
             named = {f"chunks of {size}" if size else "fft": value for size, value in seconds.items()}
@@ -116,20 +115,13 @@ def steps(contexts: Iterable[int], k: int = 16, rounds: int = 5) -> pd.DataFrame
         state, cache, token = ours.initial_state(1), state_after(peer, n), torch.randn(1, DIM)
         both = {"ours": partial(ours.step, token, state), "peer": partial(peer.step, token, cache)}
         seconds = alternated(both, rounds=rounds)
-        ratio, target = seconds["peer"] / seconds["ours"], STEP_TARGETS.get(n)
-        rows.append(
-            {"context": n, "seconds": seconds["ours"], "peer_seconds": seconds["peer"], "ratio": ratio}
-            | {"target": target, "reached": None if target is None else ratio >= target}
-            | {"state_bytes": state_bytes(state), "cache_bytes": state_bytes(cache)}
-        )
-    return pd.DataFrame(rows)
+        rows.append((n, *seconds.values(), STEP_TARGETS.get(n), state_bytes(state), state_bytes(cache)))
+    columns = ["context", "seconds", "peer_seconds", "target", "state_bytes", "cache_bytes"]
+    return _against_targets(pd.DataFrame(rows, columns=columns))
 
 
-Measure = tuple[str, float, str, tuple[float, float]]
-
-
-def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, steps: pd.DataFrame) -> list[Measure]:
-    """What the tables of this module give to the ledger: key, value, unit, interval."""
+def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, steps: pd.DataFrame) -> list[tuple]:
+    """What the tables of this module give to the ledger: key, value, unit and, of an exponent, the interval."""
     found = []
     for row in layers.itertuples():
         key = f"causal.{row.engine}.k{row.k}"
@@ -143,20 +135,17 @@ def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, 
         found.append((f"causal.attention.ms.{row.n}", 1e3 * row.peer_seconds, "ms"))
     found.append(("causal.over_best", engines["over_best"].max(), "times the fastest engine"))
     for row in steps.itertuples():
-        for name, value, unit in (
-            ("us", 1e6 * row.seconds, "microseconds"),
-            ("attention_us", 1e6 * row.peer_seconds, "microseconds"),
-            ("ratio", row.ratio, "times faster"),
-            ("cache", row.cache_bytes / 1e6, "MB"),
-        ):
-            found.append((f"causal.step.{name}.{row.context}", value, unit))
+        found.append((f"causal.step.us.{row.context}", 1e6 * row.seconds, "microseconds"))
+        found.append((f"causal.step.attention_us.{row.context}", 1e6 * row.peer_seconds, "microseconds"))
+        found.append((f"causal.step.ratio.{row.context}", row.ratio, "times faster"))
+        found.append((f"causal.step.cache.{row.context}", row.cache_bytes / 1e6, "MB"))
     spread = steps["seconds"].max() / steps["seconds"].min()
     found.append(("causal.step.state", steps["state_bytes"].max() / 1e3, "KB"))
     found.append(("causal.step.spread", spread, "slowest context over fastest"))
-    return [(*row, (math.nan, math.nan)) for row in found] + [
-        (f"causal.exponent.{row.case}", row.exponent, "of time against length", (row.low, row.high))
-        for row in growth.itertuples()
-    ]
+    for row in growth.itertuples():
+        interval = (row.low, row.high)
+        found.append((f"causal.exponent.{row.case}", row.exponent, "of time against length", interval))
+    return found
 
 
 WORDS = {

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from artifact.studies.common.plots import GREY, PALETTE, panels
+from artifact.studies.common.plots import GREY, PALETTE, mean_curve, panels
 
 
 def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) -> Figure:
@@ -35,21 +35,10 @@ def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) ->
         disc.plot([0, 1.07 * np.cos(angle)], [0, 1.07 * np.sin(angle)], color=GREY, lw=0.8, ls=":")
         disc.annotate(f"{text} {step}s", 1.1 * np.array([np.cos(angle), np.sin(angle)]), fontsize=7, va="center")
         axes.axvline(share / period, color=GREY, lw=0.8, ls=":")
-    disc.set(
-        aspect="equal",
-        xlim=(min(0.0, poles["re"].min()) - 0.1, 1.6),
-        ylim=(-0.06, 1.06),
-        xticks=(0.0, 0.5, 1.0),
-        title="poles",
-    )
-    disc.set(xlabel=r"$\mathrm{Re}\,\lambda$", ylabel=r"$|\mathrm{Im}\,\lambda|$")
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel=f"frequency (cycles per {step})",
-        ylabel="gain, RMS over channels",
-        title="gain",
-    )
+    disc.set(aspect="equal", xlim=(min(0.0, poles["re"].min()) - 0.1, 1.6), ylim=(-0.06, 1.06), xticks=(0.0, 0.5, 1.0))
+    disc.set(xlabel=r"$\mathrm{Re}\,\lambda$", ylabel=r"$|\mathrm{Im}\,\lambda|$", title="poles")
+    axes.set(xscale="log", yscale="log", title="gain")
+    axes.set(xlabel=f"frequency (cycles per {step})", ylabel="gain, RMS over channels")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
@@ -70,11 +59,10 @@ def speed(table: pd.DataFrame) -> Figure:
     }
     peer = table.drop_duplicates("n").dropna(subset="peer_seconds")
     cases["attention"] = peer.assign(seconds=peer["peer_seconds"])
-    for (name, part), (colour, marker, line) in zip(cases.items(), LOOKS, strict=False):
-        style = {"marker": marker, "ms": 4, "lw": 1.1, "ls": line, "color": colour}
-        left.plot(part["n"], 1e3 * part["seconds"], label=name, **style)
+    for (name, part), look in zip(cases.items(), LOOKS, strict=False):
+        mean_curve(left, part.assign(milliseconds=1e3 * part["seconds"]), "n", "milliseconds", look, label=name)
         if name != "attention":
-            right.plot(part["n"], part["ratio"], **style)
+            mean_curve(right, part, "n", "ratio", look)
     targets = table.dropna(subset="target").drop_duplicates("n")
     right.plot(targets["n"], targets["target"], ls="", marker="_", ms=13, mew=1.6, color="k", label="target")
     right.axhline(1, color=GREY, lw=0.8)
@@ -93,14 +81,12 @@ def speed(table: pd.DataFrame) -> Figure:
 def steps(table: pd.DataFrame) -> Figure:
     """One token after a context: microseconds, and bytes of the state or cache, against the length of the context."""
     figure, (left, right) = panels(2, 2.4)
-    sides = {
-        "resonance, its state": ("seconds", "state_bytes"),
-        "attention, its cache": ("peer_seconds", "cache_bytes"),
-    }
-    for (name, (seconds, size)), (colour, marker, line) in zip(sides.items(), (LOOKS[0], LOOKS[3]), strict=True):
-        style = {"marker": marker, "ms": 4, "lw": 1.1, "ls": line, "color": colour, "label": name}
-        left.plot(table["context"], 1e6 * table[seconds], **style)
-        right.plot(table["context"], table[size] / 1e6, **style)
+    ours, peer = ("seconds", "state_bytes"), ("peer_seconds", "cache_bytes")
+    sides = {"resonance, its state": ours, "attention, its cache": peer}
+    for (name, (seconds, size)), look in zip(sides.items(), (LOOKS[0], LOOKS[3]), strict=True):
+        scaled = table.assign(microseconds=1e6 * table[seconds], megabytes=table[size] / 1e6)
+        mean_curve(left, scaled, "context", "microseconds", look, label=name)
+        mean_curve(right, scaled, "context", "megabytes", look)
     left.set(ylabel=r"one token (µs)", title="time")
     right.set(ylabel="state of a sequence (MB)", title="memory")
     for axes in (left, right):

@@ -18,12 +18,8 @@ from resonance.forecasting import ForecastTask
 from resonance.layers import BandMixing
 
 ENGINES = ("fft", "chunked")
-DTYPES = (torch.float32, torch.float64)
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 TOLERANCES = {"float32": 1e-5, "float64": 1e-10}  # relative, set before anything was measured
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 @torch.no_grad()
@@ -45,7 +41,7 @@ def equalities(n: int, dim: int = 16, k: int = 16, longest: float = 2048, pieces
     """
     rows = []
     cuts = [round(n * (i / pieces) ** 1.5) for i in range(pieces + 1)]
-    for dtype in DTYPES:
+    for name, dtype in DTYPES.items():
         layer = CausalResonance(dim, k, longest=longest).to(dtype)
         x = torch.randn(1, n, dim, dtype=dtype)
         y, end = stepped(layer, x)
@@ -56,11 +52,9 @@ def equalities(n: int, dim: int = 16, k: int = 16, longest: float = 2048, pieces
                 for a, b in pairwise(borders):
                     part, state = layer.extend(x[:, a:b], state)
                     parts.append(part)
-                errors = [
-                    ((ours - theirs).norm() / theirs.norm()).item()
-                    for ours, theirs in ((torch.cat(parts, dim=1), y), (state["resonators"], end["resonators"]))
-                ]
-                rows.append([_name(dtype), engine, form, n, *errors, TOLERANCES[_name(dtype)]])
+                compared = ((torch.cat(parts, dim=1), y), (state["resonators"], end["resonators"]))
+                errors = [((ours - theirs).norm() / theirs.norm()).item() for ours, theirs in compared]
+                rows.append([name, engine, form, n, *errors, TOLERANCES[name]])
     table = pd.DataFrame(rows, columns=["dtype", "engine", "form", "n", "error", "state_error", "tolerance"])
     return table.assign(reached=table[["error", "state_error"]].max(axis=1) <= table["tolerance"])
 
@@ -71,14 +65,14 @@ def leaks(n: int, dim: int = 4, k: int = 8) -> pd.DataFrame:
     `past` counts the nonzero gradients of outputs with respect to inputs not later: all n (n + 1) / 2.
     """
     rows = []
-    for dtype in DTYPES:
+    for name, dtype in DTYPES.items():
         for engine in ENGINES:
             layer = CausalResonance(dim, k, engine=engine).to(dtype)
             x = torch.randn(1, n, dim, dtype=dtype)
             jacobian = torch.autograd.functional.jacobian(lambda x, f=layer: f(x).sum((0, 2)), x)
             size = jacobian[:, 0].abs().amax(-1)  # (output, input)
             future = (size.triu(1).max() / size.max()).item()
-            rows.append([_name(dtype), engine, n, future, int(size.tril().count_nonzero())])
+            rows.append([name, engine, n, future, int(size.tril().count_nonzero())])
     return pd.DataFrame(rows, columns=["dtype", "engine", "n", "future", "past"])
 
 
@@ -172,12 +166,10 @@ def read_filter(mixings: dict[str, CausalMixing], points: int = 3000) -> tuple[p
     """
     poles, gains = [], []
     for name, mixing in mixings.items():
-        re, im = mixing.poles().double().unbind(1)
-        frame = {"re": re, "im": im, "frequency": mixing.frequencies(), "time_scale": mixing.time_scales()}
         weight = torch.hypot(*mixing.readout.chunk(2)).square().mean(1).sqrt()
-        poles.append(
-            pd.DataFrame({"layer": name, **{key: v.numpy() for key, v in {**frame, "weight": weight}.items()}})
-        )
+        columns = [*mixing.poles().double().unbind(1), mixing.frequencies(), mixing.time_scales(), weight.double()]
+        table = pd.DataFrame(torch.stack(columns, 1), columns=["re", "im", "frequency", "time_scale", "weight"])
+        poles.append(table.assign(layer=name))
         frequency = torch.from_numpy(np.geomspace(1e-4, 0.5, points))
         gain = torch.hypot(*mixing.response(frequency)).square().mean(1).sqrt()
         gains.append(pd.DataFrame({"layer": name, "frequency": frequency.numpy(), "gain": gain.numpy()}))

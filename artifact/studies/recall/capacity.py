@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -36,11 +37,6 @@ RULES = {"plain sum": PlainRecall, "delta rule": HolographicRecall}
 def welch_bound(count: int, features: int) -> float:
     """Lower bound on the mean squared product of `count` unit vectors in F real dimensions, over different pairs."""
     return max(0.0, (count / features - 1) / (count - 1))
-
-
-def plain_noise(pairs: int, features: int) -> np.ndarray:
-    """Crosstalk over signal, rho, in power, of each of N pairs, oldest first, under the plain sum."""
-    return np.full(pairs, (pairs - 1) / features)
 
 
 def delta_noise(pairs: int, features: int, strength: float = 1.0) -> np.ndarray:
@@ -80,8 +76,10 @@ def predicted_accuracy(
     rule: str, pairs: int, *, features: int, channels: int, values: int, heads: int = 1, strength: float = 1.0
 ) -> float:
     """The share of N pairs read right from holograms under random references, by the theory above."""
-    noise = plain_noise(pairs, features) if rule == "plain sum" else delta_noise(pairs, features, strength)
-    older = np.arange(pairs)[::-1] if rule == "delta rule" and strength == 1.0 else np.full(pairs, pairs - 1)
+    noise, older = np.full(pairs, (pairs - 1) / features), np.full(pairs, pairs - 1)
+    if rule == "delta rule":
+        noise = delta_noise(pairs, features, strength)
+        older = np.arange(pairs)[::-1] if strength == 1.0 else older
     return selection_accuracy(noise, channels, values, older, 1.0 / (features * heads))
 
 
@@ -129,17 +127,10 @@ def read_back(layer: PlainRecall, references: Tensor, values: Tensor) -> Tensor:
 def capacity_curves(
     features: Iterable[int], pairs: Iterable[int], *, channels: int, values: int, heads: int = 1, trials: int = 32
 ) -> pd.DataFrame:
-    """Theory and measurement for every rule, state size and number of pairs.
-
-    Columns rule, features, pairs, state (reals), predicted, measured.
-    """
-    shape = {"channels": channels, "values": values, "heads": heads}
+    """Accuracy predicted and measured for every rule, number of features and of pairs; the state in reals."""
     rows = []
-    for rule in RULES:
-        for size in features:
-            for count in pairs:
-                row = {"rule": rule, "features": size, "pairs": count, "state": size * channels}
-                row["predicted"] = predicted_accuracy(rule, count, features=size, **shape)
-                row["measured"] = hologram_accuracy(rule, count, features=size, trials=trials, seed=count, **shape)
-                rows.append(row)
-    return pd.DataFrame(rows)
+    for rule, size, count in product(RULES, features, pairs):
+        shape = {"features": size, "channels": channels, "values": values, "heads": heads}
+        found = hologram_accuracy(rule, count, trials=trials, seed=count, **shape)
+        rows.append((rule, size, count, size * channels, predicted_accuracy(rule, count, **shape), found))
+    return pd.DataFrame(rows, columns=["rule", "features", "pairs", "state", "predicted", "measured"])

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
 from artifact.studies.common.statistics import mean_interval
@@ -41,8 +40,8 @@ def capacity(curves: pd.DataFrame, trained: pd.DataFrame) -> Figure:
                 panel.plot([pairs, pairs], np.clip([low, high], 0, 100), color=colour, lw=0.8)
         panel.set_xscale("log", base=2)
         panel.set_xticks(sorted(curves["pairs"].unique()))
-        panel.xaxis.set_major_formatter(ScalarFormatter())
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter("")
         panel.set(title=rule, ylim=(-2, 104), xlabel="pairs in the hologram")
     axes[0].set_ylabel("pairs recalled correctly (%)")
     lines = [(f"F = {size}", {"color": c, "marker": m, "ls": ls, "ms": 3.5}) for size, (c, m, ls) in looks.items()]

@@ -75,19 +75,17 @@ class RecallNet(nn.Module):
         self.embedding = nn.Embedding(vocab_size, dim)
         nn.init.normal_(self.embedding.weight, std=dim**-0.5)
         self.positions = nn.Parameter(0.02 * torch.randn(length, dim)) if kind == ATTENTION else None
-        sublayers: list[nn.Module] = []
+        self.sublayers = nn.ModuleList()
         for _ in range(2):
             if kind == ATTENTION:
-                sublayers.append(ShiftedAttention(dim, heads))
+                self.sublayers.append(ShiftedAttention(dim, heads))
                 continue
-            resonance = CausalResonance(dim, RESONATORS, longest=length)
-            nn.init.zeros_(resonance.output_projection.weight)
-            nn.init.zeros_(resonance.output_projection.bias)
-            sublayers.append(resonance)
+            self.sublayers.append(CausalResonance(dim, RESONATORS, longest=length))
+            for parameter in self.sublayers[-1].output_projection.parameters():
+                nn.init.zeros_(parameter)
             if kind in RECALLS:
-                sublayers.append(RECALLS[kind](dim, heads, features=features))
-        self.sublayers = nn.ModuleList(sublayers)
-        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in sublayers)
+                self.sublayers.append(RECALLS[kind](dim, heads, features=features))
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in self.sublayers)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, tokens: Tensor, queried: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from artifact.studies.common.processes import spread
 from artifact.studies.common.training import train_one_cycle
-from artifact.studies.recall.models import RecallNet, ShiftedAttention, maps_apart, unshifted
+from artifact.studies.recall.models import RecallNet, maps_apart, recalls, unshifted
 from artifact.studies.recall.task import IGNORED, Task, associative_recall
 from resonance.polar import count_parameters
 from resonance.recall import PlainRecall
@@ -55,8 +56,7 @@ class Case:
     change: str = AS_IT_IS
 
 
-@dataclass
-class Run:
+class Run(NamedTuple):
     """A trained network, its accuracy on every batch before the step, and the seconds of training."""
 
     model: RecallNet
@@ -105,20 +105,18 @@ def batches(case: Case) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 @torch.inference_mode()
 def accuracy_of(model: nn.Module, task: Task, sequences: int, *, seed: int = 0, batch: int = 16) -> float:
     """Share of right answers over test sequences."""
-    generator, right, count = torch.Generator().manual_seed(TEST_SEED + seed), 0, 0
-    for size in [batch] * (sequences // batch) + [sequences % batch] * (sequences % batch > 0):
-        tokens, answers = associative_recall(task, size, generator)
+    generator, right = torch.Generator().manual_seed(TEST_SEED + seed), []
+    for start in range(0, sequences, batch):
+        tokens, answers = associative_recall(task, min(batch, sequences - start), generator)
         queried = answers != IGNORED
-        right += int(model(tokens, queried).argmax(dim=-1).eq(answers[queried]).sum())
-        count += int(queried.sum())
-    return right / count
+        right.append(model(tokens, queried).argmax(dim=-1).eq(answers[queried]))
+    return torch.cat(right).double().mean().item()
 
 
 def memory_of(model: RecallNet, length: int) -> int:
     """Reals that a network's recall stores of a sequence: holograms, or keys and values."""
-    holograms = sum(part.features * part.dim for part in model.sublayers if isinstance(part, PlainRecall))
-    caches = sum(2 * length * part.dim for part in model.sublayers if isinstance(part, ShiftedAttention))
-    return holograms + caches
+    parts = recalls(model)
+    return sum(part.dim * (part.features if isinstance(part, PlainRecall) else 2 * length) for part in parts)
 
 
 def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict]:
@@ -131,14 +129,12 @@ def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict
     run = train(case)
     common = {key: value for key, value in asdict(case).items() if key not in ("task", "steps", "mixed")}
     common |= case.task._asdict() | {"task": str(case.task), "start": start, "steps": len(run.accuracies)}
-    common["key"] = ".".join(map(str, [*case.task, f"d{case.dim}"]))  # of the ledger
-    common |= {"seconds": run.seconds, "parameters": count_parameters(run.model)}
-    common |= {"memory": memory_of(run.model, case.task.length), "curve": " ".join(f"{a:.4f}" for a in run.accuracies)}
+    common |= {"key": ".".join(map(str, [*case.task, f"d{case.dim}"])), "seconds": run.seconds}  # key: of the ledger
+    common |= {"parameters": count_parameters(run.model), "memory": memory_of(run.model, case.task.length)}
+    common["curve"] = " ".join(f"{accuracy:.4f}" for accuracy in run.accuracies)
     tasks = [case.task._replace(pairs=count) for count in pairs or (case.task.pairs,)]
-    return [
-        {**common, "pairs": task.pairs, "accuracy": accuracy_of(run.model, task, sequences, seed=case.seed)}
-        for task in tasks
-    ]
+    accuracies = [accuracy_of(run.model, task, sequences, seed=case.seed) for task in tasks]
+    return [common | {"pairs": task.pairs, "accuracy": a} for task, a in zip(tasks, accuracies, strict=True)]
 
 
 def all_measured(
@@ -152,10 +148,7 @@ def all_measured(
 
 @torch.no_grad()
 def form_errors(rules: dict[str, type[PlainRecall]], lengths: Iterable[int], *, seed: int = 0) -> pd.DataFrame:
-    """Distance of the recurrence, and of two calls with a carried state, from one parallel call: relative, in float64.
-
-    Columns rule, length, form, error.
-    """
+    """Relative error, in float64, of the recurrence and of two calls with a carried state against one parallel call."""
     rows = []
     for rule, cls in rules.items():
         torch.manual_seed(seed)
@@ -169,10 +162,8 @@ def form_errors(rules: dict[str, type[PlainRecall]], lengths: Iterable[int], *, 
             first, carried = layer.extend(x[:, : (n + 1) // 2], layer.initial_state(2))
             second = [layer.extend(x[:, (n + 1) // 2 :], carried)[0]] if n > 1 else []
             forms = {"step by step": torch.stack(steps, 1), "carried across a cut": torch.cat([first, *second], 1)}
-            for form, y in forms.items():
-                error = ((y - whole).norm() / whole.norm()).item()
-                rows.append({"rule": rule, "length": n, "form": form, "error": error})
-    return pd.DataFrame(rows)
+            rows += [(rule, n, form, ((y - whole).norm() / whole.norm()).item()) for form, y in forms.items()]
+    return pd.DataFrame(rows, columns=["rule", "length", "form", "error"])
 
 
 def chosen_rates(tries: pd.DataFrame) -> dict[tuple[str, str], float]:
