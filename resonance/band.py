@@ -24,9 +24,7 @@ def index_set(frequencies: int | Iterable[int]) -> range | tuple[int, ...]:
     """
     if hasattr(frequencies, "__index__") and not isinstance(frequencies, Tensor):
         return range(operator.index(frequencies))
-    if isinstance(frequencies, Tensor):
-        frequencies = frequencies.tolist()
-    chosen = tuple(frequencies)
+    chosen = tuple(frequencies.tolist() if isinstance(frequencies, Tensor) else frequencies)
     if not chosen or any(f != int(f) or f < 0 for f in chosen) or any(a >= b for a, b in zip(chosen, chosen[1:])):  # noqa: B905, RUF007
         raise ValueError(f"expected frequencies as a sorted set of distinct whole numbers from 0 up, got {chosen[:8]}")
     chosen = tuple(int(f) for f in chosen)
@@ -51,10 +49,10 @@ class Band:
         if self.grid < self.n:
             raise ValueError(f"a grid of {self.grid} samples cannot hold a sequence of n={self.n}")
         top = self.grid // 2
-        if isinstance(self.frequencies, range) and not 1 <= self.k <= top + 1:
+        if self.is_lowest and not 1 <= self.k <= top + 1:
             raise ValueError(
-                f"k={self.k} kept frequencies, but a grid of N={self.grid} samples has a band of "
-                f"N//2+1={top + 1}: expected 1 <= k <= {top + 1}"
+                f"k={self.k} frequencies, but a grid of N={self.grid} samples has at most N//2+1={top + 1}: "
+                f"expected 1 <= k <= {top + 1}"
             )
         if self.highest > top:
             raise ValueError(f"frequency {self.highest} is above the band 0 .. N//2={top} of a grid of N={self.grid}")
@@ -77,8 +75,7 @@ class Band:
     @property
     def real(self) -> list[int]:
         """Positions in the band whose coefficient is real for a real signal: DC and, for even N, Nyquist."""
-        found = [0] if self.frequencies[0] == 0 else []
-        return found + ([self.k - 1] if self.highest and 2 * self.highest == self.grid else [])
+        return [place for place in sorted({0, self.k - 1}) if self.frequencies[place] in (0, self.grid / 2)]
 
     def multiplicity(self, like: Tensor) -> Tensor:
         """c of eq:layer, how often a frequency occurs in the full spectrum: 1 at DC and Nyquist, else 2; (k,)."""
@@ -103,4 +100,4 @@ def fourier_table(band: Band, time: np.ndarray) -> np.ndarray:
     angle = turns * (2.0 * math.pi / band.grid)
     sine = -np.sin(angle)
     sine[band.real] = 0.0  # what rounding leaves at DC and Nyquist
-    return np.concatenate([np.cos(angle), sine]) / math.sqrt(band.grid)
+    return np.concatenate([np.cos(angle), sine]) / math.sqrt(band.grid)  # (2k, times)

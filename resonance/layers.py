@@ -51,41 +51,26 @@ class BandMixing(nn.Module):
         super().__init__()
         if (num_frequencies is None) == (frequencies is None):
             raise ValueError("expected either num_frequencies or frequencies, got both or neither")
-        if dim < 1 or (frequencies is None and num_frequencies < 1):
-            raise ValueError(
-                f"expected dim >= 1 and num_frequencies >= 1, got dim={dim}, num_frequencies={num_frequencies}"
-            )
         self.frequencies = index_set(num_frequencies if frequencies is None else frequencies)
         self.dim, self.num_frequencies, self.window = dim, len(self.frequencies), window
+        if dim < 1 or self.num_frequencies < 1:
+            raise ValueError(f"expected dim >= 1 and num_frequencies >= 1, got {dim} and {num_frequencies}")
         if window is not None:
-            self._check_band(window, f"window={window}")
+            self.band_of(window)  # raises ValueError when the band does not fit
         self.engine = check_engine(engine)
         self.weight = PolarWeight(self.num_frequencies, dim)
         self.interference = Interference(self.num_frequencies) if interference else None
 
-    def grid_of(self, n: int) -> int:
-        """N, the grid for a sequence of n samples; raises ValueError when n or the band does not fit."""
-        if self.window is not None and n > self.window:
-            raise ValueError(f"sequence of n={n} samples is longer than window={self.window}")
-        return self._check_band(self.window or n, f"a sequence of n={n} samples")
-
-    def _check_band(self, n: int, what: str) -> int:
-        grid = next_power_of_two(n)
-        if self.frequencies[-1] > grid // 2:
-            lowest = isinstance(self.frequencies, range)
-            have = f"num_frequencies={self.num_frequencies}" if lowest else f"frequency {self.frequencies[-1]}"
-            most = f"at most N//2+1={grid // 2 + 1}" if lowest else f"at most N//2={grid // 2}"
-            raise ValueError(f"{have} is above the band of {what} (grid N={grid}): {most}; keep fewer or set window")
-        return grid
-
     def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.mix(self.encode(x)), x.shape[1])
-
-    # A spectrum is one real tensor here, (batch, 2k, dim): the real parts of the k frequencies, then the imaginary.
+        # A spectrum is one real tensor here: the real parts of the k frequencies, then the imaginary parts.
+        spectrum = self.mix(self.encode(x))  # (batch, 2k, dim)
+        return self.decode(spectrum, x.shape[1])  # (batch, n, dim)
 
     def band_of(self, n: int) -> Band:
-        """The kept band of a sequence of n samples."""
-        return make_band(n, self.frequencies, self.grid_of(n))
+        """The kept band of a sequence of n samples; raises ValueError when n or the band does not fit."""
+        if self.window is not None and n > self.window:
+            raise ValueError(f"sequence of n={n} samples is longer than window={self.window}")
+        return make_band(n, self.frequencies, next_power_of_two(self.window or n))
 
     def encode(self, x: Tensor) -> Tensor:
         """A x, the kept band (batch, 2k, dim) of x (batch, n, dim)."""
@@ -113,7 +98,7 @@ def length_mask(x: Tensor, lengths: Tensor) -> Tensor:
         raise ValueError(f"expected one length a sample, shape ({x.shape[0]},), got {tuple(lengths.shape)}")
     if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
         raise ValueError(f"lengths must lie in 1..{x.shape[1]}, got {int(lengths.min())}..{int(lengths.max())}")
-    return torch.arange(x.shape[1], device=x.device)[None, :, None] < lengths[:, None, None]
+    return torch.arange(x.shape[1], device=x.device)[None, :, None] < lengths[:, None, None]  # (batch, n, 1)
 
 
 class ResonanceLayer(nn.Module):
@@ -144,7 +129,7 @@ class ResonanceLayer(nn.Module):
         check_sequences(x, self.mixing.dim)
         if lengths is None:
             return x + self.dropout(self.mixing(self.norm(x)))
-        inside = length_mask(x, lengths)
+        inside = length_mask(x, lengths)  # (batch, n, 1)
         # Before the norm as well: a NaN in the padding must reach neither the band nor a gradient.
         branch = self.norm(x.masked_fill(~inside, 0.0)).masked_fill(~inside, 0.0)
         return x + self.dropout(self.mixing(branch)).masked_fill(~inside, 0.0)
@@ -166,4 +151,4 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         inner = F.gelu(self.widen(self.norm(x)))  # (..., width)
-        return x + self.dropout(self.narrow(inner))
+        return x + self.dropout(self.narrow(inner))  # (..., dim)

@@ -51,20 +51,20 @@ class BridgedLayer(nn.Module):
     Parameters: 2 k dim + 2 k^2 for each of the two mixings, and the norm.
     """
 
-    def __init__(self, dim: int, *, chunk_size: int, max_length: int, local_frequencies: int, num_frequencies: int):
+    def __init__(self, dim: int, max_length: int, chunk_size: int, num_frequencies: int, local_frequencies: int):
         super().__init__()
         self.chunk_size = chunk_size
         self.norm = nn.LayerNorm(dim)
         self.local = BandMixing(dim, local_frequencies, window=chunk_size)
         self.bridge = BandMixing(dim, num_frequencies, window=max_length)
-        self.grid = self.bridge.grid_of(max_length)
+        self.grid = self.bridge.band_of(max_length).grid
         self.gain = math.sqrt(self.grid / (2 * num_frequencies))
 
     def forward(self, h: Tensor) -> Tensor:
         """The layer by plain autograd on the whole sequence: the definition, which `Bridged` must equal."""
         u = self.norm(h)
         bridge = self.bridge.decode(self.mixed(self.bridge.encode(u)), h.shape[1])
-        return h + self.local_wave(self.local_bands(u), h.shape[1]) + bridge
+        return h + self.local_wave(self.local_bands(u), h.shape[1]) + bridge  # (batch, n, dim)
 
     # The methods below act on a span: whole chunks h[:, start : start + n] of a sequence, the last one possibly short.
 
@@ -83,7 +83,7 @@ class BridgedLayer(nn.Module):
 
     def collect(self, u: Tensor, start: int) -> Tensor:
         """The contribution of a span to the band of the whole sequence."""
-        return shifted(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)
+        return shifted(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)  # (batch, 2k, dim)
 
     def mixed(self, band: Tensor) -> Tensor:
         """The bridge's band after norm, gain gamma, weights and interference, (batch, 2k, dim)."""
@@ -176,9 +176,8 @@ class LongContextResonanceNet(nn.Module):
     """Sequence to sequence over hundreds of thousands of tokens: projection, bridged layers, norm, projection.
 
     (batch, n, input_dim) -> (batch, n, output_dim), n <= max_context_length; output_dim is input_dim unless given.
-    Every token reaches every other through the bridges, at a cost linear in n.  The grid is that of max_context_length,
-    so a weight belongs to one frequency at every n.  One backward pass for each forward pass; the layers compute in the
-    dtype of the parameters, autocast or not.
+    Every token reaches every other, at a cost linear in n.  One backward pass for each forward pass; the layers compute
+    in the dtype of the parameters, autocast or not.
     Raises ValueError for a wrong shape, for n above max_context_length (naming both), for bands that do not fit.
     Parameters: num_layers (2 (k_l + k) hidden + 2 k_l^2 + 2 k^2 + 2 hidden), 2 hidden, and the two projections.
     """
@@ -206,13 +205,7 @@ class LongContextResonanceNet(nn.Module):
         self.input_dim, self.max_context_length, self.chunk_size = input_dim, max_context_length, chunk_size
         self.input_projection = nn.Linear(input_dim, hidden_dim)
         self.layers = nn.ModuleList(
-            BridgedLayer(
-                hidden_dim,
-                chunk_size=chunk_size,
-                max_length=max_context_length,
-                local_frequencies=local_frequencies,
-                num_frequencies=num_frequencies,
-            )
+            BridgedLayer(hidden_dim, max_context_length, chunk_size, num_frequencies, local_frequencies)
             for _ in range(num_layers)
         )
         self.norm = nn.LayerNorm(hidden_dim)

@@ -36,8 +36,6 @@ def capacity_of(aperture: int, *, complex_patterns: bool = False) -> int:
 class HolographicMemory(nn.Module):
     """A key-value store of patterns: intensities in one real hologram, one carrier a pattern, read exactly (eq:memory).
 
-        H[y, x] = sum_i |P_i[y] + R_i[x]|^2,    P_i[y] = (1/X) sum_x H[y, x] R_i[x]
-
     A pattern has `dim` entries; real ones use the two quadratures of a carrier in turn.  `aperture`, X, is by default
     the smallest that holds `capacity` patterns; the source's square table has aperture = dim.
     Keys are whole numbers from 0 up, the next free one unless given.

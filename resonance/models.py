@@ -1,4 +1,4 @@
-"""Models of the architecture: sequence to sequence with a holographic memory, and classifiers of token sequences:
+"""Models of the architecture: sequence to sequence with a holographic memory, and classifiers of token sequences.
 
 Recollection          reads a holographic memory: one step of a modern Hopfield network
 ResonanceNet          projection, resonance layers, optional memory, projection
@@ -38,21 +38,21 @@ class Recollection(nn.Module):
         self.threshold = nn.Parameter(torch.tensor(0.5))  # tau: below the cosine of a pattern with one half of it
 
     def forward(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
-        energy = memory.energy.to(memory.dtype)
+        energy = memory.energy.to(memory.dtype)  # (capacity,)
         rms = (energy / memory.dim).sqrt().masked_fill(energy == 0, 1.0)
-        return memory.superpose(self.weights(memory, cue) / rms).to(cue.dtype)
+        return memory.superpose(self.weights(memory, cue) / rms).to(cue.dtype)  # (batch, dim)
 
     def weights(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
         """a_1 .. a_N, (batch, capacity): not negative, 0 on free carriers, at most 1 in sum."""
-        inner = memory.correlate(cue)
-        free = memory.index.age == 0
+        inner = memory.correlate(cue)  # (batch, capacity)
         size = cue.to(inner.dtype).norm(dim=-1, keepdim=True) * memory.energy.to(inner.dtype).sqrt()
         nothing = size < torch.finfo(inner.dtype).tiny  # zero vectors have cosine 0
         cosine = inner.masked_fill(nothing, 0.0) / size.masked_fill(nothing, 1.0)
-        logits = torch.cat([self.threshold.expand(len(cosine), 1), cosine], dim=1) * self.log_sharpness.exp()
-        # Masked after the product: the gradient of beta would be 0 times infinity.
-        logits = logits.masked_fill(F.pad(free, (1, 0)), -math.inf)
-        return F.softmax(logits, dim=1)[:, 1:]
+        logits = torch.cat([self.threshold.expand(len(cosine), 1), cosine], dim=1)  # (batch, 1 + capacity)
+        # Free carriers are masked after the product: the gradient of beta would be 0 times infinity.
+        free = F.pad(memory.index.age == 0, (1, 0))
+        logits = (logits * self.log_sharpness.exp()).masked_fill(free, -math.inf)
+        return F.softmax(logits, dim=1)[:, 1:]  # (batch, capacity)
 
 
 class ResonanceNet(nn.Module):
@@ -61,15 +61,13 @@ class ResonanceNet(nn.Module):
     (batch, n, input_dim) -> (batch, n, output_dim); output_dim is input_dim unless given.  Every n that gives a band
     of at least num_frequencies is accepted; `window` fixes the grid, as in `BandMixing`.
 
-    `holographic_memory` holds `holographic_capacity` real patterns of input_dim (0: no memory).  The summary s of a
-    sequence is the mean of its tokens.  With use_memory each summary is a cue: the result r of `Recollection` is added
-    after the layers, h + gate * (W_in r) at every position (eq:recollection), with a gate a channel that starts at 0.
-    With store_to_memory each summary is written, as a constant without gradient; in a full memory it replaces the
-    oldest pattern.  With both, the whole batch is read before any of it is written.  Without the two arguments the
-    memory is neither read nor changed.
-    The memory is state that persists between calls, in the state dict.  `lengths` exclude padding from the mean as they
-    do from the layers.  Under DistributedDataParallel, broadcast_buffers=False gives each process a memory of its own;
-    a network trained without use_memory needs holographic_capacity=0, because its gate would get no gradient.
+    `holographic_memory` holds `holographic_capacity` real patterns of input_dim (0: no memory); it is part of the state
+    dict.  The summary s of a sequence is the mean of its tokens.  With use_memory each summary is a cue: the result r
+    of `Recollection` is added after the layers, h + gate * (W_in r) at every position (eq:recollection), with a gate a
+    channel that starts at 0.  With store_to_memory each summary is written, as a constant without gradient; in a full
+    memory it replaces the oldest pattern.  With both, the whole batch is read before any of it is written.
+    Under DistributedDataParallel, broadcast_buffers=False gives each process a memory of its own; a network trained
+    without use_memory needs holographic_capacity=0, because its gate would get no gradient.
 
     Raises ValueError for a wrong shape, a band too short, a memory used where there is none.
     Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections; hidden + 2 for reading
@@ -109,12 +107,7 @@ class ResonanceNet(nn.Module):
         self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
 
     def forward(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        use_memory: bool = False,
-        store_to_memory: bool = False,
+        self, x: Tensor, lengths: Tensor | None = None, *, use_memory: bool = False, store_to_memory: bool = False
     ) -> Tensor:
         """(batch, n, input_dim) -> (batch, n, output_dim); `lengths` as in `ResonanceLayer`."""
         if (use_memory or store_to_memory) and self.holographic_memory is None:
@@ -126,26 +119,15 @@ class ResonanceNet(nn.Module):
         for layer in self.layers:
             h = layer(h, lengths)
         if use_memory or store_to_memory:
-            summary = self.summary(x, lengths)  # (batch, input_dim)
+            n = x.shape[1] if lengths is None else torch.as_tensor(lengths, device=x.device, dtype=x.dtype)[:, None]
+            summary = x.sum(dim=1) / n  # (batch, input_dim)
         if use_memory:
-            h = h + self.recall(summary)[:, None]
+            recalled = self.recollection(self.holographic_memory, summary)  # (batch, input_dim)
+            recalled = self.memory_gate * F.linear(recalled, self.input_projection.weight)  # (batch, hidden_dim)
+            h = h + recalled[:, None]  # (batch, n, hidden_dim)
         if store_to_memory:
             self.holographic_memory.encode(summary, overwrite="oldest")
-        return self.output_projection(self.norm(h))
-
-    def summary(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The pattern that a sequence is stored as, and its cue: the mean of its tokens, (batch, input_dim).
-
-        Beyond `lengths` x must be 0.
-        """
-        if lengths is None:
-            return x.mean(dim=1)
-        return x.sum(dim=1) / torch.as_tensor(lengths, device=x.device, dtype=x.dtype)[:, None]
-
-    def recall(self, cue: Tensor) -> Tensor:
-        """The term that the memory adds to every position, gate * (W_in r), (batch, hidden_dim), for cues."""
-        recalled = self.recollection(self.holographic_memory, cue)
-        return self.memory_gate * F.linear(recalled, self.input_projection.weight)
+        return self.output_projection(self.norm(h))  # (batch, n, output_dim)
 
 
 # --------------------------------------------------------------------------- classifiers of token sequences
@@ -179,7 +161,7 @@ class PooledClassifier(nn.Module):
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         h = self.encode(self.embedding(ids), lengths)  # (batch, n, dim)
         total = self.norm(h).masked_fill(~length_mask(h, lengths), 0.0).sum(dim=1)  # (batch, dim)
-        return self.head(self.dropout(GAIN * total / lengths[:, None]))
+        return self.head(self.dropout(GAIN * total / lengths[:, None]))  # (batch, classes)
 
 
 class DocumentClassifier(PooledClassifier):

@@ -61,7 +61,7 @@ class PlaneBand:
 
     @property
     def held(self) -> Tensor:
-        """Indices, in the order of `plane_frequencies`, of the frequencies below Nyquist on both axes: (K',)."""
+        """Indices, in `plane_frequencies`, of the frequencies below Nyquist on both axes: (K',)."""
         down, along = (2 * plane_frequencies(self.ky, self.kx).abs()).unbind(1)
         return ((down < self.rows) & (along < self.columns)).nonzero().flatten()
 
@@ -69,9 +69,8 @@ class PlaneBand:
 def plane_frequencies(ky: int, kx: int) -> Tensor:
     """The pairs (f_y, f_x) of the kept half plane in the order of the packed spectrum: (K, 2) whole numbers."""
     first = torch.cartesian_prod(torch.arange(ky), torch.arange(kx))
-    if min(ky, kx) == 1:
-        return first
-    return torch.cat([first, torch.cartesian_prod(-torch.arange(1, ky), torch.arange(1, kx))])
+    second = torch.cartesian_prod(-torch.arange(1, ky), torch.arange(1, kx))  # f_y < 0 < f_x
+    return torch.cat([first, second])  # (K, 2)
 
 
 def axes_of(num_frequencies: int | tuple[int, int]) -> tuple[int, int]:
@@ -121,9 +120,10 @@ def _synthesis_in_two(spectrum: Tensor, band: PlaneBand, engine: str) -> Tensor:
     batch, _, dim = spectrum.shape
     along_column, along_row = band.axes
     quads = _unfold(spectrum, band, (along_column.k, along_row.k))
+    # (batch, rows, 2 kx d)
     half = packed_synthesis(quads.reshape(batch, 2 * along_column.k, -1), along_column, engine)
     plane = packed_synthesis(half.reshape(batch * band.rows, 2 * along_row.k, dim), along_row, engine)
-    return plane.reshape(batch, band.rows, band.columns, dim)
+    return plane.reshape(batch, band.rows, band.columns, dim)  # (batch, rows, columns, d)
 
 
 # --------------------------------------------------------------------------- one table
@@ -142,8 +142,7 @@ def _tables(band: PlaneBand, dtype: torch.dtype, device: torch.device) -> tuple[
 
 
 def _one_table(band: PlaneBand, engine: str) -> bool:
-    small = 2 * band.k * band.rows * band.columns <= TABLE_LIMIT
-    return engine == "dense" or (engine == "auto" and small)
+    return engine == "dense" or (engine == "auto" and 2 * band.k * band.rows * band.columns <= TABLE_LIMIT)
 
 
 def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: str = "auto") -> Tensor:
@@ -178,7 +177,7 @@ def plane_synthesis(
         return _synthesis_in_two(spectrum, band, engine)
     with torch.autocast(spectrum.device.type, enabled=False):
         plane = torch.matmul(_tables(band, spectrum.dtype, spectrum.device)[1], spectrum)  # (batch, R C, d)
-    return plane.unflatten(1, (rows, columns))
+    return plane.unflatten(1, (rows, columns))  # (batch, rows, columns, d)
 
 
 # --------------------------------------------------------------------------- the layer's mixing
@@ -220,11 +219,10 @@ class PlaneMixing(nn.Module):
         as the plane, and runs in the lower precision.
         """
         with torch.autocast(spectrum.device.type, enabled=False):
-            weight = self.weight.pair()
+            weight = tuple(part.to(spectrum.dtype) for part in self.weight.pair())
             if self.interference is None:
-                return weighted(spectrum, *(part.to(spectrum.dtype) for part in weight))
-            matrix = self.interference.pair()
-            return mixed(spectrum, *(tuple(part.to(spectrum.dtype) for part in pair) for pair in (weight, matrix)))
+                return weighted(spectrum, *weight)
+            return mixed(spectrum, weight, tuple(part.to(spectrum.dtype) for part in self.interference.pair()))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, num_frequencies={self.num_frequencies}, engine={self.engine!r}"

@@ -22,8 +22,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-ROLES = ("magnitude", "phase", "interference", "rest")
-
 
 def complex_product(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """Elementwise product of two complex tensors stored as (re, im) pairs."""
@@ -37,13 +35,13 @@ def complex_matmul(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[
 
 def weighted(spectrum: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """W of eq:layer: (a + i b) times a spectrum (batch, 2k, d), real parts before imaginary ones."""
-    re, im = spectrum.chunk(2, dim=1)
-    return torch.cat([torch.addcmul(re * a, im, b, value=-1), torch.addcmul(re * b, im, a)], dim=1)
+    re, im = spectrum.chunk(2, dim=1)  # (batch, k, d) each
+    return torch.cat([torch.addcmul(re * a, im, b, value=-1), torch.addcmul(re * b, im, a)], dim=1)  # (batch, 2k, d)
 
 
 def real_form(re: Tensor, im: Tensor) -> Tensor:
-    """The real matrix [[re, -im], [im, re]] of a complex one, (2k, 2k)."""
-    return torch.cat([torch.cat([re, -im], dim=1), torch.cat([im, re], dim=1)])
+    """The real matrix [[re, -im], [im, re]] of a complex one (k, k)."""
+    return torch.cat([torch.cat([re, -im], dim=1), torch.cat([im, re], dim=1)])  # (2k, 2k)
 
 
 class _Mixed(torch.autograd.Function):
@@ -70,13 +68,13 @@ class _Mixed(torch.autograd.Function):
         k = len(re)
         inner = real_form(re, im).T @ gradient  # (batch, 2k, d)
         matrix = (gradient @ weighted(spectrum, a, b).mT).sum(0)  # (2k, 2k)
-        (y_re, y_im), (g_re, g_im) = spectrum.chunk(2, dim=1), inner.chunk(2, dim=1)
+        (y_re, y_im), (g_re, g_im) = spectrum.chunk(2, dim=1), inner.chunk(2, dim=1)  # (batch, k, d) each
         return (
-            weighted(inner, a, -b),
-            torch.addcmul(g_re * y_re, g_im, y_im).sum(0),
-            torch.addcmul(g_im * y_re, g_re, y_im, value=-1).sum(0),
-            matrix[:k, :k] + matrix[k:, k:],
-            matrix[k:, :k] - matrix[:k, k:],
+            weighted(inner, a, -b),  # (batch, 2k, d)
+            torch.addcmul(g_re * y_re, g_im, y_im).sum(0),  # (k, d)
+            torch.addcmul(g_im * y_re, g_re, y_im, value=-1).sum(0),  # (k, d)
+            matrix[:k, :k] + matrix[k:, k:],  # (k, k)
+            matrix[k:, :k] - matrix[:k, k:],  # (k, k)
         )
 
     @staticmethod
@@ -154,19 +152,12 @@ class Interference(nn.Module):
 
 
 def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
-    """Yield (role, name, parameter) for each parameter once; the role, one of `ROLES`, follows from its module."""
-    seen: set[int] = set()
-    for prefix, module in model.named_modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if id(parameter) in seen:
-                continue
-            seen.add(id(parameter))
-            role = "rest"
-            if isinstance(module, PolarWeight):
-                role = name
-            elif isinstance(module, Interference):
-                role = "interference"
-            yield role, f"{prefix}.{name}" if prefix else name, parameter
+    """Yield (role, name, parameter) for each parameter once; roles: magnitude, phase, interference, rest."""
+    for name, parameter in model.named_parameters():
+        owner, _, own_name = name.rpartition(".")
+        module = model.get_submodule(owner)
+        role = own_name if isinstance(module, PolarWeight) else "rest"
+        yield "interference" if isinstance(module, Interference) else role, name, parameter
 
 
 def frame_radius(magnitude: Tensor, floor: float = 1e-3) -> Tensor:
@@ -198,18 +189,17 @@ def arc_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
 @contextmanager
 def arc_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
     """Run the optimiser step taken inside on arc lengths s = r dphi, starting from 0, and add s / r to each phase."""
-    before = [
-        (w.phase, w.phase.detach().clone(), frame_radius(w.magnitude.detach(), floor)) for w in polar_weights(model)
-    ]
+    weights = polar_weights(model)
+    before = [(w.phase.detach().clone(), frame_radius(w.magnitude.detach(), floor)) for w in weights]
     with torch.no_grad():  # from 0: a small step would be lost in the difference of two rounded phases
-        for phase, _, _ in before:
-            phase.zero_()
+        for weight in weights:
+            weight.phase.zero_()
     try:
         yield
     finally:  # also after an interrupt: the phases must be restored
         with torch.no_grad():
-            for phase, old, radius in before:
-                phase.copy_(old + phase / radius)
+            for weight, (phase, radius) in zip(weights, before, strict=True):
+                weight.phase.copy_(phase + weight.phase / radius)
 
 
 @contextmanager

@@ -13,9 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .band import next_power_of_two
 from .layers import BandMixing
-from .spectral import analysis
 
 
 def check_choice(k: int, candidates: int) -> None:
@@ -84,7 +82,7 @@ class SelectiveMixing(BandMixing):
 
     def mix(self, spectrum: Tensor) -> Tensor:
         """P M W P applied to a spectrum (batch, 2 candidates, dim), P the selection."""
-        mask, relaxed = self.selection(*spectrum.chunk(2, dim=1))
+        mask, relaxed = self.selection(*spectrum.chunk(2, dim=1))  # (candidates,) each
         if mask.shape != (self.num_frequencies,):
             raise ValueError(f"expected a selection of {self.num_frequencies} frequencies, got {tuple(mask.shape)}")
         hard = self._masked(spectrum, mask)
@@ -94,7 +92,7 @@ class SelectiveMixing(BandMixing):
         return soft + (hard - soft).detach()
 
     def _masked(self, spectrum: Tensor, mask: Tensor) -> Tensor:
-        keep = mask.to(spectrum.dtype).repeat(2)[:, None]
+        keep = mask.to(spectrum.dtype).repeat(2)[:, None]  # (2 candidates, 1)
         return super().mix(spectrum * keep) * keep
 
     @torch.no_grad()
@@ -105,10 +103,8 @@ class SelectiveMixing(BandMixing):
         """
         if x is None and isinstance(self.selection, EnergySelection):
             raise ValueError("an EnergySelection chooses by the batch: expected x of (batch, n, dim), got none")
-        spectrum = (torch.empty(0),) * 2
-        if x is not None:
-            spectrum = analysis(x, self.frequencies, grid=next_power_of_two(self.window or x.shape[1]))
-        chosen = self.selection(*spectrum)[0].nonzero().flatten()
+        spectrum = (torch.empty(0),) * 2 if x is None else self.encode(x).chunk(2, dim=1)
+        chosen = self.selection(*spectrum)[0].nonzero().flatten()  # (k,)
         mixing = BandMixing(
             self.dim,
             frequencies=[self.frequencies[i] for i in chosen.tolist()],

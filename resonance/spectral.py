@@ -7,14 +7,13 @@ Every layer of the architecture is built on two linear maps on a grid of N sampl
 
 with c_f = 2 inside the band and c_f = 1 at DC and at Nyquist (N even), because a real signal has each inner frequency
 twice.  Synthesis is the adjoint of analysis under the inner product weighted by c; with the whole band kept and n = N
-it is its inverse.  A frequency f counts cycles per grid of N samples: f / N cycles per sample.
+it is its inverse.
 
 Complex numbers are real tensors, pairs (re, im) of (batch, k, d) here and packed, (batch, 2k, d), within a layer:
 autocast, compilation, export and gradient all-reduce then work as for any other tensor.
 
-An engine is a way to compute these two maps, never another map: `"fft"` is the reference; `"dense"` one real matrix
-product; `"fast"` three small ones, linear in n (`engines.linear_time`).  A new engine is one more row of `ENGINES` and
-one more line in `choose_engine`.
+An engine is a way to compute these two maps: `"fft"` is the reference, `"dense"` one real matrix product, `"fast"`
+three small ones, linear in n (`engines.linear_time`).  A new one is a row of `ENGINES` and a line in `choose_engine`.
 """
 
 from __future__ import annotations
@@ -40,15 +39,16 @@ def _fft_dtype(x: Tensor) -> torch.dtype:
 
 
 def _fft_transform(x: Tensor, band: Band) -> Tensor:
-    spectrum = torch.fft.rfft(x.to(_fft_dtype(x)), n=band.grid, dim=1, norm="ortho")  # (batch, N/2 + 1, d)
+    spectrum = torch.fft.rfft(x.to(_fft_dtype(x)), n=band.grid, dim=1, norm="ortho")  # (batch, N//2 + 1, d)
+    # (batch, k, d)
     spectrum = spectrum[:, : band.k] if band.is_lowest else spectrum[:, list(band.frequencies)]
     return torch.cat([spectrum.real, spectrum.imag], dim=1).to(x.dtype)  # (batch, 2k, d)
 
 
 def _fft_adjoint(spectrum: Tensor, band: Band) -> Tensor:
     dtype = _fft_dtype(spectrum)
-    re, im = spectrum.to(dtype).chunk(2, dim=1)
-    weight = 1.0 / band.multiplicity(re)[:, None]  # irfft counts inner frequencies twice, the adjoint once
+    re, im = spectrum.to(dtype).chunk(2, dim=1)  # (batch, k, d) each
+    weight = 1.0 / band.multiplicity(re)[:, None]  # irfft counts inner frequencies twice, the adjoint once: (k, 1)
     # FFT libraries differ in what irfft does with an imaginary part at DC and Nyquist: pass none.
     inner = weight.clone()
     for place in band.real:
@@ -56,8 +56,9 @@ def _fft_adjoint(spectrum: Tensor, band: Band) -> Tensor:
     full = torch.complex(re * weight, im * inner)  # (batch, k, d)
     if not band.is_lowest:
         places = torch.tensor(list(band.frequencies), device=full.device)
+        # (batch, highest + 1, d)
         full = full.new_zeros(full.shape[0], band.highest + 1, full.shape[2]).index_copy(1, places, full)
-    return torch.fft.irfft(full, n=band.grid, dim=1, norm="ortho")[:, : band.n].to(spectrum.dtype)
+    return torch.fft.irfft(full, n=band.grid, dim=1, norm="ortho")[:, : band.n].to(spectrum.dtype)  # (batch, n, d)
 
 
 # --------------------------------------------------------------------------- the choice of engine
@@ -80,11 +81,10 @@ ENGINES: dict[str, Engine] = {
 def choose_engine(band: Band) -> str:
     """The engine that `"auto"` selects: "fast", unless an FFT is clearly cheaper.
 
-    In multiply-adds of a large product a channel, "fast" costs what its plan says and an FFT 11 N log2 N for its
-    strides and passes, and 2^14 for its calls.  From forward and backward passes of `BandMixing` on 2 cores, n = 64 ..
-    262144, k = 8, 64, 256, d = 64, 256, 768 (`python -m artifact.studies.efficiency.benchmark engines` repeats them):
-    there it is at most 1.15 times slower than the best of the three.  "fast" reduces to "dense" where blocks do not
-    pay, so "dense" is never returned.
+    In multiply-adds of a large product a channel, "fast" costs what its plan says and an FFT 11 N log2 N + 2^14.  On 2
+    cores, n = 64 .. 262144, k = 8, 64, 256, d = 64, 256, 768, the choice is at most 1.15 times slower than the best of
+    the three (`python -m artifact.studies.efficiency.benchmark engines`).  "fast" reduces to "dense" where blocks do
+    not pay, so "dense" is never returned.
     """
     cost = linear_time.make_plan(band, torch.float32).cost(band)
     return "fast" if cost <= 11 * band.grid * math.log2(max(2, band.grid)) + 2**14 else "fft"
@@ -155,23 +155,19 @@ def _apply(x: Tensor, band: Band, engine: str, *, adjoint: bool) -> Tensor:
         # Products have a table in the lower precision; an FFT keeps its input's.
         x = x if name == "fft" else lowered(x)
         with torch.autocast(x.device.type, enabled=False):
-            return _run(x, band, name, adjoint)
-    return _run(x, band, name, adjoint)
-
-
-def _run(x: Tensor, band: Band, engine: str, adjoint: bool) -> Tensor:
+            return _apply(x, band, name, adjoint=adjoint)
     # A compiler derives the same gradients from the products themselves.
     run = _BandTransform.forward if torch.compiler.is_compiling() else _BandTransform.apply
-    return run(x, band, engine, adjoint)
+    return run(x, band, name, adjoint)
 
 
 # --------------------------------------------------------------------------- the two maps
 
 
 def _multiplicities(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
-    c = np.full(band.k, 2.0)
+    c = np.full((band.k, 1), 2.0)
     c[band.real] = 1.0
-    return [np.tile(c[:, None], (2, 1))]
+    return [np.concatenate([c, c])]  # (2k, 1)
 
 
 BUILDERS["multiplicity"] = _multiplicities
@@ -198,7 +194,8 @@ def analysis(
     Raises ValueError for a shape that is not (batch, n, d), for frequencies above N//2, for an unknown engine.
     Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p ("fast", thm:linear).
     """
-    return packed_analysis(x, make_band(check_sequences(x).shape[1], frequencies, grid), engine).chunk(2, dim=1)
+    band = make_band(check_sequences(x).shape[1], frequencies, grid)
+    return packed_analysis(x, band, engine).chunk(2, dim=1)  # (batch, k, d) each
 
 
 def synthesis(

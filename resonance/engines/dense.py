@@ -36,12 +36,12 @@ def transform(x: Tensor, band: Band) -> Tensor:
     """The spectrum of x, (batch, n, d), as (batch, 2k, d): real parts, then imaginary parts."""
     spectrum = None
     for samples, table in _slices(band, x):
-        part = torch.matmul(table, x[:, samples])  # (2k, n) (batch, n, d) -> (batch, 2k, d)
+        part = torch.matmul(table, x[:, samples])  # (batch, 2k, d)
         spectrum = part if spectrum is None else spectrum + part
     return spectrum
 
 
 def adjoint(spectrum: Tensor, band: Band) -> Tensor:
     """The transpose of `transform` applied to a spectrum (batch, 2k, d): (batch, n, d)."""
-    parts = [torch.matmul(table.T, spectrum) for _, table in _slices(band, spectrum)]
+    parts = [torch.matmul(table.T, spectrum) for _, table in _slices(band, spectrum)]  # each (batch, samples, d)
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

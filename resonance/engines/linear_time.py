@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..band import Band
+from ..band import Band, fourier_table
 from . import dense
 from .tables import BUILDERS, constants
 
@@ -43,7 +43,7 @@ LONGEST_TURN = 32.0  # largest theta considered: beyond it, more blocks are alwa
 # Costs relative to a multiply-add of a large square product: one multiply-add of each of the three products, the memory
 # traffic of one value V_bq, and the calls (for 256 channels).  Least squares over n = 2^11 .. 2^17, k = 8, 64, 256, d =
 # 64, 256, 768 on 2 cores.
-PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS, A_VALUE, CALLS = 1.0, 1.1, 1.9, 80.0, 2.0**14
+PRODUCTS, A_VALUE, CALLS = (1.0, 1.1, 1.9), 80.0, 2.0**14
 
 
 # --------------------------------------------------------------------------- the functions of a block
@@ -51,32 +51,21 @@ PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS, A_VALUE, CALLS = 1.0, 1.1, 1.9, 80.0, 2
 
 def turn_bound(theta: float, rank: int) -> float:
     """4 sum_{j >= p} (theta / 2)^j / j!, which times sqrt(k) bounds the residual of the best p functions (eq:bound)."""
-    if theta / 2 == 0.0:
-        return 0.0 if rank else 4.0  # one function spans the constants
-    half = theta / 2
-    first = rank * math.log(half) - math.lgamma(rank + 1)
-    if first > 0:
-        return math.inf  # above 4 the bound is vacuous
-    term = math.exp(first)
-    total, j = 0.0, rank
-    while term > 1e-18 * total:
-        total += term
-        j += 1
-        term *= half / j
-    return 4 * total
+    p, half = torch.tensor([rank, theta / 2], dtype=torch.float64)
+    tail = float(torch.special.gammainc(p, half)) if rank else 1.0  # of exp(half), the whole sum
+    return 4 * math.exp(theta / 2) * tail
 
 
 def misses(cosine: np.ndarray, sine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(U, rho): the best functions for waves given as (B, k) cosines and sines, and the residual of the first p.
+    """(U, rho): the best functions for k waves, given by their cosines and sines (B, k), and their residuals.
 
     U (B, r) holds the left singular vectors; rho (r + 1,) the largest root mean square residual, over the waves, of
     the projection on the first 0, 1, .., r of them.
     """
     waves = np.concatenate([cosine, sine], axis=1)  # (B, 2k)
     u, s, vt = np.linalg.svd(waves, full_matrices=False)
-    energy = (s[:, None] * vt) ** 2
-    per_wave = energy[:, : cosine.shape[1]] + energy[:, cosine.shape[1] :]
-    tail = np.cumsum(per_wave[::-1], axis=0)[::-1]
+    energy = ((s[:, None] * vt) ** 2).reshape(len(s), 2, -1).sum(axis=1)  # (r, k)
+    tail = np.cumsum(energy[::-1], axis=0)[::-1]
     return u, np.append(np.sqrt(tail.max(axis=1) / len(waves)), 0.0)
 
 
@@ -117,8 +106,11 @@ class Plan(NamedTuple):
         """Multiply-adds a channel of each of the three products."""
         if self.size == 1:
             return 0, 2 * band.k * band.n, 0
-        columns = band.grid // self.size // 2 if self.folded else self.blocks
-        return band.n * self.rank, 2 * self.residues * columns * self.rank, 4 * band.k * self.rank
+        return band.n * self.rank, 2 * self.residues * self.columns(band) * self.rank, 4 * band.k * self.rank
+
+    def columns(self, band: Band) -> int:
+        """The blocks that the second product sums over: half of the grid's where the sequence is folded."""
+        return band.grid // self.size // 2 if self.folded else self.blocks
 
     def operations(self, band: Band) -> int:
         """Multiply-adds of one transform of one channel."""
@@ -126,8 +118,7 @@ class Plan(NamedTuple):
 
     def cost(self, band: Band) -> float:
         """Estimated time of one transform of one channel, in multiply-adds of a large product."""
-        weights = (PROJECTION, OVER_BLOCKS, OVER_FUNCTIONS)
-        products = sum(w * part for w, part in zip(weights, self.parts(band), strict=True))
+        products = sum(weight * part for weight, part in zip(PRODUCTS, self.parts(band), strict=True))
         return products + (A_VALUE * self.blocks * self.rank + CALLS if self.size > 1 else 0.0)
 
 
@@ -151,8 +142,7 @@ def _plan(band: Band, size: int, rank: int, bound: float) -> Plan:
 
 def make_plan(band: Band, dtype: torch.dtype) -> Plan:
     """The plan of least cost, over block sizes that divide the grid, whose frequencies share residues, and others."""
-    choose = _constant_plan if torch.compiler.is_dynamo_compiling() else _chosen_plan
-    return Plan(*choose(band.n, band.frequencies, band.grid, dtype))
+    return Plan(*_constant_plan(band.n, band.frequencies, band.grid, dtype))
 
 
 @lru_cache(maxsize=1024)
@@ -160,25 +150,24 @@ def _chosen_plan(n: int, frequencies: range | tuple[int, ...], grid: int, dtype:
     band = Band(n, frequencies, grid)
     tolerance = TOLERANCE[dtype]
     best = Plan(1, band.n, 1, 0.0, False, band.k)
-    least, chosen = best.cost(band), 1
+    least = best.cost(band)
     sizes = {band.grid // m for m in range(1, math.isqrt(band.grid) + 1) if band.grid % m == 0}
     sizes |= {band.grid // size for size in sizes} | {-(-band.n // round(2 ** (e / 2))) for e in range(2, 40)}
     for size in sorted(sizes):
         theta = math.pi * band.highest * size / band.grid
         if size < 4 or size > band.n or theta > LONGEST_TURN:
             continue
-        rank = min(turn_rank(theta, tolerance), 2 * band.k)
-        cost = _plan(band, size, rank, tolerance).cost(band)
-        if rank < size and cost < least:
-            least, chosen = cost, size
-    if chosen == 1:
+        plan = _plan(band, size, min(turn_rank(theta, tolerance), 2 * band.k), tolerance)
+        if plan.rank < size and plan.cost(band) < least:
+            best, least = plan, plan.cost(band)
+    if best.size == 1:
         return tuple(best)
-    rho = block_functions(band, chosen)[1]
+    rho = block_functions(band, best.size)[1]
     rank = int((rho > tolerance).sum())
-    return tuple(_plan(band, chosen, rank, float(rho[rank])))
+    return tuple(_plan(band, best.size, rank, float(rho[rank])))
 
 
-@torch.compiler.assume_constant_result
+@torch.compiler.assume_constant_result  # in a graph; an lru_cache itself would be traced
 def _constant_plan(*arguments) -> tuple:
     return _chosen_plan(*arguments)
 
@@ -193,29 +182,27 @@ def build_tables(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
     2k that are frequencies.  Without folding there is one half.
     """
     plan = make_plan(band, dtype)
-    u = block_functions(band, plan.size)[0][:, : plan.rank]
-    f = np.array(band.frequencies)
+    u = block_functions(band, plan.size)[0][:, : plan.rank]  # (B, p)
     # Time 0 at the first sample of a block, not at its centre: the three factors are then those of eq:fast.
-    angle = np.multiply.outer(f, np.arange(plan.size)) % band.grid * (2 * math.pi / band.grid)
-    re, im = np.cos(angle) @ u / math.sqrt(band.grid), -np.sin(angle) @ u / math.sqrt(band.grid)
+    re, im = (fourier_table(band, np.arange(plan.size)) @ u).reshape(2, band.k, plan.rank)  # gamma of eq:fast
     residue, sign = residues(band, plan.size)
     rows = np.concatenate([re, -sign[:, None] * im, im, sign[:, None] * re], axis=1).reshape(band.k, 2, 2 * plan.rank)
     rows[band.real, 1] = 0.0  # the imaginary part of a real coefficient is exactly zero
     turns = [residue // plan.size % 2 == parity for parity in (0, 1)] if plan.folded else [residue >= 0]
-    columns = band.grid // plan.size // 2 if plan.folded else plan.blocks
+    columns = plan.columns(band)
     order, halves, start = np.zeros((band.k, 2), dtype=np.int64), [], 0
     for members in (np.flatnonzero(turn) for turn in turns):
         if len(members) == 0:
             continue
         kinds, place = np.unique(residue[members], return_inverse=True)
         slot = np.array([(place[:i] == r).sum() for i, r in enumerate(place)])
-        mix = np.zeros((len(kinds), slot.max() + 1, 2, 2 * plan.rank))
+        mix = np.zeros((len(kinds), slot.max() + 1, 2, 2 * plan.rank))  # (R, g, 2, 2p)
         mix[place, slot] = rows[members]
         order[members] = start + 2 * (place * mix.shape[1] + slot)[:, None] + np.arange(2)
         start += mix[..., 0].size
         turned = np.multiply.outer(kinds, np.arange(columns)) % band.grid * (2 * math.pi / band.grid)
-        over_blocks = np.stack([np.cos(turned), -np.sin(turned)], axis=1).reshape(2 * len(kinds), columns)
-        halves += [over_blocks, mix.reshape(len(kinds), -1, 2 * plan.rank)]
+        over_blocks = np.stack([np.cos(turned), -np.sin(turned)], axis=1)  # (R, 2, m)
+        halves += [over_blocks.reshape(-1, columns), mix.reshape(len(kinds), -1, 2 * plan.rank)]
     order = order.T.flatten()  # real parts, then imaginary parts
     inverse = np.zeros(start, dtype=np.int64)  # a row without a frequency may read any other: its mix is zero
     inverse[order] = np.arange(2 * band.k)
@@ -236,9 +223,9 @@ def _project(x: Tensor, functions: Tensor) -> Tensor:
     blocks = x[:, : whole * size].reshape(batch * whole, size, d)
     values = torch.bmm(functions.expand(batch * whole, rank, size), blocks).view(batch, whole, rank * d)
     if n % size:  # a block whose missing samples are zero
-        last = torch.matmul(functions[:, : n % size], x[:, whole * size :])
+        last = torch.matmul(functions[:, : n % size], x[:, whole * size :])  # (batch, p, d)
         values = torch.cat([values, last.reshape(batch, 1, rank * d)], dim=1)
-    return values
+    return values  # (batch, blocks, p d)
 
 
 def _expand(values: Tensor, functions: Tensor, n: int) -> Tensor:
@@ -246,7 +233,7 @@ def _expand(values: Tensor, functions: Tensor, n: int) -> Tensor:
     rank, size = functions.shape
     batch, blocks, width = values.shape
     values = values.reshape(batch * blocks, rank, width // rank)
-    samples = torch.bmm(functions.T.expand(batch * blocks, size, rank), values)
+    samples = torch.bmm(functions.T.expand(batch * blocks, size, rank), values)  # (batch blocks, B, d)
     # The last block is computed whole and cut: a view costs nothing where a copy would cost a pass.
     return samples.view(batch, blocks * size, width // rank)[:, :n]
 
@@ -280,10 +267,10 @@ def adjoint(spectrum: Tensor, band: Band) -> Tensor:
     rows = spectrum.index_select(1, inverse).split([mix.shape[0] * mix.shape[1] for mix in halves[1::2]], dim=1)
     parts = []
     for part, over_blocks, mix in zip(rows, halves[::2], halves[1::2], strict=True):
-        z = torch.matmul(mix.mT, part.view(batch, mix.shape[0], mix.shape[1], d))
-        parts.append(torch.matmul(over_blocks.T, z.view(batch, len(over_blocks), plan.rank * d)))
+        z = torch.matmul(mix.mT, part.view(batch, mix.shape[0], mix.shape[1], d))  # (batch, R, 2p, d)
+        parts.append(torch.matmul(over_blocks.T, z.view(batch, len(over_blocks), plan.rank * d)))  # (batch, m, p d)
     values = parts[0]
     if plan.folded:
         low, high = (values, values) if len(parts) == 1 else (values + parts[1], values - parts[1])
-        values = torch.cat([low, high[:, : plan.blocks - low.shape[1]]], dim=1)
+        values = torch.cat([low, high[:, : plan.blocks - low.shape[1]]], dim=1)  # (batch, blocks, p d)
     return _expand(values, functions, band.n)

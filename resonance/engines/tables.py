@@ -15,9 +15,7 @@ from torch import Tensor
 
 from ..band import Band
 
-Build = Callable[[Band, torch.dtype], list[np.ndarray]]
-
-BUILDERS: dict[str, Build] = {}
+BUILDERS: dict[str, Callable[[Band, torch.dtype], list[np.ndarray]]] = {}
 CACHE_BYTES = 2**28
 _CACHE: OrderedDict[tuple, list[Tensor]] = OrderedDict()  # least recently used first
 _LOCK = threading.Lock()
@@ -32,6 +30,7 @@ def _make(name: str, n: int, frequencies, grid: int, dtype: torch.dtype, device:
     return [as_tensor(array, dtype, device) for array in BUILDERS[name](Band(n, frequencies, grid), dtype)]
 
 
+@torch.compiler.assume_constant_result
 def _cached(*arguments) -> list[Tensor]:
     with _LOCK:
         tables = _CACHE.pop(arguments, None)
@@ -45,11 +44,6 @@ def _cached(*arguments) -> list[Tensor]:
         return tables
 
 
-@torch.compiler.assume_constant_result
-def _constant(*arguments) -> list[Tensor]:
-    return _cached(*arguments)
-
-
 def constants(name: str, band: Band, like: Tensor) -> list[Tensor]:
     """The tables that BUILDERS[name] makes for a band, in the dtype and on the device of `like`.
 
@@ -57,7 +51,6 @@ def constants(name: str, band: Band, like: Tensor) -> list[Tensor]:
     """
     arguments = (name, band.n, band.frequencies, band.grid, like.dtype, like.device)
     if torch.compiler.is_dynamo_compiling():
-        return _constant(*arguments)
-    if torch.compiler.is_compiling() or torch._guards.detect_fake_mode() is not None:
-        return _make(*arguments)
-    return _cached(*arguments)
+        return _cached(*arguments)
+    traced = torch.compiler.is_compiling() or torch._guards.detect_fake_mode() is not None
+    return (_make if traced else _cached)(*arguments)

@@ -71,7 +71,7 @@ def test_streaming_is_the_forward_pass(lengths):
     assert torch.is_grad_enabled()
 
 
-def test_the_first_token_hears_the_last_through_bridges_alone():
+def test_the_first_output_depends_on_the_last_token_through_bridges_alone():
     model = small()
     x = torch.randn(1, 128, 3, dtype=torch.float64, requires_grad=True)
     model(x)[0, 0].sum().backward()
@@ -155,7 +155,7 @@ def test_the_printed_call_and_its_count():
         (lambda m: list(m.stream([torch.randn(1, 64, 3).double()] * 3)), ValueError, "n=192"),
         (lambda m: LongContextResonanceNet(3, 8, 16), ValueError, "shorter than chunk_size=16"),
         (lambda m: LongContextResonanceNet(3, 64, 16, 0), ValueError, "num_layers >= 1"),
-        (lambda m: LongContextResonanceNet(3, 64, 16), ValueError, "above the band"),
+        (lambda m: LongContextResonanceNet(3, 64, 16), ValueError, "at most N//2+1=9"),
     ],
 )
 def test_bad_input_is_refused_with_what_was_expected(call, error, says):

@@ -18,19 +18,19 @@ from resonance.memory import capacity_of
 
 
 def waves(carriers, aperture: int) -> torch.Tensor:
-    """Return R (carriers, X), R_f[x] = e^{2 pi i f x / X}, in complex128."""
+    """The references R (carriers, X), R_f[x] = e^{2 pi i f x / X}, in complex128."""
     x = torch.arange(aperture, dtype=torch.float64)
     return torch.exp(2j * math.pi * torch.as_tensor(carriers, dtype=torch.float64)[:, None] * x / aperture)
 
 
 def intensity(patterns: torch.Tensor, carriers, aperture: int) -> torch.Tensor:
-    """Return sum_i |P_i[y] + R_i[x]|^2, (dim, X): the printed recording, an exposure at a time."""
+    """The printed recording, sum_i |P_i[y] + R_i[x]|^2, (dim, X), an exposure at a time."""
     exposures = zip(patterns.to(torch.complex128), waves(carriers, aperture), strict=True)
     return sum((p[:, None] + r).abs().square() for p, r in exposures)
 
 
 def readout(hologram: torch.Tensor, carriers) -> torch.Tensor:
-    """Return (1/X) sum_x H[y, x] R_f[x], (carriers, dim)."""
+    """The printed readout, (1/X) sum_x H[y, x] R_f[x], (carriers, dim)."""
     aperture = hologram.shape[1]
     return waves(carriers, aperture) @ hologram.to(torch.complex128).T / aperture
 
@@ -120,7 +120,7 @@ def test_the_default_aperture_is_the_smallest():
 @pytest.mark.parametrize(("dim", "count"), [(512, 250), (1024, 500), (2048, 1000)])
 def test_float32_is_exact_at_the_sizes_of_the_table(dim, count):
     memory, patterns = full(dim, count, dtype=torch.float32, aperture=dim)
-    assert error(memory.reconstruct(memory.keys()), patterns) < 1e-6  # asked for: 1e-4
+    assert error(memory.reconstruct(memory.keys()), patterns) < 1e-6  # required: 1e-4
     assert memory.hologram.shape == (dim, dim)
 
 
@@ -139,8 +139,8 @@ def test_ten_thousand_writes_do_not_drift():
     for turn in range(5000):
         memory.forget(memory.keys()[-1])
         memory.encode(noise(64, seed=turn))
-    assert error(memory.reconstruct(range(59)), patterns[:59]) < 5e-6  # asked for: 1e-4
-    assert error(memory.reconstruct(), noise(64, seed=4999)) < 1e-6  # a new pattern knows nothing of old rounding
+    assert error(memory.reconstruct(range(59)), patterns[:59]) < 5e-6  # required: 1e-4
+    assert error(memory.reconstruct(), noise(64, seed=4999)) < 1e-6  # a new pattern has none of the old rounding errors
     level = memory.background.double()
     held = memory.reconstruct(memory.keys()).double()
     torch.testing.assert_close(level, (held.square() + 1).sum(dim=0), rtol=1e-4, atol=0.0)
@@ -235,7 +235,7 @@ def test_forgetting_is_exact(is_complex):
     assert memory.keys() == [0, 1, 3, 4, 6, 7, 8] and len(memory) == 7
     kept = torch.tensor(memory.keys())
     torch.testing.assert_close(after[:, kept], before[:, kept], rtol=1e-12, atol=1e-12)
-    assert after[:, [2, 5]].abs().max() < 1e-13  # silent
+    assert after[:, [2, 5]].abs().max() < 1e-13
     torch.testing.assert_close(memory.reconstruct(kept), patterns[kept], rtol=1e-12, atol=1e-12)
     rebuilt = HolographicMemory(16, 9, complex_patterns=is_complex).double()
     rebuilt.encode(patterns)
@@ -262,11 +262,11 @@ def test_the_oldest_give_way_and_the_rest_stay():
 
 def test_recall_from_noise_and_from_a_part():
     memory, patterns = full(128, 60, dtype=torch.float32)
-    loud = patterns * 3.0
+    large = patterns * 3.0
     memory.forget(range(30))
-    memory.encode(loud[:30], key=range(100, 130))  # patterns of two sizes: the nearest, not the loudest
+    memory.encode(large[:30], key=range(100, 130))  # patterns of two sizes: the nearest, not the largest
     keys = [*range(100, 130), *range(30, 60)]
-    stored = torch.cat([loud[:30], patterns[30:]])
+    stored = torch.cat([large[:30], patterns[30:]])
     noisy = stored + noise(60, 128, seed=3)
     found, read = memory.recall(noisy)
     assert found == keys and error(read, stored) < 1e-6
@@ -276,7 +276,7 @@ def test_recall_from_noise_and_from_a_part():
     assert memory.recall(erased, known=known)[0] == keys
     half = torch.arange(128) < 64
     key, one = memory.recall(erased[5].nan_to_num(), known=half & known[5])
-    assert key == 105 and error(one, loud[5]) < 1e-6
+    assert key == 105 and error(one, large[5]) < 1e-6
     assert memory.recall(noisy[40].numpy(), known=half.numpy())[0] == 40
 
 

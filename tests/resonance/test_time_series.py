@@ -186,3 +186,17 @@ def test_moments_of_spectra_follow_from_those_of_samples(horizon, lookback, vari
     expected = direct_moments(model, windows, variance_power=variance_power)
     for one, other in zip(expected, found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6 * one.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: ResonanceTimeSeriesNet(96)(torch.randn(1, 100, 7)), "lookback=720"),
+        (lambda: ResonanceTimeSeriesNet(96, num_frequencies=400), "1..361"),
+        (lambda: ResonanceTimeSeriesNet(96, rank=50), "1..49"),
+    ],
+)
+def test_bad_input_is_refused_with_what_was_expected(call, says):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert says in str(error.value)
