@@ -22,24 +22,17 @@ def logits_of(model: nn.Module, documents: Sequence[Tensor], *, tokens: int = 32
     """
     model.eval()
     order = sorted(range(len(documents)), key=lambda i: len(documents[i]))
-    logits, batch = {}, []
-    for at, i in enumerate(order):
-        batch.append(i)
-        last = at + 1 == len(order)
-        if last or (len(batch) + 1) * len(documents[order[at + 1]]) > tokens:
-            logits |= dict(zip(batch, model(*padded([documents[j] for j in batch])), strict=True))
-            batch = []
-    return torch.stack([logits[i] for i in range(len(documents))])
+    batches = [[]]
+    for i in order:
+        if batches[-1] and (len(batches[-1]) + 1) * len(documents[i]) > tokens:
+            batches.append([])
+        batches[-1].append(i)
+    logits = torch.cat([model(*padded([documents[i] for i in batch])) for batch in batches])
+    return logits[torch.tensor(order).argsort()]
 
 
 def train_classifier(
-    model: nn.Module,
-    batches: Iterator,
-    steps: int,
-    *,
-    rate: float,
-    smoothing: float = 0.1,
-    bfloat16: bool = False,
+    model: nn.Module, batches: Iterator, steps: int, *, rate: float, smoothing: float = 0.1, bfloat16: bool = False
 ) -> float:
     """Train by `train_one_cycle` on the cross-entropy, `smoothing` of each target spread over all classes.
 
@@ -72,7 +65,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(dim=-1) == labels).double().mean().item()
 
 
-def tuned(score: Callable[[float], float], rates: Sequence[float] | Iterable[float]) -> tuple[pd.DataFrame, float]:
+def tuned(score: Callable[[float], float], rates: Iterable[float]) -> tuple[pd.DataFrame, float]:
     """All validation scores, and the rate with the highest; score(rate) trains at a rate and validates."""
     table = pd.DataFrame([{"rate": rate, "validation": score(rate)} for rate in rates])
     return table, float(table.loc[table["validation"].idxmax(), "rate"])

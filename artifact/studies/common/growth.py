@@ -46,10 +46,8 @@ def fit_laws(n: Iterable[float], cost: Iterable[float]) -> pd.DataFrame:
         rss = max(norm**2, points * 1e-30)  # exact data would give minus infinity
         correction = 2 * parameters * (parameters + 1) / (points - parameters - 1)
         aicc = points * math.log(rss / points) + 2 * parameters + correction
-        rows.append(
-            {"law": name, "a": a / scale[0], "c": c, "r2": r2, "aicc": aicc, "plain_a": plain[0], "plain_c": plain[1]}
-        )
-    table = pd.DataFrame(rows)
+        rows.append((name, a / scale[0], c, r2, aicc, *plain))
+    table = pd.DataFrame(rows, columns=["law", "a", "c", "r2", "aicc", "plain_a", "plain_c"])
     relative = np.exp(-(table["aicc"] - table["aicc"].min()) / 2)
     table["weight"] = relative / relative.sum()
     return table
@@ -68,15 +66,14 @@ def slope(n: Iterable[float], cost: Iterable[float], confidence: float = 0.95) -
 # --------------------------------------------------------------------------- operations
 
 
-def _real_fft_flops(shape, dims, *args, **kwargs) -> int:
-    """2.5 N log2 N real operations a line: half of the 5 N log2 N of a complex FFT."""
-    length = shape[dims[0]]
-    return int(2.5 * math.prod(shape) * math.log2(max(length, 2)))
-
-
 def _inverse_fft_flops(shape, dims, normalization, length, *args, **kwargs) -> int:
+    """2.5 N log2 N real operations a line: half of the 5 N log2 N of a complex FFT."""
     lines = math.prod(shape) // shape[dims[0]]
     return int(2.5 * lines * length * math.log2(max(length, 2)))
+
+
+def _real_fft_flops(shape, dims, *args, **kwargs) -> int:
+    return _inverse_fft_flops(shape, dims, None, shape[dims[0]])
 
 
 def _attention_flops(query_shape, key_shape, value_shape, *args, **kwargs) -> int:
@@ -123,14 +120,11 @@ def measure_growth(
     models[name](n) builds a model for (1, n, dim); limits[name] is the longest n at which it is measured.
     Returns columns model, n, seconds, operations.
     """
-    limits = limits or {}
     rows = []
     for n in lengths:
         x = torch.randn(1, n, dim)
-        built = {name: make(n) for name, make in models.items() if n <= limits.get(name, n)}
+        built = {name: make(n) for name, make in models.items() if n <= (limits or {}).get(name, n)}
         steps = {name: pass_of(model, x) for name, model in built.items()}
         seconds = alternated(steps, rounds=rounds, min_seconds=min_run_time)
-        for name, model in built.items():
-            operations = count_operations(model, x)
-            rows.append({"model": name, "n": n, "seconds": seconds[name], "operations": operations})
-    return pd.DataFrame(rows)
+        rows += [(name, n, seconds[name], count_operations(model, x)) for name, model in built.items()]
+    return pd.DataFrame(rows, columns=["model", "n", "seconds", "operations"])

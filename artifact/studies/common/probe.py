@@ -9,6 +9,7 @@ belongs to a process, so an earlier step in the same process would hide that of 
 from __future__ import annotations
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from artifact.files import ROOT
 from artifact.peers.transformer import FNetEncoder, TransformerEncoder
@@ -47,7 +48,7 @@ MODELS = {
         s.input_dim, n, s.chunk, s.layers, hidden_dim=s.dim, num_frequencies=s.frequencies
     ),
     "fnet": lambda n, s: FNetEncoder(s.input_dim, s.dim, s.layers),
-    "transformer": lambda n, s: TransformerEncoder(s.input_dim, s.dim, s.layers, dropout=0.0),
+    "transformer": lambda n, s: TransformerEncoder(s.input_dim, s.dim, s.layers),
 }
 
 
@@ -61,13 +62,6 @@ class Chunks:
         for start in range(0, self.n, self.chunk):
             generator = torch.Generator().manual_seed(start)
             yield torch.randn(1, min(self.chunk, self.n - start), self.dim, generator=generator)
-
-
-def training_step(model: nn.Module, x: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Forward, backward and one step of the optimiser on a batch."""
-    optimizer.zero_grad(set_to_none=True)
-    model(x).square().mean().backward()
-    optimizer.step()
 
 
 def _timed(step, device: str) -> float:
@@ -93,20 +87,24 @@ def run(
     start = resident_bytes(peak=False)
     torch.manual_seed(0)
     net = MODELS[model](n, s).to(device)
-    if task == "stream":
-
-        def step():
-            for _ in net.stream(Chunks(n, 8 * s.chunk, s.input_dim)):
-                pass
-
+    if task == "stream":  # holds no whole input, and imports no optimiser: both would be in its peak
+        chunks = Chunks(n, 8 * s.chunk, s.input_dim)
     else:
         x = torch.randn(1, n, s.input_dim, device=device)
         optimizer = torch.optim.Adam(net.parameters(), 1e-3)
-        if task == "train":
-            step = lambda: training_step(net, x, optimizer)  # noqa: E731
+
+    def step() -> None:
+        if task == "stream":
+            for _ in net.stream(chunks):
+                pass
+        elif task == "train":
+            optimizer.zero_grad(set_to_none=True)
+            net(x).square().mean().backward()
+            optimizer.step()
         else:
-            net.eval()
-            step = torch.inference_mode()(lambda: net(x))
+            with torch.inference_mode():
+                net.eval()(x)
+
     seconds = _timed(step, device)
     if warm and seconds < short_of:
         seconds = min(_timed(step, device) for _ in range(3 if seconds < short_of / 10 else 1))
@@ -116,13 +114,7 @@ def run(
 
 
 def measure(
-    model: str,
-    task: str,
-    n: int,
-    *,
-    limit_bytes: int | None = None,
-    limit_seconds: float | None = None,
-    **options,
+    model: str, task: str, n: int, *, limit_bytes: int | None = None, limit_seconds: float | None = None, **options
 ) -> dict:
     """`run` in a fresh process: model, task, n, outcome, seconds, peak, start, parameters.
 
@@ -137,7 +129,7 @@ def measure(
     except subprocess.TimeoutExpired:
         return {**row, "outcome": "time"}
     if done.returncode:
-        if "can't allocate memory" in done.stderr or "out of memory" in done.stderr or "MemoryError" in done.stderr:
+        if re.search("can't allocate memory|out of memory|MemoryError", done.stderr):
             return {**row, "outcome": "memory"}
         raise RuntimeError(f"{model}, {task}, n={n} failed:\n{done.stderr.strip()[-2000:]}")
     return {**row, **json.loads(done.stdout)}

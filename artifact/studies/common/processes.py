@@ -14,12 +14,7 @@ Result = TypeVar("Result")
 
 
 def spread(
-    function: Callable[..., Result],
-    jobs: Iterable[tuple],
-    *,
-    processes: int = 2,
-    threads: int = 1,
-    fresh: bool = False,
+    function: Callable[..., Result], jobs: Iterable[tuple], *, processes: int = 2, threads: int = 1, fresh: bool = False
 ) -> list[Result]:
     """Call function(*job) for every job, in processes of `threads` threads each; return the results in order.
 
