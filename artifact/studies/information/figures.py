@@ -38,14 +38,14 @@ def retained(table: pd.DataFrame, snr_db: float, signal: str) -> Figure:
 def estimator(bias: pd.DataFrame, itself: pd.DataFrame) -> Figure:
     """A nearest-neighbour estimate against the closed form: one scalar channel; three maps of a short signal."""
     figure, (left, right) = panels(2, 2.8)
-    look = {"lw": 1.5, "capsize": 2}
     left.plot(bias.groupby("snr_db")["exact"].first(), color="k", lw=1.2, label="closed form")
-    mean_bars(left, bias, "snr_db", "estimate", marker="o", color=PALETTE[0], label="estimate", **look)
+    mean_bars(left, bias, "snr_db", "estimate", marker="o", color=PALETTE[0], label="estimate", capsize=2)
     left.set(xlabel="signal-to-noise ratio (dB)", ylabel="information (bits)", title="one scalar")
     maps = itself.groupby("map", sort=False)
     for (name, group), colour, marker, line in zip(maps, PALETTE, MARKERS, LINES, strict=False):
+        look = {"marker": marker, "mfc": "none", "color": colour, "label": name}
         right.plot(group.groupby("snr_db")["exact"].first(), ls=line, lw=1.1, color=colour)
-        mean_bars(right, group, "snr_db", "estimate", marker=marker, mfc="none", color=colour, label=name, **look)
+        mean_bars(right, group, "snr_db", "estimate", capsize=2, **look)
     right.set(xlabel="signal-to-noise ratio (dB)", title="four samples, by map (lines: closed form)")
     for axes in (left, right):
         axes.legend(loc="upper left")

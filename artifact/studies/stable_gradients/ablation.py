@@ -13,9 +13,9 @@ test seeds run once, at that rate.  Replicas, one for each rate and seed, train 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,7 @@ from torch.func import functional_call, grad, vmap
 
 from artifact.peers.cartesian import to_cartesian
 from artifact.studies.common.statistics import mean_interval, paired_difference
+from artifact.studies.stable_gradients.tasks import Task
 from resonance.polar import frame_radius, parameter_roles
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
@@ -55,24 +56,6 @@ UNTRAINED = "untrained"
 VARIANTS = (CARTESIAN, ONE_RATE, TWO_RATES, FAST_PHASE, NATURAL)
 
 
-class Task(Protocol):
-    """A task of `tasks.py`: everything drawn from a seed is the same for every variant."""
-
-    name: str
-
-    def model(self, seed: int) -> nn.Module:
-        """A fresh network of polar weights."""
-
-    def batches(self, seeds: Sequence[int], steps: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
-        """(inputs, target) of every step, each tensor stacked over seeds: (seeds, batch, ...)."""
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The training loss of one replica."""
-
-    def score(self, forward: Callable[..., Tensor], seeds: Sequence[int], split: str) -> Tensor:
-        """Scores (rates, seeds), lower is better; forward(*inputs) returns the outputs of all replicas."""
-
-
 class Replicas:
     """Copies of a model, one for each (rate, seed): parameters of shape (rates, seeds, ...).
 
@@ -81,14 +64,11 @@ class Replicas:
 
     def __init__(self, task: Task, variant: Variant, rates: Sequence[float], seeds: Sequence[int]):
         self.task, self.variant, self.seeds = task, variant, list(seeds)
-        models = [task.model(seed) for seed in seeds]
-        self.model = to_cartesian(models[0]) if variant.cartesian else models[0]
-        models = [self.model, *(to_cartesian(m) if variant.cartesian else m for m in models[1:])]
         self.rates = torch.tensor(rates, dtype=torch.float32)
+        models = [to_cartesian(task.model(seed)) if variant.cartesian else task.model(seed) for seed in seeds]
+        self.model = models[0]
         stacked = torch.func.stack_module_state(models)[0]
-        self.parameters = {
-            name: value.detach().expand(len(rates), *value.shape).clone() for name, value in stacked.items()
-        }
+        self.parameters = {name: p.detach().expand(len(rates), *p.shape).clone() for name, p in stacked.items()}
         self.roles = {name: role for role, name, _ in parameter_roles(self.model)}
 
     def train(self, optimizer: type[torch.optim.Optimizer], steps: int) -> Replicas:
@@ -144,12 +124,11 @@ class Replicas:
 def ablate(
     task: Task, rates: dict[str, Sequence[float]], *, steps: int, tuning_seeds: int, seeds: int, seed: int = 0
 ) -> pd.DataFrame:
-    """Tune every variant under every optimiser on `tuning_seeds`, then test it on `seeds` others.
+    """Tune every variant under every optimiser on `tuning_seeds`, then test it on `seeds` others: a row a replica.
 
     `rates`: for each optimiser, by its name in `OPTIMIZERS`, the grid that every variant is tuned on.
-    Returns one row a replica: task, optimizer, variant, split ("validation" for tuning, or "test"), rate, seed, score,
-    diverged.  Rows of the variant "untrained" are the scores before training.  A replica whose score is not finite has
-    diverged; in the test it gets its untrained score.
+    Rows of the variant "untrained" are the scores before training.  A replica whose score is not finite has diverged;
+    in the test it gets its untrained score.
     Raises ValueError for an unknown optimiser, and for numbers of seeds outside 1 .. 50.
     """
     if unknown := set(rates) - set(OPTIMIZERS):
@@ -163,27 +142,22 @@ def ablate(
     }
     rows = []
 
-    def record(
-        replicas: Replicas, optimizer: str, variant: str, split: str, instead: np.ndarray | None = None
-    ) -> np.ndarray:
+    def record(replicas: Replicas, optimizer: str, variant: str, split: str, instead=np.inf) -> np.ndarray:
         scores = replicas.score(split)
         diverged = ~np.isfinite(scores)
-        scores = scores if instead is None else np.where(diverged, instead, scores)
-        for rate, *of_rate in zip(replicas.rates.tolist(), scores, diverged, strict=True):
-            for index, (score, lost) in enumerate(zip(*of_rate, strict=True)):
-                rows.append((task.name, optimizer, variant, split, float(f"{rate:.6g}"), index, score, lost))
+        scores = np.where(diverged, instead, scores)
+        for (i, index), score in np.ndenumerate(scores):
+            rate = float(f"{replicas.rates[i]:.6g}")
+            rows.append((task.name, optimizer, variant, split, rate, index, score, diverged[i, index]))
         return scores
 
-    start = {
-        split: record(Replicas(task, CARTESIAN, [0.0], which), "none", UNTRAINED, split)
-        for split, which in of_split.items()
-    }
-    for optimizer, grid in rates.items():
-        for variant in VARIANTS:
-            tuned = Replicas(task, variant, grid, of_split["validation"]).train(OPTIMIZERS[optimizer], steps)
-            best = grid[int(record(tuned, optimizer, variant.name, "validation").mean(axis=1).argmin())]
-            tested = Replicas(task, variant, [best], of_split["test"]).train(OPTIMIZERS[optimizer], steps)
-            record(tested, optimizer, variant.name, "test", start["test"])
+    untrained = {split: Replicas(task, CARTESIAN, [0.0], of_seeds) for split, of_seeds in of_split.items()}
+    start = {split: record(replicas, "none", UNTRAINED, split) for split, replicas in untrained.items()}
+    for (optimizer, grid), variant in product(rates.items(), VARIANTS):
+        tuned = Replicas(task, variant, grid, of_split["validation"]).train(OPTIMIZERS[optimizer], steps)
+        best = grid[int(record(tuned, optimizer, variant.name, "validation").mean(axis=1).argmin())]
+        tested = Replicas(task, variant, [best], of_split["test"]).train(OPTIMIZERS[optimizer], steps)
+        record(tested, optimizer, variant.name, "test", start["test"])
     columns = ["task", "optimizer", "variant", "split", "rate", "seed", "score", "diverged"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -195,8 +169,8 @@ CELL = ["task", "optimizer"]
 
 def test_scores(results: pd.DataFrame) -> pd.DataFrame:
     """Mean test score of each variant with its Student interval: task, optimizer, variant, mean, low, high."""
-    test = results[results["split"] == "test"]
-    rows = [(*names, *mean_interval(group["score"])) for names, group in test.groupby([*CELL, "variant"], sort=False)]
+    test = results[results["split"] == "test"].groupby([*CELL, "variant"], sort=False)
+    rows = [(*names, *mean_interval(scores)) for names, scores in test["score"]]
     return pd.DataFrame(rows, columns=[*CELL, "variant", "mean", "low", "high"])
 
 
@@ -206,9 +180,8 @@ def chosen_rates(results: pd.DataFrame) -> pd.DataFrame:
     interior: whether the rate is neither end of the grid.  stable: the number of rates of the grid at which every
     tuning seed ended below its untrained score.
     """
-    start = results[(results["variant"] == UNTRAINED) & (results["split"] == "validation")].set_index(["task", "seed"])[
-        "score"
-    ]
+    untrained = (results["variant"] == UNTRAINED) & (results["split"] == "validation")
+    start = results[untrained].set_index(["task", "seed"])["score"]
     rows = []
     for (task, optimizer, variant), group in _trained(results).groupby([*CELL, "variant"], sort=False):
         tuning = group[group["split"] == "validation"].pivot(index="rate", columns="seed", values="score")
@@ -219,10 +192,9 @@ def chosen_rates(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
-    """Compare every polar variant with a baseline on the test, paired by seed: one row for task, optimizer and variant.
+    """Score of every polar variant minus that of a baseline on the test, paired by seed: a row a task and optimiser.
 
-    difference = score(variant) - score(baseline), negative where the variant is better, with its 95% Student interval
-    low .. high; p, two-sided, and p_holm, adjusted over all rows (Holm 1979).
+    Negative is better; 95% Student interval; p, two-sided, and p_holm, adjusted over all rows (Holm 1979).
     """
     from statsmodels.stats.multitest import multipletests
 
@@ -241,14 +213,10 @@ def cells_won(
     comparison: pd.DataFrame, variants: Iterable[Variant], *, better: bool = True, level: float = 0.05
 ) -> list[str]:
     """The cells, "task by optimizer", in which one of the variants is better (or worse), p_holm below a level."""
-    sign = -1 if better else 1
     table = comparison[comparison["variant"].isin([variant.name for variant in variants])]
-    table = table[(table["p_holm"] < level) & (sign * table["difference"] > 0)]
-    return list(
-        dict.fromkeys(
-            f"{task} by {optimizer}" for task, optimizer in zip(table["task"], table["optimizer"], strict=True)
-        )
-    )
+    sign = -1 if better else 1
+    won = table[(table["p_holm"] < level) & (sign * table["difference"] > 0)]
+    return [f"{task} by {optimizer}" for task, optimizer in won[CELL].drop_duplicates().itertuples(index=False)]
 
 
 def steadier_cells(chosen: pd.DataFrame, variant: Variant, than: Variant) -> tuple[list[str], list[str]]:

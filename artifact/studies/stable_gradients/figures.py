@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -82,15 +84,14 @@ def length_scaling(scaling: pd.DataFrame) -> Figure:
     Medians over seeds; bands between their quartiles.
     """
     figure, axes = panels(2, 3.0)
-    labels = {"magnitude": r"magnitudes", "phase": r"phases", "input": r"input"}
+    labels = {"magnitude": "magnitudes", "phase": "phases", "input": "input"}
     for axis, loss in zip(axes, ("mean", "sum"), strict=True):
         for signal, line in {"noise": "-", "tone": "--"}.items():
             rows = scaling[(scaling["loss"] == loss) & (scaling["signal"] == signal)].groupby("n")
             for (column, label), marker, colour in zip(labels.items(), "os^", PALETTE, strict=False):
-                norm = rows[column]
-                style = {"marker": marker, "ls": line, "ms": 3.5, "lw": 1.1, "color": colour}
-                axis.plot(norm.median(), label=f"{label}, {signal}", **style)
-                low, high = norm.quantile(0.25), norm.quantile(0.75)
+                look = {"marker": marker, "ls": line, "ms": 3.5, "lw": 1.1, "color": colour}
+                low, middle, high = (rows[column].quantile(q) for q in (0.25, 0.5, 0.75))
+                axis.plot(middle, label=f"{label}, {signal}", **look)
                 axis.fill_between(low.index, low, high, color=colour, alpha=0.15, lw=0)
         axis.set_xscale("log", base=2)
         axis.set_yscale("log")
@@ -117,34 +118,28 @@ def end_bins(bins: pd.DataFrame) -> Figure:
     return figure
 
 
-def _grid(height: float) -> tuple[Figure, np.ndarray]:
-    use_style()
-    return plt.subplots(2, len(METRICS), figsize=(WIDTH, height), squeeze=False)
-
-
 def tuning(results: pd.DataFrame) -> Figure:
     """Validation score against the rate, a curve a variant; large markers: the rates chosen.
 
     Rates at which a run diverged are left out.  Dotted: before training.
     """
-    figure, axes = _grid(4.3)
+    use_style()
+    figure, axes = plt.subplots(2, len(METRICS), figsize=(WIDTH, 4.3))
     validation = results[results["split"] == "validation"]
-    for row, optimizer in zip(axes, OPTIMIZERS, strict=True):
-        for axis, (task, metric) in zip(row, METRICS.items(), strict=True):
-            cell = validation[(validation["task"] == task) & (validation["optimizer"] == optimizer)]
-            untrained = validation.loc[
-                (validation["variant"] == UNTRAINED) & (validation["task"] == task), "score"
-            ].mean()
-            for variant, (marker, line, colour) in zip(VARIANTS, VARIANT_STYLES, strict=True):
-                curve = cell[cell["variant"] == variant.name].groupby("rate")["score"].mean()
-                curve = curve[np.isfinite(curve)]
-                axis.plot(curve, marker=marker, ls=line, ms=2.5, lw=1, color=colour, label=variant.name)
-                axis.plot(curve.idxmin(), curve.min(), marker=marker, ms=5, color=colour, ls="")
-            axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
-            axis.set_xscale("log")
-            best = cell["score"].min()
-            axis.set_ylim(top=1.1 * untrained if best < 0.2 * untrained else 1.5 * best)
-            axis.set(title=f"{task}, {optimizer}", ylabel=metric)
+    for axis, (optimizer, task) in zip(axes.flat, product(OPTIMIZERS, METRICS), strict=True):
+        of_task = validation[validation["task"] == task]
+        untrained = of_task.loc[of_task["variant"] == UNTRAINED, "score"].mean()
+        cell = of_task[of_task["optimizer"] == optimizer]
+        for variant, (marker, line, colour) in zip(VARIANTS, VARIANT_STYLES, strict=True):
+            curve = cell[cell["variant"] == variant.name].groupby("rate")["score"].mean()
+            curve = curve[np.isfinite(curve)]
+            axis.plot(curve, marker=marker, ls=line, ms=2.5, lw=1, color=colour, label=variant.name)
+            axis.plot(curve.idxmin(), curve.min(), marker=marker, ms=5, color=colour, ls="")
+        axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
+        axis.set_xscale("log")
+        best = cell["score"].min()
+        axis.set_ylim(top=1.1 * untrained if best < 0.2 * untrained else 1.5 * best)
+        axis.set(title=f"{task}, {optimizer}", ylabel=METRICS[task])
     for axis in axes[1]:
         axis.set_xlabel("rate")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -156,35 +151,25 @@ def ablation(comparison: pd.DataFrame) -> Figure:
 
     Below zero the variant is better.  Filled markers: Holm-adjusted p below 0.05.
     """
-    figure, axes = _grid(4.0)
+    use_style()
+    figure, axes = plt.subplots(2, len(METRICS), figsize=(WIDTH, 4.0))
     for axis, task in zip(axes[0], METRICS, strict=True):
         axis.set_title(task)
-    for row, (baseline, rows) in zip(axes, comparison.groupby("baseline", sort=False), strict=True):
-        for axis, (task, metric) in zip(row, METRICS.items(), strict=True):
-            cell = rows[rows["task"] == task]
-            variants = list(dict.fromkeys(cell["variant"]))
-            for optimizer, marker, colour, shift in zip(OPTIMIZERS, "os", PALETTE, (-0.16, 0.16), strict=False):
-                for place, variant in enumerate(variants):
-                    x = cell[(cell["variant"] == variant) & (cell["optimizer"] == optimizer)].iloc[0]
-                    reach = [[x["difference"] - x["low"]], [x["high"] - x["difference"]]]
-                    axis.errorbar(
-                        x["difference"],
-                        place + shift,
-                        xerr=reach,
-                        fmt=marker,
-                        ms=4,
-                        lw=1.1,
-                        color=colour,
-                        mfc=colour if x["p_holm"] < 0.05 else "white",
-                        label=optimizer if place == 0 else None,
-                    )
-            axis.axvline(0, color=GREY, lw=0.8, ls="--", zorder=0)
-            axis.set_yticks(
-                range(len(variants)),
-                [variant.removeprefix("polar, ") for variant in variants] if axis is row[0] else [],
-            )
-            axis.set(ylim=(len(variants) - 0.5, -0.5))
-            axis.set_xlabel(f"{metric}\nminus that of {baseline}", fontsize=7)
-            axis.locator_params(axis="x", nbins=4)
+    for axis, (baseline, task) in zip(axes.flat, product(comparison["baseline"].unique(), METRICS), strict=True):
+        cell = comparison[(comparison["baseline"] == baseline) & (comparison["task"] == task)]
+        variants = list(dict.fromkeys(cell["variant"]))
+        for optimizer, marker, colour, shift in zip(OPTIMIZERS, "os", PALETTE, (-0.16, 0.16), strict=False):
+            rows = cell[cell["optimizer"] == optimizer].set_index("variant").loc[variants]
+            for place, row in enumerate(rows.itertuples()):
+                reach = [[row.difference - row.low], [row.high - row.difference]]
+                look = {"fmt": marker, "ms": 4, "lw": 1.1, "color": colour}
+                look |= {"mfc": colour if row.p_holm < 0.05 else "white", "label": None if place else optimizer}
+                axis.errorbar(row.difference, place + shift, xerr=reach, **look)
+        axis.axvline(0, color=GREY, lw=0.8, ls="--", zorder=0)
+        labels = [variant.removeprefix("polar, ") for variant in variants]
+        axis.set_yticks(range(len(variants)), labels if axis in axes[:, 0] else [])
+        axis.set(ylim=(len(variants) - 0.5, -0.5))
+        axis.set_xlabel(f"{METRICS[task]}\nminus that of {baseline}", fontsize=7)
+        axis.locator_params(axis="x", nbins=4)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure

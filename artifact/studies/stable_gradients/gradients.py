@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from artifact.studies.stable_gradients.scaling import mixing_norm
 from resonance.band import make_band, next_power_of_two
 from resonance.layers import BandMixing, ResonanceLayer
 from resonance.spectral import analysis, synthesis
@@ -67,27 +68,25 @@ def gradient_problem(
     """
     torch.manual_seed(seed)
     mixing = BandMixing(dim, k, engine="fft", interference=interference).double()
+    weight = mixing.weight
     with torch.no_grad():
-        mixing.weight.magnitude.copy_(torch.rand_like(mixing.weight.magnitude) * 1.9 + 0.1)
-        mixing.weight.phase.copy_((2 * torch.rand_like(mixing.weight.phase) - 1) * torch.pi)
+        weight.magnitude.copy_(torch.rand_like(weight.magnitude) * 1.9 + 0.1)
+        weight.phase.copy_((2 * torch.rand_like(weight.phase) - 1) * torch.pi)
     x = torch.randn(batch, n, dim, dtype=torch.float64)
     target = torch.randn_like(x)
-    y = mixing(x).detach().requires_grad_(True)
-    cotangent = torch.autograd.grad(_loss(y, target, scale), y)[0]
-    _loss(mixing(x), target, scale).backward()
-    re, im = mixing.weight.pair()
-    w = torch.complex(re, im).detach().requires_grad_(True)
+
+    def loss(y: Tensor) -> Tensor:
+        return scale * (torch.tanh(y) - target).square().mean()
+
+    y = mixing(x)
+    cotangent, dr, dphi = torch.autograd.grad(loss(y), [y, weight.magnitude, weight.phase])
+    w = torch.complex(*weight.pair()).detach().requires_grad_(True)
     spectrum = torch.complex(*analysis(x, k, engine="fft")) * w
     if mixing.interference is not None:
         spectrum = torch.complex(mixing.interference.re, mixing.interference.im).detach() @ spectrum
     other = synthesis(spectrum.real, spectrum.imag, n, grid=next_power_of_two(n), engine="fft")
-    g = torch.autograd.grad(_loss(other, target, scale), w)[0]
-    weight = mixing.weight
-    return GradientProblem(mixing, x, cotangent, w.detach(), g, weight.magnitude.grad, weight.phase.grad)
-
-
-def _loss(y: Tensor, target: Tensor, scale: float) -> Tensor:
-    return scale * (torch.tanh(y) - target).square().mean()
+    g = torch.autograd.grad(loss(other), w)[0]
+    return GradientProblem(mixing, x, cotangent, w.detach(), g, dr, dphi)
 
 
 def relative_error(a: Tensor, b: Tensor) -> float:
@@ -99,48 +98,36 @@ def check_formulas(problems: list[GradientProblem]) -> pd.DataFrame:
     """Compare printed and corrected formulas with autograd: the largest relative error over the problems."""
     rows = []
     for problem in problems:
-        true = (problem.magnitude_gradient, problem.phase_gradient)
-        corrected = polar_gradients(problem.g, problem.w)
-        rows.append(_errors("corrected", corrected, true))
+        formulas = {"corrected": polar_gradients(problem.g, problem.w)}
         for name, derivative in CONVENTIONS.items():
-            rows.append(_errors(f"printed, {name}", printed_gradients(derivative(problem.g), problem.w), true))
-    table = pd.DataFrame(rows)
-    return table.groupby("formula", sort=False).max().reset_index()
-
-
-def _errors(name: str, formula: tuple[Tensor, Tensor], true: tuple[Tensor, Tensor]) -> dict[str, object]:
-    return {
-        "formula": name,
-        "magnitude_error": relative_error(formula[0], true[0]),
-        "phase_error": relative_error(formula[1], true[1]),
-        "phase_plus_magnitude": relative_error(-formula[1], true[0]),
-    }
+            formulas[f"printed, {name}"] = printed_gradients(derivative(problem.g), problem.w)
+        dr, dphi = problem.magnitude_gradient, problem.phase_gradient
+        for name, (magnitude, phase) in formulas.items():
+            pairs = (magnitude, dr), (phase, dphi), (-phase, dr)
+            rows.append((name, *(relative_error(*pair) for pair in pairs)))
+    columns = ["formula", "magnitude_error", "phase_error", "phase_plus_magnitude"]
+    return pd.DataFrame(rows, columns=columns).groupby("formula", sort=False).max().reset_index()
 
 
 def bound_ratios(problem: GradientProblem) -> pd.DataFrame:
-    """Each gradient over its bound in thm:bounds (at most 1): columns frequency, g, magnitude, phase, total.
+    """Each gradient over its bound (at most 1, thm:bounds): a row a weight.
 
     `total` is sum_k |g_k| over |X|_C |C^-1 M^H C G|_C, norms weighted by c, M = I for a layer without interference.
-    In the report: thm:bounds.
     """
     k, dim = problem.w.shape
-    band = make_band(problem.x.shape[1], k)
-    c = band.multiplicity(problem.x)[:, None]
-    spectrum = torch.complex(*analysis(problem.x, k, engine="fft"))
-    back = torch.complex(*analysis(problem.cotangent, k, engine="fft"))
-    mixing = problem.mixing
-    if mixing.interference is not None:
-        matrix = torch.complex(mixing.interference.re, mixing.interference.im).detach()
-        back = matrix.mH @ (c * back) / c
+    c = make_band(problem.x.shape[1], k).multiplicity(problem.x)[:, None]
+    spectrum, back = (torch.complex(*analysis(x, k, engine="fft")) for x in (problem.x, problem.cotangent))
+    interference = problem.mixing.interference
+    if interference is not None:
+        back = torch.complex(interference.re, interference.im).detach().mH @ (c * back) / c
     bound = c * spectrum.norm(dim=0) * back.norm(dim=0)
     whole = (c * spectrum.abs().square()).sum().sqrt() * (c * back.abs().square()).sum().sqrt()
-    r = problem.w.abs()
     return pd.DataFrame(
         {
             "frequency": np.repeat(np.arange(k), dim),
             "g": (problem.g.abs() / bound).flatten(),
             "magnitude": (problem.magnitude_gradient.abs() / bound).flatten(),
-            "phase": (problem.phase_gradient.abs() / (r * bound)).flatten(),
+            "phase": (problem.phase_gradient.abs() / (problem.w.abs() * bound)).flatten(),
             "total": (problem.g.abs().sum() / whole).item(),
         }
     )
@@ -189,11 +176,9 @@ def depth_profile(
     batch: int = 4,
     magnitude: float = 1.0,
 ) -> pd.DataFrame:
-    """For each layer of a fresh stack, |dL/dh_l| / |dL/dh_L|, and its bounds in thm:depth for pre-norm stacks.
+    """For each layer of a fresh stack, |dL/dh_l| / |dL/dh_L|, and its bounds for pre-norm stacks, else NaN (thm:depth).
 
-    `magnitude` scales the weights, which start at 1.  Columns layer (0 is the input), growth, log10_upper,
-    log10_lower; the bounds are NaN for other arrangements.
-    In the report: thm:depth.
+    `magnitude` scales the weights, which start at 1.  Layer 0 is the input.
     """
     torch.manual_seed(seed)
     layers = [ARRANGEMENTS[arrangement](dim, k).double() for _ in range(depth)]
@@ -206,22 +191,15 @@ def depth_profile(
         states.append(layer(states[-1]))
     gradients = torch.autograd.grad(states[-1], states, torch.randn_like(h))
     norms = np.array([g.norm().item() for g in gradients])
-    factors = np.array([branch_gain(a, b) for a, b in zip(layers, states, strict=False)])
-    upper = np.append(np.cumsum(np.log10(1 + factors)[::-1])[::-1], 0.0)
-    with np.errstate(divide="ignore"):
-        lower = np.append(np.cumsum(np.log10(np.maximum(1 - factors, 0))[::-1])[::-1], 0.0)
-    bounded = arrangement == "pre-norm"
-    return pd.DataFrame(
-        {
-            "arrangement": arrangement,
-            "depth": depth,
-            "seed": seed,
-            "layer": np.arange(depth + 1),
-            "growth": norms / norms[-1],
-            "log10_upper": upper if bounded else np.nan,
-            "log10_lower": np.maximum(lower, -999.0) if bounded else np.nan,
-        }
-    )
+    about = {"arrangement": arrangement, "depth": depth, "seed": seed, "layer": np.arange(depth + 1)}
+    table = pd.DataFrame(about | {"growth": norms / norms[-1], "log10_upper": np.nan, "log10_lower": np.nan})
+    if arrangement == "pre-norm":
+        gains = np.array([branch_gain(layer, state) for layer, state in zip(layers, states, strict=False)])
+        for column, factors in {"log10_upper": 1 + gains, "log10_lower": np.maximum(1 - gains, 0)}.items():
+            with np.errstate(divide="ignore"):
+                sums = np.cumsum(np.log10(factors)[::-1])[::-1]
+            table[column] = np.maximum(np.append(sums, 0.0), -999.0)
+    return table
 
 
 @torch.no_grad()
@@ -231,9 +209,6 @@ def branch_gain(layer: ResonanceLayer, h: Tensor) -> float:
     a = |C^1/2 M C^-1/2|_2 max|w| bounds the mixing (C = diag(c): the k x k matrix acts on one side of the spectrum,
     where inner frequencies count twice), gamma the largest LayerNorm gain, s the smallest sqrt(var + eps).
     """
-    root = make_band(h.shape[1], layer.mixing.num_frequencies).multiplicity(h).sqrt()
-    m = layer.mixing.interference
-    matrix = torch.complex(m.re, m.im) * (root[:, None] / root)
-    a = torch.linalg.matrix_norm(matrix, 2).item() * layer.mixing.weight.magnitude.abs().max().item()
+    a = mixing_norm(layer.mixing, h) * layer.mixing.weight.magnitude.abs().max().item()
     s = (h.var(dim=-1, unbiased=False) + layer.norm.eps).sqrt().min().item()
     return a * layer.norm.weight.abs().max().item() / s

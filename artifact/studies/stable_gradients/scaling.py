@@ -41,12 +41,10 @@ def mixing_norm(mixing: BandMixing, x: Tensor) -> float:
 def length_scaling(
     lengths: Iterable[int], *, seeds: int, seed: int = 0, k: int = 16, dim: int = 2, batch: int = 4
 ) -> pd.DataFrame:
-    """Differentiate a fresh layer at each length, for noise and a tone, under a mean and a sum of squared errors.
+    """Norms of a fresh layer's gradients at each length, under a mean and a sum of squared errors (prop:length).
 
-    Columns signal ("noise", or "tone": cosines of frequency k // 2 and unit power), loss, n, seed; the gradients' norms
-    magnitude, phase, input; of_bound, sum |g| over the bound of the proposition (for the sum, times the outputs).
-    The target is the signal plus noise of unit power, so that neither magnitudes nor phases are at an optimum.
-    In the report: prop:length.
+    The signal is noise, or a tone: cosines of frequency k // 2 and unit power.  The target is the signal plus noise of
+    unit power, so that neither magnitudes nor phases are at an optimum.  of_bound: sum |g| over its bound.
     """
     rows = []
     for n in lengths:
@@ -79,24 +77,20 @@ def length_exponents(scaling: pd.DataFrame) -> pd.DataFrame:
     for (signal, loss), group in scaling.groupby(["signal", "loss"], sort=False):
         medians = group.groupby("n")[list(GRADIENTS)].median()
         for name in GRADIENTS:
-            fit = stats.linregress(np.log(medians.index), np.log(medians[name]))
-            rows.append({"signal": signal, "loss": loss, "gradient": name, "exponent": fit.slope})
-    return pd.DataFrame(rows)
+            rows.append((signal, loss, name, stats.linregress(np.log(medians.index), np.log(medians[name])).slope))
+    return pd.DataFrame(rows, columns=["signal", "loss", "gradient", "exponent"])
 
 
 # --------------------------------------------------------------------------- DC and Nyquist
 
 
 def end_bins(n: int, *, seed: int, batch: int = 4) -> pd.DataFrame:
-    """The effect of the imaginary part of each weight of the whole band on a loss, with interference and without.
+    """The effect of each weight's imaginary part on a smooth loss, with interference and without (prop:ends).
 
-    One channel, all N/2 + 1 frequencies, a smooth loss that is not quadratic.  Columns frequency, interference,
-    imaginary: |Im g| / |g|; curvature: smaller over larger eigenvalue (in size) of the loss's Hessian in (Re w, Im w);
-    `imaginary` is also the part of (dL/dr, dL/dphi / r) across (cos phi, -sin phi).
-    In the report: prop:ends.
+    imaginary: |Im g| / |g|, also the part of (dL/dr, dL/dphi / r) across (cos phi, -sin phi).
+    curvature: smaller over larger eigenvalue (in size) of the loss's Hessian in (Re w, Im w).
     """
-    grid = next_power_of_two(n)
-    k = grid // 2 + 1
+    k = next_power_of_two(n) // 2 + 1  # the whole band
     tables = []
     for interference in (False, True):
         torch.manual_seed(seed)
@@ -112,10 +106,6 @@ def end_bins(n: int, *, seed: int, batch: int = 4) -> pd.DataFrame:
         g = torch.func.grad(loss)(w)
         blocks = torch.stack([hessian(loss)(w)[:, f, :, f] for f in range(k)])
         curvature = torch.linalg.eigvalsh(blocks).abs().sort(dim=1).values
-        columns = {
-            "imaginary": g[1].abs() / g.norm(dim=0),
-            "curvature": curvature[:, 0] / curvature[:, 1],
-        }
-        table = pd.DataFrame({name: values.numpy() for name, values in columns.items()})
-        tables.append(table.assign(frequency=np.arange(k), interference=interference))
+        columns = {"imaginary": g[1].abs() / g.norm(dim=0), "curvature": curvature[:, 0] / curvature[:, 1]}
+        tables.append(pd.DataFrame(columns | {"frequency": range(k), "interference": interference}))
     return pd.concat(tables, ignore_index=True)

@@ -1,8 +1,12 @@
 """The three tasks of the ablation, each a small network of polar weights: a filter, a forecast, a digit.
 
-A task has a `model` and `batches` for a seed, a `loss`, and a `score`, lower is better, on the splits "validation" and
-"test".  Everything drawn from a seed (start, batches, unknown filters) is the same for every variant, so that variants
-can be compared in pairs.  Batches are stacked over seeds: (seeds, batch, ...).
+    model(seed)                     a fresh network of polar weights
+    batches(seeds, steps)           (inputs, target) of every step, stacked over seeds: (seeds, batch, ...)
+    loss(output, target)            the training loss of one replica
+    score(forward, seeds, split)    (rates, seeds), lower is better, on "validation" or "test"
+
+Everything drawn from a seed (start, batches, unknown filters) is the same for every variant, so that variants can be
+compared in pairs.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from resonance.spectral import analysis
 from resonance.time_series import ResonanceTimeSeriesNet
 
 Forward = Callable[..., Tensor]  # inputs shared by all replicas -> output (rates, seeds, ...)
+Batches = Iterator[tuple[tuple[Tensor, ...], Tensor]]
 
 
 class Identification:
@@ -45,15 +50,14 @@ class Identification:
 
     def filters(self, seeds: Sequence[int]) -> Tensor:
         """w* as (seeds, 2, k, channels): real and imaginary parts."""
-        drawn = []
-        for seed in seeds:
+        r, phi = torch.empty(2, len(seeds), self.k, self.channels)
+        for index, seed in enumerate(seeds):
             generator = torch.Generator().manual_seed(seed + 2)  # not the seed of the start
-            log_r = torch.empty(self.k, self.channels).uniform_(math.log(0.05), math.log(2.0), generator=generator)
-            phi = torch.empty(self.k, self.channels).uniform_(-math.pi, math.pi, generator=generator)
-            drawn.append(torch.stack([log_r.exp() * phi.cos(), log_r.exp() * phi.sin()]))
-        return torch.stack(drawn)
+            r[index].uniform_(math.log(0.05), math.log(2.0), generator=generator)
+            phi[index].uniform_(-math.pi, math.pi, generator=generator)
+        return torch.stack([r.exp() * phi.cos(), r.exp() * phi.sin()], dim=1)
 
-    def batches(self, seeds: Sequence[int], steps: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+    def batches(self, seeds: Sequence[int], steps: int) -> Batches:
         generators = [torch.Generator().manual_seed(seed + 1) for seed in seeds]
         filters = self.filters(seeds)
         for _ in range(steps):
@@ -85,16 +89,14 @@ class Forecasting:
 
     def model(self, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        series = self.task.series
-        return ResonanceTimeSeriesNet(
-            self.task.horizon, self.lookback, len(series.channels), rank=self.rank, level_steps=series.period
-        )
+        options = {"rank": self.rank, "level_steps": self.task.series.period}
+        return ResonanceTimeSeriesNet(self.task.horizon, self.lookback, len(self.task.series.channels), **options)
 
-    def batches(self, seeds: Sequence[int], steps: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+    def batches(self, seeds: Sequence[int], steps: int) -> Batches:
         train = self.windows["train"]
         for index in _indices(len(train), self.batch, seeds, steps):
-            past, future = train.batch(index.flatten())
-            yield (past.unflatten(0, index.shape),), future.unflatten(0, index.shape)
+            past, future = (part.unflatten(0, index.shape) for part in train.batch(index.flatten()))
+            yield (past,), future
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         return F.mse_loss(output, target)
@@ -109,32 +111,17 @@ class Forecasting:
         return squared / len(which)
 
 
-class RowClassifier(nn.Module):
-    """Classify images read as sequences of rows: a `ResonanceNet` over the rows, its outputs averaged.
-
-    (batch, side, side) -> (batch, 10).  All frequencies of the rows' grid are kept.
-    """
-
-    def __init__(self, side: int, hidden: int, layers: int):
-        super().__init__()
-        k = next_power_of_two(side) // 2 + 1
-        self.net = ResonanceNet(side, k, hidden, layers, dropout=0.0, output_dim=10)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.net(images).mean(dim=1)
-
-
 class Classification:
-    """Classify digits from their rows; score: the share of images in error.
+    """Classify digits from their rows by a `ResonanceNet`, its outputs averaged; score: the share of images in error.
 
-    The last `held_out` training images are for validation; training uses the rest, standardised by their own mean
-    and deviation.
+    The last thousand training images are for validation; training uses the rest, standardised by their own mean and
+    deviation.  All frequencies of the rows' grid are kept.
     """
 
     name, metric = "classification", "share of images in error"
 
-    def __init__(self, images: Images, hidden: int = 32, layers: int = 2, batch: int = 32, held_out: int = 1000):
-        held_out = min(held_out, len(images.train[1]) // 4)
+    def __init__(self, images: Images, hidden: int = 32, layers: int = 2, batch: int = 32):
+        held_out = min(1000, len(images.train[1]) // 4)
         mean, std = images.train[0][:-held_out].mean(), images.train[0][:-held_out].std()
 
         def tensors(part: tuple[np.ndarray, np.ndarray], cut: slice) -> tuple[Tensor, Tensor]:
@@ -149,21 +136,23 @@ class Classification:
 
     def model(self, seed: int) -> nn.Module:
         torch.manual_seed(seed)
-        return RowClassifier(self.splits["train"][0].shape[-1], self.hidden, self.layers)
+        side = self.splits["train"][0].shape[-1]
+        k = next_power_of_two(side) // 2 + 1
+        return ResonanceNet(side, k, self.hidden, self.layers, dropout=0.0, output_dim=10)
 
-    def batches(self, seeds: Sequence[int], steps: int) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+    def batches(self, seeds: Sequence[int], steps: int) -> Batches:
         images, labels = self.splits["train"]
         for index in _indices(len(labels), self.batch, seeds, steps):
             yield (images[index],), labels[index]
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        return F.cross_entropy(output, target)
+        return F.cross_entropy(output.mean(dim=1), target)
 
     def score(self, forward: Forward, seeds: Sequence[int], split: str) -> Tensor:
         images, labels = self.splits[split]
         wrong = 0.0
         for x, label in zip(images.split(500), labels.split(500), strict=True):
-            output = forward(x)
+            output = forward(x).mean(dim=-2)
             # The output of a diverged replica is NaN, which has no largest entry.
             wrong += ((output.argmax(dim=-1) != label) | output.isnan().any(dim=-1)).double().sum(dim=-1)
         return wrong / len(labels)
@@ -176,4 +165,5 @@ def _indices(count: int, batch: int, seeds: Sequence[int], steps: int) -> Iterat
         yield torch.stack([torch.randint(count, (batch,), generator=g) for g in generators])
 
 
+Task = Identification | Forecasting | Classification
 METRICS = {task.name: task.metric for task in (Identification, Forecasting, Classification)}

@@ -194,9 +194,9 @@ def test_classification_splits_share_no_image_and_are_standardised_by_training()
 def test_classification_counts_what_is_no_number_as_wrong():
     task = TASKS["classification"]
     labels = task.splits["test"][1]
-    perfect = nn.functional.one_hot(labels, 10).float()
+    perfect = nn.functional.one_hot(labels, 10).float()[:, None]  # a sequence of one row
     assert task.score(lambda x: perfect, [0], "test") == 0
-    assert task.score(lambda x: torch.full((len(x), 10), math.nan), [0], "test") == 1
+    assert task.score(lambda x: torch.full((len(x), 1, 10), math.nan), [0], "test") == 1
 
 
 @pytest.mark.parametrize("name", TASKS)
