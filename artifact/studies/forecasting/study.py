@@ -99,10 +99,11 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
         fit = fine_tune(task, setting, moments, rate=rate, epochs=search.epochs, seed=seed)
         return Trained(fit.model, lookback, rate, seed, fit.epoch, fit.validation_mse)
 
-    def peer(key: str, train_peer: Callable[..., Trained], **fixed) -> Callable[..., Trained]:
-        return lambda lookback, **tried: train_peer(
-            train(lookback), validation(lookback), budgets[key], **fixed, **tried
-        )
+    def peer(key: str, train_peer: Callable[..., Trained], **options) -> Callable[..., Trained]:
+        def trained(lookback: int, **choice) -> Trained:
+            return train_peer(train(lookback), validation(lookback), budgets[key], **options, **choice)
+
+        return trained
 
     def fixed(model: Callable[[Tensor], Tensor], lookback: int, rate: float = np.nan) -> Trained:
         return Trained(model, lookback, rate, seeds[0], 0, evaluate(model, validation(lookback))[0])
@@ -116,15 +117,15 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
     best_ridge = min(ridges, key=lambda trained: trained.validation_mse)
     results = {"naive": ([naive], [naive]), "ridge": ([best_ridge], ridges)}
     dim, depth = search.transformer
-    trained = {
+    methods = {
         "dlinear": peer("dlinear", train_dlinear),
         "fits": peer("fits", train_fits, period=period),
         "transformer": peer("transformer", train_patch_transformer, dim=dim, depth=depth),
         "resonance": resonance,
     }
     spans = lookbacks | {"resonance": [setting.lookback]}
-    results |= {key: over_seeds(method, spans[key], search.rates[key], seeds) for key, method in trained.items()}
-    tried = [{"method": METHODS[key], **vars(one)} for key, (_, tried) in results.items() for one in tried]
+    results |= {key: over_seeds(method, spans[key], search.rates[key], seeds) for key, method in methods.items()}
+    tried = [{"method": METHODS[key], **vars(one)} for key, (_, models) in results.items() for one in models]
     chosen = {key: best for key, (best, _) in results.items()}
     return Study(task, chosen, pd.DataFrame(tried).drop(columns="model"), closed_form)
 
