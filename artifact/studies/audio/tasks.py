@@ -9,7 +9,7 @@ ESC-50 folds     one of five for testing, four for training
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -55,11 +55,6 @@ class DigitTask:
         """Recordings to train on and to test on."""
         return tuple(self.recordings.chosen(mask) for mask in self.masks(split))
 
-    def regression(self, method: str, split: str, strength: float) -> np.ndarray:
-        """Predictions of a log-mel regression on the test recordings."""
-        (train, test), features = self.masks(split), self.log_mel[method]
-        return logistic_regression(features[train], self.speech.labels[train], strength).predict(features[test])
-
     @cached_property
     def log_mel(self) -> dict[str, np.ndarray]:
         """Features of every recording, for each of `REGRESSIONS`."""
@@ -94,27 +89,32 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
 NO_AUGMENTATION = "no augmentation"  # the resonance model, trained on the recordings as they are
 ABLATIONS = (*list(MODELS)[2:], NO_AUGMENTATION)
 # Keys of methods and variants in the ledger.
-KEYS = {
-    RESONANCE: "resonance",
-    TRANSFORMER: "transformer",
-    REGRESSION: "regression",
-    NORMALISED: "normalised",
-    "learned complex frames": "learned",
-    "phases fixed at zero": "zero_phases",
-    "no interference": "no_interference",
-    "no mixing": "no_mixing",
-    NO_AUGMENTATION: "no_augmentation",
-}
+KEYS = {name: name.replace(" ", "_") for name in (RESONANCE, "no interference", "no mixing", NO_AUGMENTATION)}
+KEYS |= {TRANSFORMER: "transformer", REGRESSION: "regression", NORMALISED: "normalised"}
+KEYS |= {"learned complex frames": "learned", "phases fixed at zero": "zero_phases"}
 
 
-def train_digits(name: str, train: Recordings, *, rate: float, steps: int, seed: int, size: int = 32) -> nn.Module:
-    """Train one of `MODELS`, or `NO_AUGMENTATION`, on recordings; all else is the same for every model."""
+def trained(
+    make: Callable[[], nn.Module],
+    train: Recordings,
+    augmentation: AudioAugmentation | None,
+    *,
+    rate: float,
+    steps: int,
+    seed: int,
+) -> nn.Module:
+    """A model trained on recordings; all else is the same for every model."""
     torch.manual_seed(seed)
-    model = MODELS[RESONANCE if name == NO_AUGMENTATION else name]()
-    augmentation = None if name == NO_AUGMENTATION else AudioAugmentation(LONGEST)
-    batches = train.batches(size, torch.Generator().manual_seed(seed), augmentation)
-    train_classifier(model, batches, steps, rate=rate)
+    model = make()
+    train_classifier(model, train.batches(32, torch.Generator().manual_seed(seed), augmentation), steps, rate=rate)
     return model
+
+
+def train_digits(name: str, train: Recordings, **options) -> nn.Module:
+    """Train one of `MODELS`, or `NO_AUGMENTATION`, on recordings."""
+    if name == NO_AUGMENTATION:
+        return trained(MODELS[RESONANCE], train, None, **options)
+    return trained(MODELS[name], train, AudioAugmentation(LONGEST), **options)
 
 
 def digit_predictions(task: DigitTask, name: str, split: str, *, setting: float, steps: int, seed: int) -> pd.DataFrame:
@@ -122,13 +122,14 @@ def digit_predictions(task: DigitTask, name: str, split: str, *, setting: float,
 
     setting: the learning rate of a network, C of a regression.  A row a recording.
     """
-    train, test = task.pair(split)
+    (train, test), (inside, held) = task.pair(split), task.masks(split)
     if name in REGRESSIONS:
-        prediction = task.regression(name, split, setting)
+        features = task.log_mel[name]
+        prediction = logistic_regression(features[inside], train.labels.numpy(), setting).predict(features[held])
     else:
         model = train_digits(name, train, rate=setting, steps=steps, seed=seed)
         prediction = test.logits(model).argmax(dim=1).numpy()
-    speakers = np.array(task.speech.speaker_names)[task.speech.speakers[task.masks(split)[1]]]
+    speakers = np.array(task.speech.speaker_names)[task.speech.speakers[held]]
     columns = {"speaker": speakers, "digit": test.labels.numpy(), "prediction": prediction}
     return pd.DataFrame({"method": name, "split": split, "seed": seed, **columns})
 
@@ -158,34 +159,28 @@ def tune(task: DigitTask, tries: dict[str, Iterable[float]], steps: int) -> pd.D
 
 def chosen_settings(tuning: pd.DataFrame) -> dict[str, float]:
     """The setting of each method with the highest validation accuracy, the first of equals."""
-    best = tuning.loc[tuning.groupby("method")["accuracy"].idxmax()]
-    return dict(zip(best["method"], best["setting"], strict=True))
+    return tuning.loc[tuning.groupby("method")["accuracy"].idxmax()].set_index("method")["setting"].to_dict()
 
 
 # --------------------------------------------------------------------------- environmental sounds
 
 
-def environment_model(classes: int, rate: int) -> ResonanceAudioNet:
-    """The resonance model of sounds of five seconds, untrained: frames of about 46 ms, every 23 ms."""
-    frame = 2 ** round(np.log2(0.046 * rate))
-    return ResonanceAudioNet(classes, frame=frame, hop=frame // 2, dim=96, num_layers=3)
-
-
 def environment_scores(sounds: Sounds, *, rate: float, strength: float, steps: int, seed: int = 0) -> pd.DataFrame:
-    """Accuracy on each fold of models trained on the four others, the regression with C = `strength`: a column each."""
-    longest = max(map(len, sounds.waves))
+    """Accuracy on each fold of models trained on the four others, the regression with C = `strength`: a column each.
+
+    Sounds are of five seconds; frames of about 46 ms, every 23 ms.
+    """
+    frame, longest = 2 ** round(np.log2(0.046 * sounds.rate)), max(map(len, sounds.waves))
+    shape = {"frame": frame, "hop": frame // 2, "dim": 96, "num_layers": 3}
+    make = partial(ResonanceAudioNet, len(sounds.label_names), **shape)
     everything = recordings(sounds.waves, sounds.labels, longest)
-    features = log_mel_features(everything, sounds.rate)
+    features, augmentation = log_mel_features(everything, sounds.rate), AudioAugmentation(longest, shift=longest // 10)
     rows = []
     for fold in sorted(set(sounds.folds.tolist())):
         held = sounds.folds == fold
-        train, test = everything.chosen(~held), everything.chosen(held)
-        torch.manual_seed(seed)
-        model = environment_model(len(sounds.label_names), sounds.rate)
-        augmentation = AudioAugmentation(longest, shift=longest // 10)
-        train_classifier(model, train.batches(32, torch.Generator().manual_seed(seed), augmentation), steps, rate=rate)
+        test = everything.chosen(held)
+        model = trained(make, everything.chosen(~held), augmentation, rate=rate, steps=steps, seed=seed)
         regression = logistic_regression(features[~held], sounds.labels[~held], strength)
-        rows.append(
-            (fold, accuracy(test.logits(model), test.labels), regression.score(features[held], sounds.labels[held]))
-        )
-    return pd.DataFrame(rows, columns=["fold", RESONANCE, REGRESSION])
+        ours, theirs = accuracy(test.logits(model), test.labels), regression.score(features[held], sounds.labels[held])
+        rows.append({"fold": fold, RESONANCE: ours, REGRESSION: theirs})
+    return pd.DataFrame(rows)

@@ -84,26 +84,17 @@ def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
 
 
 def train_documents(
-    family: str,
-    dim: int,
-    depth: int,
-    rate: float,
-    seed: int,
-    *,
-    fold: Fold,
-    epochs: int = 4,
-    batch: int = 16,
-    drop: float = 0.5,
+    family: str, dim: int, rate: float, seed: int, *, fold: Fold, epochs: int = 4, batch: int = 16, drop: float = 0.5
 ) -> dict:
-    """Train a network of a family on a fold: its settings, parameters, seconds, and validation and test scores.
+    """Train a network of one block on a fold: its settings, parameters, seconds, and validation and test scores.
 
     `drop`: the share of tokens removed at random from each training document each epoch; evaluation keeps all.
     """
-    model = document_model(family, fold.vocabulary, fold.classes, dim, depth, window=fold.window, seed=seed)
+    model = document_model(family, fold.vocabulary, fold.classes, dim, 1, window=fold.window, seed=seed)
     train, generator = fold.ids["train"], torch.Generator().manual_seed(seed)
     batches = document_batches(train, fold.labels["train"], batch, generator, drop=drop)
     seconds = train_classifier(model, batches, epochs * -(-len(train) // batch), rate=rate)
-    row = {"family": family, "dim": dim, "depth": depth, "rate": rate, "seed": seed, "fold": fold.number}
+    row = {"family": family, "dim": dim, "rate": rate, "seed": seed, "fold": fold.number}
     row |= {"parameters": count_parameters(model), "seconds": seconds}
     for split, prefix in (("validation", "validation_"), ("test", "")):
         scores = quality(logits_of(model, fold.ids[split]), fold.labels[split])
@@ -117,8 +108,8 @@ def baseline_on_fold(fold: Fold, strengths: Sequence[float]) -> dict[str, float]
     started = time.perf_counter()
     model, strength = fit_tfidf(*train, lambda model: model.score(*validation), strengths, tokens=words)
     row = {"family": BASELINE, "fold": fold.number, "rate": strength, "parameters": model[-1].coef_.size + 1}
-    row["seconds"] = time.perf_counter() - started
-    return row | {"validation_accuracy": model.score(*validation), "accuracy": model.score(*test)}
+    row |= {"seconds": time.perf_counter() - started, "validation_accuracy": model.score(*validation)}
+    return row | {"accuracy": model.score(*test)}
 
 
 def quality(logits: Tensor, labels: Tensor) -> dict[str, float]:

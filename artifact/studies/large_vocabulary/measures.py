@@ -183,26 +183,25 @@ def call_facts(call: pd.DataFrame) -> dict[str, float]:
 # --------------------------------------------------------------------------- embeddings of words
 
 
-def embeddings(vocab_size: int, dim: int, share: float, *, levels: int = 2) -> dict[str, Callable[[], nn.Module]]:
+def embeddings(vocab_size: int, dim: int, share: float) -> dict[str, Callable[[], nn.Module]]:
     """Constructors of each embedding: the full table, and the others within `share` of its parameters.
 
     "hashing, own rows" has the own rows of "hierarchical" and hashes the rest into as many numbers as the waves have.
     Raises ValueError for a share too small for the digit waves.
     """
     budget = int(share * vocab_size * dim)
-
-    def waves(direct: int) -> int:
-        return count_parameters(HierarchicalEmbedding(vocab_size, dim, levels=levels, direct=direct).waves)
-
-    direct = (budget - waves(0)) // dim - 1
+    digits = partial(HierarchicalEmbedding, vocab_size, dim, levels=2, std=STD)
+    hashing = partial(HashingEmbedding, vocab_size, dim, std=STD)
+    waves = count_parameters(digits(direct=0).waves)
+    direct = (budget - waves) // dim - 1
     if direct < 1:
-        raise ValueError(f"a budget of {budget} numbers is less than the digit waves need, {waves(0) + dim}")
+        raise ValueError(f"a budget of {budget} numbers is less than the digit waves need, {waves + dim}")
     return {
-        "full table": lambda: table(vocab_size, dim, std=STD),
-        "hierarchical": lambda: HierarchicalEmbedding(vocab_size, dim, levels=levels, direct=direct, std=STD),
-        "hashing": lambda: HashingEmbedding(vocab_size, dim, budget // dim, std=STD),
-        "low rank": lambda: LowRankEmbedding(vocab_size, dim, max(1, budget // (vocab_size + dim)), std=STD),
-        "hashing, own rows": lambda: HashingEmbedding(vocab_size, dim, waves(direct) // dim, direct=direct, std=STD),
+        "full table": partial(table, vocab_size, dim, std=STD),
+        "hierarchical": partial(digits, direct=direct),
+        "hashing": partial(hashing, budget // dim),
+        "low rank": partial(LowRankEmbedding, vocab_size, dim, max(1, budget // (vocab_size + dim)), std=STD),
+        "hashing, own rows": lambda: hashing(count_parameters(digits(direct=direct).waves) // dim, direct=direct),
     }
 
 

@@ -69,8 +69,8 @@ def fusion_loss(passes: Passes, labels: Tensor) -> Tensor:
 def train_fusion(net: MultimodalNet, pairs: Pairs, steps: int, *, rate: float, seed: int, batch: int = 64) -> None:
     """Train by `train_one_cycle`.
 
-    Half of the combinations hold all modalities, half two of them.  The data, their noise and the combinations depend
-    on `seed` alone, so that every network is trained on the same.
+    Half of the combinations hold all modalities, half two of them; with the data and their noise they depend on `seed`
+    alone, so that every network is trained on the same.
     """
     generator = torch.Generator().manual_seed(seed)
     several = [names for names in SUBSETS if len(names) > 1]
@@ -225,23 +225,20 @@ def best_matches(trial: Trial, count: int = 6) -> pd.DataFrame:
 # --------------------------------------------------------------------------- cost
 
 
-def inputs_of(net: MultimodalNet, side: int) -> dict[str, Tensor]:
-    """One random example of side^2 tokens a modality: side x side patches, as many frames, as many words."""
-    patches, frames = net.fronts["vision"], net.fronts["audio"].front_end
-    pixels = side * patches.patch_size
-    return {
-        "vision": torch.randn(1, patches.in_channels, pixels, pixels),
-        "audio": torch.randn(1, frames.frame + (side**2 - 1) * frames.hop),
-        "text": torch.randint(10, (1, side**2)),
-    }
-
-
 def cost_growth(nets: dict[str, MultimodalNet], sides: Iterable[int], *, min_seconds: float = 0.05) -> pd.DataFrame:
-    """Cost of one call with all modalities: columns model, tokens (of all), operations (counted), seconds."""
+    """Cost of one call with all modalities: columns model, tokens (of all), operations (counted), seconds.
+
+    An example has side^2 tokens a modality: side x side patches, as many frames, as many words.
+    """
     rows = []
     for side in sides:
         for name, net in nets.items():
-            inputs = inputs_of(net, side)
+            patches, frames = net.fronts["vision"], net.fronts["audio"].front_end
+            inputs = {
+                "vision": torch.randn(1, patches.in_channels, *[side * patches.patch_size] * 2),
+                "audio": torch.randn(1, frames.frame + (side**2 - 1) * frames.hop),
+                "text": torch.randint(10, (1, side**2)),
+            }
             net.eval()
             with torch.inference_mode():  # before the count: the first call of a size builds its tables
                 seconds = seconds_of(partial(net, **inputs), min_seconds=min_seconds)

@@ -146,11 +146,11 @@ class Pairs:
 
 
 def _pairs(images: Sequence[np.ndarray], recordings: Tensor, digits: Tensor, split: str) -> Pairs:
-    pixels, labels = torch.from_numpy(images[0])[:, None], torch.from_numpy(images[1])
+    pixels, labels = map(torch.from_numpy, images)
     pool = sentences(split)
     groups = torch.tensor(list(pool["digit"] * len(KINDS) + pool["kind"].map(KINDS.index)))
     text = Pool(word_numbers(pool["text"]), groups, 10 * len(KINDS))
-    return Pairs(Pool(pixels, labels, 10), Pool(recordings, digits, 10), text, recordings, digits)
+    return Pairs(Pool(pixels[:, None], labels, 10), Pool(recordings, digits, 10), text, recordings, digits)
 
 
 def paired_digits(images: Images, speech: Speech, fold: int, *, held_out: str = "test") -> tuple[Pairs, Pairs]:
@@ -216,8 +216,8 @@ def varied(batch: Mapping[str, Tensor], generator: torch.Generator) -> dict[str,
     waves = waves.gather(1, place.clamp_min(0)) * (place >= 0)
     tilt = 1.8 * uniform(len(waves), 1) - 0.9
     result = dict(batch) | {"audio": waves + tilt * F.pad(waves[:, :-1], (1, 0))}
-    noise = {}
-    for name, levels in NOISE.items():
-        choice = torch.randint(len(levels) + 1, (len(batch[name]),), generator=generator)
-        noise[name] = torch.tensor([0.0, *levels])[choice]
+    noise = {
+        name: torch.tensor([0.0, *levels])[torch.randint(len(levels) + 1, (len(batch[name]),), generator=generator)]
+        for name, levels in NOISE.items()
+    }
     return corrupted(result, noise, generator)

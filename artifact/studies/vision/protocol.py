@@ -179,8 +179,7 @@ def robustness(
 def size_freedom(entries: list[Entry], images: Tensor, labels: Tensor, sides: Iterable[int]) -> pd.DataFrame:
     """Accuracy of every model on images of other sizes, fed in two ways.
 
-    "as it is": at that size, with more or fewer patches than in training.  "resampled": at the training size again,
-    which shows what resampling itself loses.
+    "as it is": at that size.  "resampled": at the training size again, which shows what resampling itself loses.
     """
     parts = []
     for side in sides:
