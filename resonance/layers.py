@@ -131,7 +131,7 @@ class ResonanceLayer(nn.Module):
             return x + self.dropout(self.mixing(self.norm(x)))
         inside = length_mask(x, lengths)  # (batch, n, 1)
         # Before the norm as well: a NaN in the padding must reach neither the band nor a gradient.
-        branch = self.norm(x.masked_fill(~inside, 0.0)).masked_fill(~inside, 0.0)
+        branch = self.norm(x.masked_fill(~inside, 0.0)).masked_fill(~inside, 0.0)  # (batch, n, dim)
         return x + self.dropout(self.mixing(branch)).masked_fill(~inside, 0.0)
 
 

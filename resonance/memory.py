@@ -59,8 +59,7 @@ class HolographicMemory(nn.Module):
         if capacity > most:
             kind = "complex" if complex_patterns else "real"
             raise ValueError(
-                f"an aperture of {aperture} pixels carries at most {most} {kind} patterns, got capacity={capacity}: "
-                "beyond that, the twin of one falls on the carrier of another"
+                f"an aperture of {aperture} pixels carries at most {most} {kind} patterns, got capacity={capacity}"
             )
         self.dim, self.capacity, self.aperture, self.complex_patterns = dim, capacity, aperture, complex_patterns
         self.parts = 2 if complex_patterns else 1  # quadratures a pattern uses
@@ -94,7 +93,7 @@ class HolographicMemory(nn.Module):
         Raises KeyError for a key that is not held, LookupError when the memory is empty.
         """
         slots, single = self.index.find(self.index.last() if key is None else key)
-        patterns = self._to_storage(self._read(slots))
+        patterns = self._to_storage(self._read(slots))  # (m, dim)
         return patterns[0] if single else patterns
 
     @torch.no_grad()
@@ -164,14 +163,14 @@ class HolographicMemory(nn.Module):
     @property
     def hologram(self) -> Tensor:
         """The recorded intensity H of eq:memory, (dim, X): not negative, except by rounding."""
-        return self.background[:, None] + self.fringes
+        return self.background[:, None] + self.fringes  # (dim, X)
 
     @torch.no_grad()
     def set_hologram(self, hologram: Tensor) -> None:
         """Replace H by another intensity (dim, X), say a noisy or quantised one; keys and energies are unchanged."""
         if hologram.shape != self.fringes.shape:
             raise ValueError(f"expected a hologram of {tuple(self.fringes.shape)}, got {tuple(hologram.shape)}")
-        level = hologram.mean(dim=1)
+        level = hologram.mean(dim=1)  # (dim,)
         self.background.copy_(level)
         self.fringes.copy_(hologram - level[:, None])
 
@@ -262,7 +261,7 @@ class HolographicMemory(nn.Module):
         with torch.autocast(self.fringes.device.type, enabled=False):
             read = waves @ self.fringes.to(waves.dtype).T  # (m parts, dim)
             read *= self._gain[quadratures, None] / self.aperture
-        return torch.complex(read[0::2], read[1::2]) if self.complex_patterns else read
+        return torch.complex(read[0::2], read[1::2]) if self.complex_patterns else read  # (m, dim)
 
     def _record(self, slots: Tensor, patterns: Tensor | None) -> None:
         """Record patterns (m, dim) on the carriers of slots; None erases the carriers.

@@ -117,7 +117,7 @@ class ResonanceNet(nn.Module):
             x = x.masked_fill(~length_mask(x, lengths), 0.0)
         h = self.input_projection(x)  # (batch, n, hidden_dim)
         for layer in self.layers:
-            h = layer(h, lengths)
+            h = layer(h, lengths)  # (batch, n, hidden_dim)
         if use_memory or store_to_memory:
             n = x.shape[1] if lengths is None else torch.as_tensor(lengths, device=x.device, dtype=x.dtype)[:, None]
             summary = x.sum(dim=1) / n  # (batch, input_dim)
@@ -192,5 +192,5 @@ class DocumentClassifier(PooledClassifier):
 
     def encode(self, h: Tensor, lengths: Tensor) -> Tensor:
         for mixing, pointwise in zip(self.mixing, self.pointwise, strict=True):
-            h = pointwise(mixing(h, lengths))
+            h = pointwise(mixing(h, lengths))  # (batch, n, dim)
         return h

@@ -175,7 +175,7 @@ BUILDERS["multiplicity"] = _multiplicities
 
 def packed_analysis(x: Tensor, band: Band, engine: str) -> Tensor:
     """A x, (batch, 2k, d), real parts before imaginary ones, for x of (batch, n, d)."""
-    return _apply(x, band, engine, adjoint=False)
+    return _apply(x, band, engine, adjoint=False)  # (batch, 2k, d)
 
 
 def packed_synthesis(spectrum: Tensor, band: Band, engine: str) -> Tensor:
@@ -220,4 +220,4 @@ def synthesis(
     band = make_band(n, k if frequencies is None else frequencies, grid)
     if band.k != k:
         raise ValueError(f"expected a spectrum of {band.k} frequencies, (batch, {band.k}, d), got {tuple(re.shape)}")
-    return packed_synthesis(torch.cat([re, im], dim=1), band, engine)
+    return packed_synthesis(torch.cat([re, im], dim=1), band, engine)  # (batch, n, d)
