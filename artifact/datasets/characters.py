@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from artifact.datasets.corpora import LIBRARY, PACKAGES, library_text, load_books
-from artifact.datasets.files import DataUnavailableError, Source, fetch
+from artifact.datasets.files import Source, fetch, stand_in
 from artifact.datasets.vocabulary import Vocabulary, words
 
 TINYSHAKESPEARE = Source(
@@ -58,10 +58,12 @@ def load_tinyshakespeare(*, allow_stand_in: bool = False) -> Corpus:
     Raises DataUnavailableError, CorruptDataError.  Source: Karpathy, char-rnn, 2015; public domain.
     """
     path = fetch(TINYSHAKESPEARE)
-    if path is not None:
-        return character_corpus("tinyshakespeare", path.read_text(encoding="utf-8"))
-    if not allow_stand_in:
-        raise DataUnavailableError("tinyshakespeare")
+    if path is None:
+        return stand_in("tinyshakespeare", _library_characters, allowed=allow_stand_in)
+    return character_corpus("tinyshakespeare", path.read_text(encoding="utf-8"))
+
+
+def _library_characters() -> Corpus:
     text = "\n".join(library_text(package) for package in PACKAGES)[:1_115_394]
     plain = text.encode("ascii", "replace").decode()  # a handful of comments hold other letters
     return character_corpus(LIBRARY, plain, stand_in=True)

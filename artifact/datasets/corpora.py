@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from artifact.datasets import files as data
-from artifact.datasets.files import CorruptDataError, DataUnavailableError, Source, fetch, fetch_all, stand_in, unpacked
+from artifact.datasets.files import CorruptDataError, Source, fetch, fetch_all, stand_in, unpacked
 
 MOVIE_REVIEWS = Source(
     name="movie_reviews.zip",
@@ -107,10 +107,12 @@ def load_books(*, allow_stand_in: bool = False) -> Books:
     """
     paths = book_paths()
     if paths is None:
-        if not allow_stand_in:
-            raise DataUnavailableError("books")
-        return Books(LIBRARY, PACKAGES, [library_text(name) for name in PACKAGES], stand_in=True)
+        return stand_in("books", _library_books, allowed=allow_stand_in)
     return Books("nine novels", tuple(title for title, *_ in BOOKS.values()), [_without_licence(p) for p in paths])
+
+
+def _library_books() -> Books:
+    return Books(LIBRARY, PACKAGES, [library_text(name) for name in PACKAGES], stand_in=True)
 
 
 def book_paths() -> list[Path] | None:
