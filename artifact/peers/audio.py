@@ -25,15 +25,7 @@ class TransformerAudioNet(nn.Module):
     attention, masked to a recording's own frames.  Cost a layer: 2 n^2 d + 12 n d^2 multiply-adds for n frames.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        frame: int = 256,
-        hop: int = 128,
-        dim: int = 48,
-        num_layers: int = 3,
-    ):
+    def __init__(self, num_classes: int, *, frame: int = 256, hop: int = 128, dim: int = 48, num_layers: int = 3):
         super().__init__()
         self.embedding = FrameTokens(SpectrumFrames(frame, hop), dim)
         self.layers = nn.ModuleList(transformer_layer(dim) for _ in range(num_layers))
@@ -93,5 +85,4 @@ def without_mean_spectrum(features: np.ndarray, bands: int = 32) -> np.ndarray:
 
 def logistic_regression(features: np.ndarray, labels: np.ndarray, strength: float) -> Pipeline:
     """Fit scikit-learn's multinomial logistic regression on standardised features; strength is its C."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500))
-    return model.fit(features, labels)
+    return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500)).fit(features, labels)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from artifact.peers.transformer import sinusoidal_positions, transformer_layer
-from resonance.layers import FeedForward
+from resonance.layers import FeedForward, length_mask
 from resonance.models import PooledClassifier
 
 
@@ -91,9 +90,7 @@ class TransformerClassifier(PooledClassifier):
     def encode(self, h: Tensor, lengths: Tensor) -> Tensor:
         n = h.shape[1]
         h = h + self.gain * sinusoidal_positions(n, h.shape[2], like=h)
-        padding = None
-        if int(lengths.min()) < n:
-            padding = torch.arange(n, device=h.device) >= lengths[:, None]  # (batch, n)
+        padding = None if int(lengths.min()) == n else ~length_mask(h, lengths)[..., 0]  # (batch, n)
         for layer in self.layers:
             h = layer(h, src_key_padding_mask=padding)
         return h
@@ -116,9 +113,6 @@ def fit_tfidf(
     cut = {"analyzer": "char"} if tokens is None else {"tokenizer": tokens, "token_pattern": None}
     vectors = TfidfVectorizer(lowercase=False, ngram_range=(1, ngrams), sublinear_tf=True, min_df=2, **cut)
     features = vectors.fit_transform(train)
-    models = [
-        make_pipeline(vectors, LogisticRegression(C=strength, max_iter=1000).fit(features, labels))
-        for strength in strengths
-    ]
-    best = int(np.argmax([score(model) for model in models]))
-    return models[best], strengths[best]
+    fitted = (LogisticRegression(C=strength, max_iter=1000).fit(features, labels) for strength in strengths)
+    best = max([make_pipeline(vectors, regression) for regression in fitted], key=score)
+    return best, best[-1].C

@@ -14,7 +14,7 @@ from itertools import chain, count, islice
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.lr_scheduler import ExponentialLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import ExponentialLR, OneCycleLR
 
 from artifact.peers.transformer import transformer_layer
 from resonance.forecasting import Windows, evaluate
@@ -221,22 +221,19 @@ def train_forecaster(
     rate: float,
     seed: int,
     gradient_clip: float | None = None,
-    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
-    schedule: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+    **options,
 ) -> Trained:
-    """Train what `build` returns on squared error; keep the epoch of the lowest error on a quarter of validation."""
+    """Train what `build` returns on squared error; keep the epoch of the lowest error on a quarter of validation.
+
+    options: of `PolarTrainer`, Adam at a constant rate unless they say otherwise.
+    """
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = build()
     watched = Thinned(validation.series, validation.lookback, validation.horizon)
-    trainer = PolarTrainer(
-        model, rate, rate, gradient_clip, monitor_stability=False, optimizer=optimizer, schedule=schedule
-    )
-    history = trainer.fit(
-        lambda epoch: shuffled(train, budget, generator),
-        budget.epochs,
-        lambda candidate: evaluate(candidate, watched, 128)[0],
-    )
+    trainer = PolarTrainer(model, rate, rate, gradient_clip, monitor_stability=False, **options)
+    batches = partial(shuffled, train, budget, generator)
+    history = trainer.fit(lambda epoch: batches(), budget.epochs, lambda model: evaluate(model, watched, 128)[0])
     error = evaluate(model.eval(), validation, 128)[0]
     return Trained(model, train.lookback, rate, seed, history.best_epoch, error)
 

@@ -9,39 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class TransformerEncoder(nn.Module):
-    """Sequence to sequence: projection, pre-norm Transformer layers from torch with fused attention, projection.
-
-    (batch, n, input_dim) -> (batch, n, output_dim).  Sinusoidal positions (Vaswani et al. 2017).
-    Cost a layer: 2 n^2 d multiply-adds for attention and 12 n d^2 beside it.
-    """
-
-    def __init__(
-        self,
-        input_dim: int,
-        hidden_dim: int = 256,
-        num_layers: int = 4,
-        num_heads: int = 4,
-        *,
-        output_dim: int | None = None,
-        dropout: float = 0.1,
-    ):
-        super().__init__()
-        self.input_projection = nn.Linear(input_dim, hidden_dim)
-        self.layers = nn.ModuleList(
-            transformer_layer(hidden_dim, num_heads, dropout=dropout) for _ in range(num_layers)
-        )
-        self.norm = nn.LayerNorm(hidden_dim)
-        self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = self.input_projection(x)
-        h = h + sinusoidal_positions(h.shape[1], h.shape[2], like=h)
-        for layer in self.layers:
-            h = layer(h)
-        return self.output_projection(self.norm(h))
-
-
 def transformer_layer(dim: int, num_heads: int = 4, *, dropout: float = 0.0) -> nn.TransformerEncoderLayer:
     """torch's encoder layer in its best form: pre-norm, GELU, 4x feed-forward, fused attention.
 
@@ -73,24 +40,32 @@ class FNetLayer(nn.Module):
         return self.norm(h + self.narrow(F.gelu(self.widen(h))))
 
 
-class FNetEncoder(nn.Module):
-    """Sequence to sequence: projection with sinusoidal positions, FNet layers, projection.
+class TransformerEncoder(nn.Module):
+    """Sequence to sequence: projection, sinusoidal positions (Vaswani et al. 2017), layers, norm, projection.
 
-    (batch, n, input_dim) -> (batch, n, output_dim).
+    (batch, n, input_dim) -> (batch, n, output_dim); four heads, no dropout.
+    Cost a layer: 2 n^2 d multiply-adds for attention and 12 n d^2 beside it.
     """
+
+    layer, last_norm = staticmethod(transformer_layer), nn.LayerNorm
 
     def __init__(self, input_dim: int, hidden_dim: int = 256, num_layers: int = 4, *, output_dim: int | None = None):
         super().__init__()
         self.input_projection = nn.Linear(input_dim, hidden_dim)
-        self.layers = nn.ModuleList(FNetLayer(hidden_dim) for _ in range(num_layers))
+        self.layers = nn.Sequential(*(self.layer(hidden_dim) for _ in range(num_layers)))
+        self.norm = self.last_norm(hidden_dim)
         self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.input_projection(x)
-        h = h + sinusoidal_positions(h.shape[1], h.shape[2], like=h)
-        for layer in self.layers:
-            h = layer(h)
-        return self.output_projection(h)
+        h = self.layers(h + sinusoidal_positions(h.shape[1], h.shape[2], like=h))
+        return self.output_projection(self.norm(h))
+
+
+class FNetEncoder(TransformerEncoder):
+    """The same of FNet layers, each of which ends in a norm."""
+
+    layer, last_norm = FNetLayer, nn.Identity
 
 
 def sinusoidal_positions(n: int, dim: int, *, like: Tensor) -> Tensor:

@@ -38,10 +38,6 @@ class PatchClassifier(nn.Module):
         self.norm = nn.LayerNorm(hidden_dim)
         self.classifier = nn.Linear(hidden_dim, num_classes)
 
-    def layer(self, dim: int) -> nn.Module:
-        """One untrained layer, (batch, n, dim) -> (batch, n, dim)."""
-        raise NotImplementedError
-
     def forward(self, images: Tensor) -> Tensor:
         h = self.embedding(whole_patches(images, self.patch_size))  # (batch, rows, columns, dim)
         h = h + plane_positions(*h.shape[1:], like=h)
