@@ -7,7 +7,8 @@
 
 One algebra (Gabor 1948; Plate 1995): a pattern is *bound* to its reference by a product, bound patterns are *bundled*
 by a sum, and a reference *unbinds* its pattern by the conjugate product.  Every medium below has two methods: `record`
-binds and bundles, `read` unbinds with all references at once.
+binds and bundles patterns (N, D), `read` unbinds with all references at once and returns the N readings (N, D).  A
+trace is (D,), a hologram (D, A), four frames (4, D, A).
 
     PhasorTrace             sum_i P_i K_i, entry by entry            2D reals: FHRR, one trace for all
     AmplitudeHologram       sum_i P_i[y] conj(R_i[x])                2DA reals: the interference term
@@ -113,12 +114,10 @@ class PhasorTrace:
         self.keys = keys  # unit phasors, (N, D)
 
     def record(self, patterns: Pair) -> Pair:
-        """The trace (D,) of patterns (N, D)."""
         _check_patterns(patterns[0], len(self.keys[0]))
         return bundle(bind(patterns, self.keys))
 
     def read(self, trace: Pair) -> Pair:
-        """The N readings (N, D) of a trace (D,)."""
         return unbind(trace, self.keys)
 
 
@@ -136,12 +135,10 @@ class AmplitudeHologram:
         self.references = references  # (N, A)
 
     def record(self, patterns: Pair) -> Pair | Tensor:
-        """The hologram (D, A) of patterns (N, D)."""
         _check_patterns(patterns[0], len(self.references[0]))
         return complex_matmul(transpose(patterns), conjugate(self.references))
 
     def read(self, hologram: Pair) -> Pair:
-        """The N readings (N, D) of a hologram (D, A)."""
         aperture = self.references[0].shape[1]
         re, im = complex_matmul(self.references, transpose(hologram))
         return re / aperture, im / aperture
@@ -154,7 +151,6 @@ class PseudoInverseHologram(AmplitudeHologram):
     """
 
     def read(self, hologram: Pair) -> Pair:
-        """The N readings (N, D) of a hologram (D, A)."""
         gram = torch.complex(*complex_matmul(self.references, conjugate(transpose(self.references))))
         dual = torch.linalg.solve(gram, torch.complex(*self.references))
         return complex_matmul((dual.real, dual.imag), transpose(hologram))
@@ -170,12 +166,10 @@ class RealHologram:
         self.references = references  # (N, A)
 
     def record(self, patterns: Tensor) -> Tensor:
-        """The hologram (D, A) of patterns (N, D)."""
         _check_patterns(patterns, len(self.references))
         return patterns.mT @ self.references
 
     def read(self, hologram: Tensor) -> Tensor:
-        """The N readings (N, D) of a hologram (D, A)."""
         return self.references @ hologram.mT / self.references.shape[1]
 
 
@@ -188,14 +182,12 @@ class IntensityHologram(AmplitudeHologram):
     """
 
     def record(self, patterns: Pair) -> Tensor:
-        """The real hologram (D, A) of patterns (N, D)."""
         _check_patterns(patterns[0], len(self.references[0]))
         p, r = (re.square().sum(0) + im.square().sum(0) for re, im in (patterns, self.references))  # (D,), (A,)
         order_zero = p[:, None] + r
         return order_zero + 2 * (patterns[0].mT @ self.references[0] + patterns[1].mT @ self.references[1])
 
     def read(self, hologram: Tensor) -> Pair:
-        """The N readings (N, D) of a real hologram (D, A)."""
         re, im = (part @ hologram.mT / part.shape[1] for part in self.references)
         return re, im
 
@@ -209,11 +201,9 @@ class PhaseShiftingHologram(AmplitudeHologram):
     """
 
     def record(self, patterns: Pair) -> Tensor:
-        """The four frames (4, D, A) of patterns (N, D)."""
         re, im = self.references
         references = ((re, im), (-im, re), (-re, -im), (im, -re))  # times 1, i, -1, -i
         return torch.stack([IntensityHologram(reference).record(patterns) for reference in references])
 
     def read(self, frames: Tensor) -> Pair:
-        """The N readings (N, D) of the frames (4, D, A)."""
         return super().read(((frames[0] - frames[2]) / 4, (frames[1] - frames[3]) / 4))

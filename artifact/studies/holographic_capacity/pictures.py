@@ -76,7 +76,7 @@ class Album:
         return self.read(torch.where(kept, self.recorded, mean)) / (1 - share)
 
     def solved(self, share: float) -> Tensor:
-        """Read by least squares with a random, known share of the columns lost: exact while more are left than pictures."""
+        """Read by least squares with a random, known share of the columns lost: exact while enough are left."""
         aperture, n = self.recorded.shape[1], len(self.images)
         left = torch.randperm(aperture, generator=self.generator)[round(share * aperture) :].sort().values
         re, im = plane_waves(range(1, (n + 1) // 2 + 1), aperture, torch.float64)

@@ -41,15 +41,15 @@ def recall_model(n: int, *, bridges: bool = True) -> LongContextResonanceNet:
     return model
 
 
-def train_recall(n: int, seed: int, *, bridges: bool = True, steps: int = 100, rate: float = 3e-3, batch: int = 32):
-    """Train by Adam on fresh batches at length n; returns the model and its loss at each step."""
+def train_recall(n: int, seed: int, *, bridges: bool = True, steps: int = 100):
+    """Train by Adam on fresh batches of 32 at length n; returns the model and its loss at each step."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = recall_model(n, bridges=bridges)
-    optimizer = torch.optim.Adam(model.parameters(), rate)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     losses = []
     for _ in range(steps):
-        x, value = recall_batch(batch, n, generator)
+        x, value = recall_batch(32, n, generator)
         optimizer.zero_grad()
         loss = F.cross_entropy(model(x)[:, -1], value)
         loss.backward()
@@ -60,15 +60,13 @@ def train_recall(n: int, seed: int, *, bridges: bool = True, steps: int = 100, r
 
 
 @torch.no_grad()
-def recall_accuracy(
-    model: LongContextResonanceNet, n: int, seed: int, *, bridges: bool = True, sequences: int = 64, batch: int = 4
-) -> float:
-    """Share of correct answers on fresh sequences of n tokens, the weights copied to a network of that window."""
+def recall_accuracy(model: LongContextResonanceNet, n: int, seed: int, *, bridges: bool = True) -> float:
+    """Share of correct answers on 64 fresh sequences of n tokens, the weights copied to a network of that window."""
     longer = recall_model(n, bridges=bridges)
     longer.load_state_dict(model.state_dict())
     generator = torch.Generator().manual_seed(10**6 + seed)
     right = 0
-    for _ in range(0, sequences, batch):
-        x, value = recall_batch(batch, n, generator)
+    for _ in range(16):
+        x, value = recall_batch(4, n, generator)
         right += int((longer(x)[:, -1].argmax(-1) == value).sum())
-    return right / (-(-sequences // batch) * batch)
+    return right / 64

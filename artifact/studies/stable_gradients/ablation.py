@@ -209,13 +209,11 @@ def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
     return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
 
 
-def cells_won(
-    comparison: pd.DataFrame, variants: Iterable[Variant], *, better: bool = True, level: float = 0.05
-) -> list[str]:
-    """The cells, "task by optimizer", in which one of the variants is better (or worse), p_holm below a level."""
+def cells_won(comparison: pd.DataFrame, variants: Iterable[Variant], *, better: bool = True) -> list[str]:
+    """The cells, "task by optimizer", in which one of the variants is better (or worse), p_holm below 0.05."""
     table = comparison[comparison["variant"].isin([variant.name for variant in variants])]
     sign = -1 if better else 1
-    won = table[(table["p_holm"] < level) & (sign * table["difference"] > 0)]
+    won = table[(table["p_holm"] < 0.05) & (sign * table["difference"] > 0)]
     return [f"{task} by {optimizer}" for task, optimizer in won[CELL].drop_duplicates().itertuples(index=False)]
 
 
