@@ -70,9 +70,8 @@ def state(provenance: list[dict]) -> str:
     return (
         f"{len(provenance)} of {len(notebooks())} notebooks ran, "
         + (f"on {days[0]}, " if len(days) == 1 else f"between {days[0]} and {days[-1]}, ")
-        + ("at commit " if len(commits) == 1 else "at commits ")
-        + ", ".join(commits)
-        + (" (+: with uncommitted changes)" if any(commit.endswith("+") for commit in commits) else "")
+        + (f"at commit {commits[0]}" if len(commits) == 1 else f"at {len(commits)} commits")
+        + (", some with uncommitted changes" if any(commit.endswith("+") for commit in commits) else "")
         + f"; the code of {changed} of them has changed since."
     )
 
