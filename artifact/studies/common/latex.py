@@ -79,7 +79,7 @@ class Cells:
         """The cell of a column in the row of some keys."""
         if callable(column):
             return column(*keys)
-        key, bracket, figures = re.fullmatch(r"(\S+)(?: ([(\[])(\d)[)\]])?", column).groups(default="3")
+        key, bracket, figures = re.fullmatch(r"(.+?)(?: ([(\[])(\d)[)\]])?", column).groups(default="3")
         form = with_interval if bracket == "[" else lambda row, figures: number(row["value"], figures)
         return form(self.row(key.format(*keys)), int(figures))  # a name in a key may hold spaces
 
