@@ -76,12 +76,13 @@ def files(folder):
 
 
 def in_folder(folder, *arguments, **environment):
+    inherited = {key: value for key, value in os.environ.items() if key != "RESONANCE_DATA"}  # it may be missing here
     return subprocess.run(
         ["bash", str(folder / "run_all.sh"), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHON": sys.executable, **environment},
+        env={**inherited, "PYTHON": sys.executable, **environment},
     )
 
 
