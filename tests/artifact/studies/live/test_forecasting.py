@@ -19,23 +19,12 @@ from artifact.studies.live.forecasting import (
     standardised,
 )
 from resonance import LiveForecaster
-from resonance.forecasting import ForecastTask, Series, forecast_task
+from resonance.forecasting import ForecastTask, Series
 
 
-def toy_task(steps=900, channels=2, horizon=6, seed=0):
-    source = np.random.default_rng(seed)
-    t = np.arange(steps)[:, None]
-    values = (
-        np.sin(2 * np.pi * t / 12 + np.arange(channels)) + 0.002 * t + 0.1 * source.standard_normal((steps, channels))
-    )
-    names = tuple(f"c{i}" for i in range(channels))
-    return forecast_task(Series("toy", values, names, period=12, step="hour"), horizon)
-
-
-def test_the_readout_is_the_ridge_regression_of_its_features():
+def test_the_readout_is_the_ridge_regression_of_its_features(task):
     from sklearn.linear_model import Ridge
 
-    task = toy_task()
     model = LiveForecaster(6, 2, period=12, scales=2, longest=4.0, harmonics=3)
     rows = standardised(task)
     inputs = features(model, rows[: task.borders[1]])
@@ -59,8 +48,7 @@ def test_weights_follow_the_deviation():
     torch.testing.assert_close(deviation(rows, 10)[4], rows[:5].double().std(0, correction=0))
 
 
-def test_windows_are_those_of_the_protocol():
-    task = toy_task()
+def test_windows_are_those_of_the_protocol(task):
     for split in ("validation", "test"):
         windows, at = task.windows(split, 24), origins(task, split)
         assert len(windows) == len(at)
@@ -72,8 +60,7 @@ def test_windows_are_those_of_the_protocol():
     assert max(origins(task, "train")) + task.horizon == task.borders[0] - 1, "training must not see validation"
 
 
-def test_validation_chooses_and_the_served_error_is_the_parallel_one():
-    task = toy_task()
+def test_validation_chooses_and_the_served_error_is_the_parallel_one(task):
     grid = [(2, 4.0, 3, power, ridge) for power in (0.0, 1.0) for ridge in (0.1, 1e4)]
     validation_mse, best, model = choose_live(task, grid)
     assert len(validation_mse) == 4 and best.ridge == 0.1
@@ -93,8 +80,7 @@ def test_validation_chooses_and_the_served_error_is_the_parallel_one():
     )
 
 
-def test_the_test_rows_reach_no_choice():
-    task = toy_task()
+def test_the_test_rows_reach_no_choice(task):
     grid = [(2, 4.0, 3, 1.0, 1.0), (1, 4.0, 3, 0.0, 10.0)]
     expected, best, model = choose_live(task, grid)
     values = task.series.values.copy()

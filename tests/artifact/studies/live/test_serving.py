@@ -7,9 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from artifact.datasets.speech import Speech
 from artifact.studies.audio.tasks import OFFICIAL, DigitTask
 from artifact.studies.common.latex import Cells
 from artifact.studies.live import figures as plots_live
@@ -26,56 +24,25 @@ from artifact.studies.live.serving import (
     real_time,
     window_peers,
 )
-from artifact.studies.live.speech import LIVE, MODELS, OFFLINE, TRANSFORMER, Outputs, accuracy_over_time, decisions
+from artifact.studies.live.speech import LIVE, MODELS, OFFLINE, TRANSFORMER, accuracy_over_time, decisions
 from artifact.studies.live.tables import FORECASTERS, METHODS, TARGETS, tables
-from resonance.forecasting import Series, forecast_task
 
 
-def toy_speech(takes=12, seed=0):
-    """Two words (a low and a high tone) of three speakers, of unequal length."""
-    source = np.random.default_rng(seed)
-    rows = [(word, speaker, take) for word in range(2) for speaker in range(3) for take in range(takes)]
-    waves = []
-    for word, speaker, _ in rows:
-        t = np.arange(source.integers(1000, 2500))
-        tone = np.sin(2 * np.pi * (0.05 + 0.1 * word) * t + source.uniform(0, 6))
-        waves.append((0.1 * (speaker + 1) * (tone + 0.1 * source.standard_normal(len(t)))).astype(np.float32))
-    labels, speakers, takes = (np.array(column) for column in zip(*rows, strict=True))
-    return Speech("toy", waves, labels, speakers, takes, ("a", "b", "c"), 8000)
-
-
-def toy_outputs():
-    """Three recordings of 4, 2 and 1 frames, two classes, right from frame 3, 1 and never."""
-    says = torch.tensor([[0.6, 0.55, 0.2, 0.1], [0.3, 0.05, 0.05, 0.05], [0.9, 0.9, 0.9, 0.9]])
-    return Outputs(torch.stack([says, 1 - says], dim=-1), torch.tensor([4, 2, 1]), torch.tensor([1, 1, 1]))
-
-
-def toy_task(steps=900, channels=2, horizon=6, seed=0):
-    source = np.random.default_rng(seed)
-    t = np.arange(steps)[:, None]
-    values = (
-        np.sin(2 * np.pi * t / 12 + np.arange(channels)) + 0.002 * t + 0.1 * source.standard_normal((steps, channels))
-    )
-    names = tuple(f"c{i}" for i in range(channels))
-    return forecast_task(Series("toy", values, names, period=12, step="hour"), horizon)
-
-
-def served_scores():
-    task = toy_task()
+def served_scores(task):
     errors, best, model = choose_live(task, [(2, 4.0, 3, 0.0, 1.0)])
     peers = window_peers(task, {"ridge": [24]}, [1.0, 10.0], [(24, 0.5, 1.0, 3, 1.0)])
-    return task, model, forecast_scores(task, model, errors[best], serve(model, task), peers)
+    return model, forecast_scores(task, model, errors[best], serve(model, task), peers)
 
 
-def test_forecasts_are_scored_on_the_same_windows():
-    scores = served_scores()[2]
+def test_forecasts_are_scored_on_the_same_windows(task):
+    scores = served_scores(task)[1]
     assert scores["method"].tolist() == [LIVE_FORECASTER, RIDGE, WINDOWED] and scores["ratio"].iloc[0] == 1
     assert scores["kept"].tolist() == [3 * 6 * 2 + 12 * 2 + 1, 48, 48] and scores["parameters"].iloc[1] == 24 * 6
     assert (scores["p50"] <= scores["p99"]).all() and (scores["mse_low"] <= scores["mse"]).all()
     assert scores["ratio"].iloc[1] == pytest.approx(scores["mse"].iloc[0] / scores["mse"].iloc[1])
 
 
-def test_times_are_counted_a_frame_each():
+def test_times_are_counted_a_frame_each(toy_speech, toy_outputs, task):
     test = DigitTask(toy_speech(takes=6)).pair(OFFICIAL)[1]
     models = {name: MODELS[name]() for name in (LIVE, TRANSFORMER, OFFLINE)}
     times = frame_seconds(models, test, 2)
@@ -87,9 +54,9 @@ def test_times_are_counted_a_frame_each():
     growth = context_seconds([0.1, 0.4])
     kept = growth.pivot_table(index="received", columns="method", values="kept")
     assert kept[LIVE].nunique() == 1 and kept.loc[0.4, TRANSFORMER] > 3 * kept.loc[0.1, TRANSFORMER]
-    task, forecaster, scores = served_scores()
+    forecaster, scores = served_scores(task)
     curves = pd.concat(
-        accuracy_over_time(toy_outputs(), [0.25, 0.5, 1.0]).assign(method=name, seed=seed)
+        accuracy_over_time(toy_outputs, [0.25, 0.5, 1.0]).assign(method=name, seed=seed)
         for name in models
         for seed in (0, 1)
     )
@@ -98,7 +65,7 @@ def test_times_are_counted_a_frame_each():
     assert table.loc["real_time", "reached"] == (speed["p99"].iloc[0] < 2)
     gaps = parallel_gap(models[LIVE], test, forecaster, task)
     assert 0 <= max(gaps.values()) < 1e-3
-    decided = pd.concat(decisions(toy_outputs(), [0.5, 0.9]).assign(method=name, seed=0) for name in models)
+    decided = pd.concat(decisions(toy_outputs, [0.5, 0.9]).assign(method=name, seed=0) for name in models)
     after = pd.DataFrame({"received": [1, 10], "mse": [2.0, 1.0], "ridge": 1.5})
     drawn = plots_live.accuracy_over_time(curves, 0.5).axes[0]
     assert [line.get_label() for line in drawn.lines[:3]] == list(models)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from artifact.datasets.speech import Speech
 from artifact.studies.audio.tasks import OFFICIAL, DigitTask
 from artifact.studies.live.speech import (
     AT_THE_END,
@@ -20,7 +18,6 @@ from artifact.studies.live.speech import (
     NO_MIXING,
     OFFLINE,
     TRANSFORMER,
-    Outputs,
     accuracy_over_time,
     decisions,
     frame_targets,
@@ -32,42 +29,23 @@ from artifact.studies.live.speech import (
 from resonance.polar import count_parameters
 
 
-def toy_speech(takes=12, seed=0):
-    """Two words (a low and a high tone) of three speakers, of unequal length."""
-    source = np.random.default_rng(seed)
-    rows = [(word, speaker, take) for word in range(2) for speaker in range(3) for take in range(takes)]
-    waves = []
-    for word, speaker, _ in rows:
-        t = np.arange(source.integers(1000, 2500))
-        tone = np.sin(2 * np.pi * (0.05 + 0.1 * word) * t + source.uniform(0, 6))
-        waves.append((0.1 * (speaker + 1) * (tone + 0.1 * source.standard_normal(len(t)))).astype(np.float32))
-    labels, speakers, takes = (np.array(column) for column in zip(*rows, strict=True))
-    return Speech("toy", waves, labels, speakers, takes, ("a", "b", "c"), 8000)
-
-
-def toy_outputs():
-    """Three recordings of 4, 2 and 1 frames, two classes, right from frame 3, 1 and never."""
-    says = torch.tensor([[0.6, 0.55, 0.2, 0.1], [0.3, 0.05, 0.05, 0.05], [0.9, 0.9, 0.9, 0.9]])
-    return Outputs(torch.stack([says, 1 - says], dim=-1), torch.tensor([4, 2, 1]), torch.tensor([1, 1, 1]))
-
-
-def test_accuracy_by_share_and_seconds():
-    table = accuracy_over_time(toy_outputs(), [0.25, 0.5, 0.75, 1.0])
+def test_accuracy_by_share_and_seconds(toy_outputs):
+    table = accuracy_over_time(toy_outputs, [0.25, 0.5, 0.75, 1.0])
     shares, seconds = (table[table["kind"] == kind] for kind in ("share", "seconds"))
     assert shares["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
     assert seconds["accuracy"].tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 3, 2 / 3])
     assert seconds["received"].tolist() == pytest.approx([0.02, 0.04, 0.06, 0.08])
 
 
-def test_decisions_fall_at_the_threshold_or_at_the_end():
-    right, frames = toy_outputs().decided(0.85)
+def test_decisions_fall_at_the_threshold_or_at_the_end(toy_outputs):
+    right, frames = toy_outputs.decided(0.85)
     assert right.tolist() == [True, True, False] and frames.tolist() == [4, 2, 1]
-    right, frames = toy_outputs().decided(0.5)
+    right, frames = toy_outputs.decided(0.5)
     assert right.tolist() == [False, True, False] and frames.tolist() == [1, 1, 1]
-    table = decisions(toy_outputs(), [0.5, 0.85])
+    table = decisions(toy_outputs, [0.5, 0.85])
     assert table["share"].tolist() == pytest.approx([(0.25 + 0.5 + 1) / 3, 1.0])
-    assert threshold_for(toy_outputs(), [0.85, 0.5, 0.75]) == 0.75
-    assert threshold_for(toy_outputs(), [0.5]) == 1.0
+    assert threshold_for(toy_outputs, [0.85, 0.5, 0.75]) == 0.75
+    assert threshold_for(toy_outputs, [0.5]) == 1.0
 
 
 def test_the_share_needed_is_where_the_level_is_kept():
@@ -91,7 +69,7 @@ def test_targets_weigh_the_share_received():
     assert (last.sum(1) > 0).nonzero().tolist() == [[0, 1], [1, 2]]
 
 
-def test_networks_learn_two_tones_and_their_outputs_use_the_samples_so_far():
+def test_networks_learn_two_tones_and_their_outputs_use_the_samples_so_far(toy_speech):
     train, test = DigitTask(toy_speech()).pair(OFFICIAL)
     for name in (LIVE, TRANSFORMER, OFFLINE):
         model = train_live(name, train, rate=4e-3, steps=25, seed=0)
@@ -105,7 +83,7 @@ def test_networks_learn_two_tones_and_their_outputs_use_the_samples_so_far():
                 assert (said[1] - said[0]).item() == pytest.approx((logits[0, 1] - logits[0, 0]).item(), abs=1e-3)
 
 
-def test_training_is_seeded_and_the_variants_differ():
+def test_training_is_seeded_and_the_variants_differ(toy_speech):
     train = DigitTask(toy_speech(takes=6)).pair(OFFICIAL)[0]
     once, again = (train_live(LIVE, train, rate=1e-3, steps=2, seed=3) for _ in range(2))
     for a, b in zip(once.parameters(), again.parameters(), strict=True):
