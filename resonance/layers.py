@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from .band import Band, index_set, make_band, next_power_of_two
 from .polar import Interference, PolarWeight, mixed, weighted
-from .spectral import check_engine, check_sequences, packed_analysis, packed_synthesis
+from .spectral import check_engine, check_lengths, check_sequences, packed_analysis, packed_synthesis
 
 
 class BandMixing(nn.Module):
@@ -93,11 +93,7 @@ class BandMixing(nn.Module):
 
 def length_mask(x: Tensor, lengths: Tensor) -> Tensor:
     """A mask (batch, n, 1), true within each sample's length and false in the padding behind it."""
-    lengths = torch.as_tensor(lengths, device=x.device)
-    if lengths.shape != x.shape[:1]:
-        raise ValueError(f"expected one length a sample, shape ({x.shape[0]},), got {tuple(lengths.shape)}")
-    if int(lengths.min()) < 1 or int(lengths.max()) > x.shape[1]:
-        raise ValueError(f"lengths must lie in 1..{x.shape[1]}, got {int(lengths.min())}..{int(lengths.max())}")
+    lengths = check_lengths(lengths, x.shape[0], x.shape[1], x.device)
     return torch.arange(x.shape[1], device=x.device)[None, :, None] < lengths[:, None, None]  # (batch, n, 1)
 
 

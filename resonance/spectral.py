@@ -114,6 +114,35 @@ def check_sequences(x: Tensor, dim: int | None = None, axes: tuple[str, ...] = (
     return x
 
 
+def check_values(values: Tensor, valid: Tensor, expected: str) -> None:
+    """Raise ValueError, naming what was `expected` and the values that came, unless all are `valid` (a boolean mask).
+
+    A compiled or exported graph makes the check when it runs, and raises RuntimeError.
+    """
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or type(valid) is not Tensor:
+        torch._assert_async(valid.all(), f"expected {expected}")
+    elif not valid.is_meta and not bool(valid.all()):
+        raise ValueError(f"expected {expected}, got {values[~valid][:8].tolist()}")
+
+
+def check_lengths(lengths: Tensor | Iterable[int], batch: int, n: int, device: torch.device) -> Tensor:
+    """The lengths of a padded batch, whole numbers in 1..n, as int64 (batch,) on `device`.
+
+    lengths: a list, an array or a tensor of any real dtype.  Raises TypeError for booleans and complex numbers,
+    ValueError for another shape and for other values (`check_values`).
+    """
+    given = torch.as_tensor(lengths, device=device)  # type: ignore[arg-type]
+    if given.dtype == torch.bool or given.is_complex():
+        raise TypeError(f"expected lengths as whole numbers, got {given.dtype}")
+    if given.shape != (batch,):
+        raise ValueError(f"expected one length a sample, shape ({batch},), got {tuple(given.shape)}")
+    whole = given.long()  # unsigned dtypes cannot be compared
+    given = given if given.is_floating_point() else whole
+    top = "n" if torch.compiler.is_compiling() else n
+    check_values(given, (whole == given) & (given >= 1) & (given <= n), f"lengths as whole numbers in 1..{top}")
+    return whole
+
+
 # --------------------------------------------------------------------------- gradients
 
 

@@ -116,7 +116,7 @@ def test_bad_sound_is_named():
         model(torch.zeros(100))
     with pytest.raises(ValueError, match=r"expected waves of \(batch, samples\)"):
         model(torch.zeros(1, 0))
-    with pytest.raises(ValueError, match=r"lengths must lie in 1\.\.100"):
+    with pytest.raises(ValueError, match=r"lengths as whole numbers in 1\.\.100"):
         model(torch.zeros(1, 100), torch.tensor([101]))
     with pytest.raises(ValueError, match=r"expected the next samples, \(batch, 20\), got \(1, 21\)"):
         model.step(torch.zeros(1, 21), model.initial_state(1))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resonance.band import make_band, next_power_of_two
-from resonance.spectral import ENGINES, analysis, choose_engine, synthesis
+from resonance.spectral import ENGINES, analysis, check_lengths, choose_engine, synthesis
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -211,3 +211,48 @@ def test_bad_input_is_refused_with_what_was_expected(call, says):
 def test_integers_are_refused():
     with pytest.raises(TypeError, match="floating"):
         analysis(torch.ones(1, 8, 2, dtype=torch.long), 3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [3, 1],
+        (3, 1),
+        np.array([3, 1], dtype=np.uint16),
+        np.array([3.0, 1.0]),
+        *(torch.tensor([3, 1]).to(d) for d in (torch.uint8, torch.int16, torch.uint16, torch.uint64, torch.float16)),
+    ],
+)
+def test_lengths_of_any_kind_are_whole_numbers(given):
+    lengths = check_lengths(given, 2, 3, torch.device("cpu"))
+    assert lengths.dtype == torch.int64 and lengths.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "says"),
+    [
+        ([3, 0], ValueError, r"1\.\.3, got \[0\]"),
+        (torch.tensor([4, -1], dtype=torch.int8), ValueError, r"1\.\.3, got \[4, -1\]"),
+        (torch.tensor([2**64 - 1, 1], dtype=torch.uint64), ValueError, r"1\.\.3"),
+        (np.array([2.5, 1.0]), ValueError, r"got \[2.5\]"),
+        (torch.tensor([float("nan"), float("inf")]), ValueError, r"got \[nan, inf\]"),
+        (torch.tensor([True, True]), TypeError, "whole numbers, got torch.bool"),
+        (torch.tensor([1j, 1]), TypeError, "whole numbers, got torch.complex64"),
+        ([1, 2, 3], ValueError, r"shape \(2,\), got \(3,\)"),
+        (torch.tensor(2), ValueError, r"shape \(2,\), got \(\)"),
+    ],
+)
+def test_other_lengths_are_refused(given, error, says):
+    with pytest.raises(error, match=says):
+        check_lengths(given, 2, 3, torch.device("cpu"))
+
+
+def test_lengths_are_checked_in_a_compiled_graph_and_not_on_meta():
+    def mask(lengths):
+        return check_lengths(lengths, 2, 3, torch.device("cpu")) + 0
+
+    compiled = torch.compile(mask, backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(torch.tensor([3, 1])), torch.tensor([3, 1]))
+    with pytest.raises(RuntimeError, match="lengths as whole numbers"):
+        compiled(torch.tensor([3, 4]))
+    assert check_lengths(torch.empty(2, dtype=torch.int32, device="meta"), 2, 3, torch.device("meta")).is_meta
