@@ -18,9 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from re import sub
 
 import torch
 from torch import Tensor, nn
+
+from .settings import placed
 
 
 def complex_product(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -104,11 +107,13 @@ class PolarWeight(nn.Module):
 
     Initialisation: r near `scale`, phi uniform on the circle, so that the branches of a pre-norm stack add up like a
     random walk and its gradient grows like the root of the depth, not in proportion to it.  r may become negative:
-    the weight is then that of |r| with pi added to the phase.
+    the weight is then that of |r| with pi added to the phase.  Both may be pruned (`torch.nn.utils.prune`) or
+    parametrised; the natural step needs a phase that is not.
     Parameters: 2 reals a weight.  Cost: a sine, a cosine and a product a weight.
     """
 
-    def __init__(self, *shape: int, scale: float = 1.0):
+    @placed
+    def __init__(self, *shape: int, scale: float = 1.0, device=None, dtype=None):
         super().__init__()
         self.magnitude = nn.Parameter(scale * (1.0 + 0.02 * torch.randn(*shape)))
         self.phase = nn.Parameter(math.pi * (2.0 * torch.rand(*shape) - 1.0))
@@ -120,17 +125,20 @@ class PolarWeight(nn.Module):
             raise ValueError(
                 f"expected weights of shape {tuple(self.magnitude.shape)}, got {tuple(re.shape)} and {tuple(im.shape)}"
             )
-        self.magnitude.copy_(torch.hypot(re, im))
-        self.phase.copy_(torch.atan2(im, re))
+        for part, value in (("magnitude", torch.hypot(re, im)), ("phase", torch.atan2(im, re))):
+            own = trained(self, part)
+            own.copy_(value) if own is not None else setattr(self, part, value)  # a parametrisation inverts itself
         return self
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """The weights as (re, im) = (r cos phi, r sin phi)."""
-        return self.magnitude * torch.cos(self.phase), self.magnitude * torch.sin(self.phase)
+        return self()  # a call, so that the hooks run by which `prune` applies its masks
 
-    def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor]:
-        """Multiply a spectrum (re, im) by the weights, elementwise with broadcasting."""
-        return complex_product(self.pair(), (re, im))
+    def forward(self, *spectrum: Tensor) -> tuple[Tensor, Tensor]:
+        """The weights as (re, im), or their elementwise product with a spectrum re, im, with broadcasting."""
+        magnitude, phase = self.magnitude, self.phase
+        pair = magnitude * torch.cos(phase), magnitude * torch.sin(phase)
+        return complex_product(pair, (spectrum[0], spectrum[1])) if spectrum else pair
 
 
 class Interference(nn.Module):
@@ -151,12 +159,21 @@ class Interference(nn.Module):
         return self.re, self.im
 
 
+def trained(weight: PolarWeight, part: str) -> nn.Parameter | None:
+    """The parameter of a magnitude or phase, also where `prune` has renamed it; None where it is parametrised."""
+    own = dict(weight.named_parameters(recurse=False))
+    return own.get(part, own.get(f"{part}_orig"))
+
+
 def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
-    """Yield (role, name, parameter) for each parameter once; roles: magnitude, phase, interference, rest."""
+    """Yield (role, name, parameter) for each parameter once; roles: magnitude, phase, interference, rest.
+
+    What a pruned or parametrised magnitude is computed from is a magnitude, and likewise for phases.
+    """
     for name, parameter in model.named_parameters():
-        owner, _, own_name = name.rpartition(".")
+        owner, _, own_name = sub(r"parametrizations\.(\w+)\.original\d*$", r"\1", name).rpartition(".")
         module = model.get_submodule(owner)
-        role = own_name if isinstance(module, PolarWeight) else "rest"
+        role = own_name.removesuffix("_orig") if isinstance(module, PolarWeight) else "rest"
         yield "interference" if isinstance(module, Interference) else role, name, parameter
 
 
@@ -165,41 +182,48 @@ def frame_radius(magnitude: Tensor, floor: float = 1e-3) -> Tensor:
     return magnitude.abs().clamp_min(floor).copysign(magnitude)
 
 
-def polar_weights(model: nn.Module) -> list[PolarWeight]:
-    """The polar weights of a model whose phases have a gradient, tied ones once.
+@torch.no_grad()
+def arcs(model: nn.Module, floor: float) -> list[tuple[nn.Parameter, Tensor]]:
+    """The phases of a model that have a gradient, tied ones once, each with its `frame_radius`.
 
-    Raises ValueError for a phase shared by two magnitudes: its arc would have two radii.
+    Raises ValueError for a parametrised phase, and for one shared by two magnitudes: its arc would have two radii.
     """
-    weights: dict[int, PolarWeight] = {}
-    for module in model.modules():
-        if not isinstance(module, PolarWeight) or module.phase.grad is None:
+    found: dict[nn.Parameter, PolarWeight] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, PolarWeight):
             continue
-        if weights.setdefault(id(module.phase), module).magnitude is not module.magnitude:
-            raise ValueError("two weights share a phase but not their magnitude: expected both shared, or neither")
-    return list(weights.values())
+        if (phase := trained(module, "phase")) is None:
+            if any(p.grad is not None for p in module.parametrizations.phase.parameters()):
+                raise ValueError(
+                    f"expected a phase that is a parameter, got a parametrised one in {name or 'the model'}"
+                )
+        elif phase.grad is not None and (first := found.setdefault(phase, module)) is not module:
+            one, other = trained(first, "magnitude"), trained(module, "magnitude")
+            if one is None or one is not other:
+                raise ValueError("two weights share a phase but not their magnitude: expected both shared, or neither")
+    return [(phase, frame_radius(weight.magnitude, floor)) for phase, weight in found.items()]
 
 
 @torch.no_grad()
 def arc_gradients_(model: nn.Module, floor: float = 1e-3) -> None:
     """Divide each phase gradient by r, in place: the gradient along the arc s = r dphi, orthonormal to dr."""
-    for weight in polar_weights(model):
-        weight.phase.grad /= frame_radius(weight.magnitude, floor)
+    for phase, radius in arcs(model, floor):
+        phase.grad /= radius
 
 
 @contextmanager
 def arc_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
     """Run the optimiser step taken inside on arc lengths s = r dphi, starting from 0, and add s / r to each phase."""
-    weights = polar_weights(model)
-    before = [(w.phase.detach().clone(), frame_radius(w.magnitude.detach(), floor)) for w in weights]
+    before = [(phase, phase.detach().clone(), radius) for phase, radius in arcs(model, floor)]
     with torch.no_grad():  # from 0: a small step would be lost in the difference of two rounded phases
-        for weight in weights:
-            weight.phase.zero_()
+        for phase, _, _ in before:
+            phase.zero_()
     try:
         yield
     finally:  # also after an interrupt: the phases must be restored
         with torch.no_grad():
-            for weight, (phase, radius) in zip(weights, before, strict=True):
-                weight.phase.copy_(phase + weight.phase / radius)
+            for phase, start, radius in before:
+                phase.copy_(start + phase / radius)
 
 
 @contextmanager
@@ -212,7 +236,7 @@ def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
     The optimiser gets the gradient in the orthonormal frame (dr, r dphi), eq:natural.  Plain descent then divides each
     phase gradient by r^2, which is descent on the complex weight itself to first order; Adam, which is invariant to
     the scale of a gradient, becomes Adam in that frame.  Phases should have no weight decay.
-    `NaturalPolarTrainer` does this within a whole training step.
+    Raises ValueError for a parametrised phase.  `NaturalPolarTrainer` does this within a whole training step.
     """
     arc_gradients_(model, floor)
     with arc_step(model, floor):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.utils import parametrize, prune
 
-from resonance import BandMixing, ResonanceNet
+from resonance import BandMixing, NaturalPolarTrainer, PolarTrainer, ResonanceNet
 from resonance.polar import PolarWeight, arc_gradients_, mixed, natural_polar_step, parameter_roles
 
 
@@ -96,3 +98,67 @@ def test_natural_step_of_adam_moves_arcs_not_angles():
     with natural_polar_step(weight):
         torch.optim.Adam(weight.parameters(), lr=1e-3).step()
     torch.testing.assert_close(r * (weight.phase - old), -1e-3 * sign, rtol=1e-4, atol=1e-9)
+
+
+class Positive(nn.Module):
+    """A magnitude as the exponential of what trains."""
+
+    def forward(self, x):
+        return x.exp()
+
+    def right_inverse(self, magnitude):
+        return magnitude.log()
+
+
+def fitted(change, trainer, steps: int = 3):
+    """A mixing with changed weights after some steps of plain descent, and its losses."""
+    torch.manual_seed(0)
+    model = BandMixing(3, 4, interference=False)
+    change(model.weight)
+    sgd = trainer(model, 0.1, 0.1, gradient_clip=None, optimizer=torch.optim.SGD)
+    x, y = torch.randn(2, 5, 16, 3)
+    return model, [sgd.train_step((x, y))[0] for _ in range(steps)]
+
+
+@pytest.mark.parametrize("trainer", [PolarTrainer, NaturalPolarTrainer])
+@pytest.mark.parametrize("part", ["magnitude", "phase"])
+def test_pruned_weights_train_as_the_others_do(trainer, part):
+    mask = torch.ones(4, 3)
+    mask[1] = 0.0
+    model, losses = fitted(lambda w: prune.custom_from_mask(w, part, mask), trainer)
+    assert losses[-1] < losses[0]
+
+    def pinned(weight):  # the same, by hand: the entry is 0 and has no gradient
+        own = getattr(weight, part)
+        own.data.mul_(mask)
+        own.register_hook(lambda g: g * mask)
+
+    twin, expected = fitted(pinned, trainer)
+    assert losses == pytest.approx(expected, rel=1e-5)
+    for ours, reference in zip(model.weight.pair(), twin.weight.pair(), strict=True):
+        torch.testing.assert_close(ours, reference)
+    again = BandMixing(3, 4, interference=False)
+    prune.identity(again.weight, part)
+    again.load_state_dict(model.state_dict())
+    x = torch.randn(1, 16, 3)
+    assert torch.equal(again(x), model(x))
+    prune.remove(model.weight, part)
+    assert torch.equal(again(x), model(x))
+
+
+@pytest.mark.parametrize("trainer", [PolarTrainer, NaturalPolarTrainer])
+def test_a_parametrised_magnitude_trains_and_a_parametrised_phase_where_it_can(trainer):
+    model, losses = fitted(lambda w: parametrize.register_parametrization(w, "magnitude", Positive()), trainer, 20)
+    assert losses[-1] < losses[0] and (model.weight.magnitude > 0).all()
+    roles = {role for role, _, _ in parameter_roles(model)}
+    assert roles == {"magnitude", "phase"}
+    re, im = torch.randn(2, 4, 3)
+    for ours, given in zip(model.weight.set_(re, im).pair(), (re, im), strict=True):
+        torch.testing.assert_close(ours, given)
+    turn = nn.Identity()
+    if trainer is PolarTrainer:
+        model, losses = fitted(lambda w: parametrize.register_parametrization(w, "phase", turn), trainer)
+        assert losses == fitted(lambda w: None, trainer)[1]
+    else:
+        with pytest.raises(ValueError, match="parametrised one in weight"):
+            fitted(lambda w: parametrize.register_parametrization(w, "phase", turn), trainer)

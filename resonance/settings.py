@@ -1,0 +1,85 @@
+"""What belongs to a module beside its map: settings that travel with its weights, and torch's `device` and `dtype`.
+
+Some weights mean nothing by themselves: those of `BandMixing` belong to frequencies of its grid.  A module with such
+settings writes them into its state dict, as one more tensor, and compares them with its own when weights are loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import wraps
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+ENTRY = "_extra_state"  # torch's name for what `get_extra_state` returns
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+def placed(init: Init) -> Init:
+    """Give a constructor that names `device` and `dtype` torch's meaning of them, of parameters and buffers."""
+
+    @wraps(init)
+    def constructor(self, *args, device=None, dtype=None, **options):
+        if dtype is not None and not dtype.is_floating_point:
+            raise TypeError(f"expected a real floating dtype, got {dtype}")
+        with nullcontext() if device is None else torch.device(device):
+            init(self, *args, **options)
+        self.to(dtype=dtype)
+
+    return constructor  # type: ignore[return-value]
+
+
+class WithSettings(nn.Module):
+    """A module whose state dict has an entry for its `settings`: JSON, as bytes in a uint8 tensor.
+
+    Weights of other settings are refused with both values, by the RuntimeError with which torch refuses other shapes.
+    Weights without settings, as in older files, load with a warning; those of `without_settings` load in silence.
+    """
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the meaning of the weights, beside their shapes: names and JSON values."""
+        raise NotImplementedError
+
+    def meaning(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings in a form that is equal where weights have the same meaning."""
+        return settings
+
+    def refusal(self, entry: Tensor) -> str | None:
+        """Why weights with this entry do not fit, in words; None where they do."""
+        if entry.is_meta or not entry.numel():
+            return None
+        found, own = json.loads(bytes(entry.to(torch.uint8).tolist())), self.settings()
+        one, other = self.meaning(found), self.meaning(own)
+        names = [name for name in own if name in found and one[name] != other[name]]
+        if not names:
+            return None
+        expected, got = (", ".join(f"{name}={part[name]}" for name in names) for part in (own, found))
+        return (
+            f"expected weights of {expected}, found weights of {got}: their meaning is another "
+            "(`resonance.settings.without_settings` loads them on purpose)"
+        )
+
+    def get_extra_state(self) -> Tensor:
+        # Values as `load` returns them; on the CPU also where a module is made on another device.
+        return torch.tensor(list(json.dumps(self.settings()).encode()), dtype=torch.uint8, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Nothing to set: `_load_from_state_dict` compares."""
+
+    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+        if prefix + ENTRY in missing:
+            missing.remove(prefix + ENTRY)
+            warnings.warn("these weights have no settings (an older file?): none were compared", stacklevel=2)
+        elif (reason := self.refusal(state_dict.get(prefix + ENTRY, torch.empty(0)))) is not None:
+            errors.append(f"{prefix}{ENTRY}: {reason}")
+
+
+def without_settings(weights: Mapping[str, Any]) -> dict[str, Any]:
+    """A state dict that loads whatever the settings: to reuse weights on purpose, on a longer window say."""
+    return {name: part[:0] if name.rpartition(".")[2] == ENTRY else part for name, part in weights.items()}
