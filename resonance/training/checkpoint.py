@@ -33,6 +33,8 @@ from torch import Tensor, nn
 MANIFEST = "checkpoint.json"
 DIGITS = 16  # of a digest, in a file's name
 FORMAT = "resonance checkpoint 2"
+PARALLEL = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+WRAPPED = re.compile(r"(?<![^.])(module|_orig_mod)\.")
 OWN = re.compile(rf"(weights|best|state)-[0-9a-f]{{{DIGITS}}}\.\w+|\.?new-.*|\.checkpoint\..*\.part\..*")  # to clean up
 
 
@@ -49,8 +51,15 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """The model inside a `torch.compile` wrapper, whose parameters have the plain names, or the model itself."""
-    return getattr(model, "_orig_mod", model)
+    """The model inside wrappers of `torch.compile` and (distributed) data parallelism, or the model itself."""
+    while (inner := model._modules.get("module" if isinstance(model, PARALLEL) else "_orig_mod")) is not None:
+        model = inner
+    return model
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name without what wrappers of the model, or of a module within it, have added."""
+    return WRAPPED.sub("", name)
 
 
 # --------------------------------------------------------------------------- weights alone
@@ -64,6 +73,7 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) ->
     state = plain(weights).state_dict() if isinstance(weights, nn.Module) else weights
     first, tensors, shared = {}, {}, {}
     for name, value in state.items():
+        name = name.replace("_orig_mod.", "")  # of compiled modules within the model
         if not isinstance(value, Tensor):
             raise TypeError(f"expected tensors, got {name} of type {type(value).__name__}")
         place = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
@@ -94,12 +104,16 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the state") -> None:
-    """Copy weights into a model once names, shapes and dtypes are found to match.
+    """Copy weights into a model once names, shapes and dtypes are found to match; either may be of a wrapped model.
 
     Raises ValueError, naming what the model expects and what was found, where they do not; the model is then unchanged.
     """
     model = plain(model)
     own = model.state_dict()
+    names = {plain_name(name): name for name in own}
+    renamed = {names.get(plain_name(name), name): value for name, value in weights.items()}
+    if own.keys() == renamed.keys() and len(renamed) == len(weights):
+        weights = renamed
     if own.keys() != weights.keys():
         missing, extra = ([n for n in a if n not in b] for a, b in ((own, weights), (weights, own)))
         raise ValueError(f"{source} is of another model: expected also {missing[:5]}, found instead {extra[:5]}")

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..polar import PolarWeight
+from .checkpoint import plain_name
 
 DEAD = 1e-3
 
@@ -36,7 +37,8 @@ class PolarHealth:
     """
 
     def __init__(self, model: nn.Module):
-        self.weights = {name: m for name, m in model.named_modules() if isinstance(m, PolarWeight)}
+        weights = ((f"{name}.", m) for name, m in model.named_modules() if isinstance(m, PolarWeight))
+        self.weights = {plain_name(name).removesuffix("."): m for name, m in weights}
         self.start = {name: argument(weight).clone() for name, weight in self.weights.items()}
 
     @torch.no_grad()

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 Generator = torch.Generator | np.random.Generator | random.Random
+Batches = Callable[[int], Iterable[Any]] | Iterable[Any]
 Source = tuple[str, Callable[[], Any], Callable[[Any], None]]  # its kind, how its state is read, and how it is set
 
 
@@ -93,7 +94,7 @@ class Progress:
     best: float = math.inf  # validation figure
     order: list[tuple[str, Any]] | None = None  # the random state in which that epoch began
 
-    def remaining(self, batches: Callable[[int], Iterable[Any]], generators: Sequence[Generator]) -> Iterator[Any]:
+    def remaining(self, batches: Batches, generators: Sequence[Generator]) -> Iterator[Any]:
         """The batches of the current epoch that are still to come.
 
         Raises ValueError where the epoch has fewer batches than were done.
@@ -101,7 +102,9 @@ class Progress:
         now = random_state(generators)
         self.order = self.order if self.batch else now
         set_random_state(self.order, generators)
-        source = iter(batches(self.epoch + 1))
+        if hasattr(sampler := getattr(batches, "sampler", None), "set_epoch"):  # a DistributedSampler
+            sampler.set_epoch(self.epoch + 1)
+        source = iter(batches(self.epoch + 1) if callable(batches) else batches)
         if (found := sum(1 for _ in islice(source, self.batch))) < self.batch:
             where = f"epoch {self.epoch + 1}, where the checkpoint was written"
             raise ValueError(f"expected more than {self.batch} batches in {where}, found {found}")

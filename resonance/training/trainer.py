@@ -18,7 +18,7 @@ import copy
 import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -31,9 +31,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..layers import length_mask
 from ..polar import parameter_roles
-from .checkpoint import Checkpoint, plain, read_checkpoint, set_weights, write_checkpoint
+from .checkpoint import Checkpoint, plain, plain_name, read_checkpoint, set_weights, write_checkpoint
 from .health import PolarHealth, Scalars, gradient_norm
-from .resume import Generator, History, Progress, random_state, set_random_state
+from .resume import Batches, Generator, History, Progress, random_state, set_random_state
 
 Metrics = dict[str, float]
 SKIPS = 10  # steps in a row without a finite loss and gradient that end a run
@@ -134,7 +134,7 @@ class PolarTrainer:
             if trained:
                 decay = {"weight_decay": 0.0} if role == "phase" else {}
                 groups.append({"params": list(trained.values()), "lr": rate, "role": role, **decay})
-                self.settings[role] = list(trained)
+                self.settings[role] = list(map(plain_name, trained))
         if not groups:
             raise ValueError("the model has no parameter to train")
         self.optimizer = optimizer(groups)
@@ -216,17 +216,16 @@ class PolarTrainer:
                 buffer.copy_(before)
         self.skipped += 1
         self.skipped_in_a_row += 1
+        at = self.progress
+        where = f"step {self.steps}" + (f", epoch {at.epoch + 1}, batch {at.batch} (from 0)" if at.order else "")
+        what = f"the loss is {loss}, the gradient's norm {norm}; look for inputs not finite, or too high a rate"
+        LOG.warning("skipped %s, weights and optimiser as before: %s", where, what)
         if self.skipped_in_a_row >= SKIPS:
-            at = self.progress
-            where = f", epoch {at.epoch + 1}, batch {at.batch} (from 0)" if at.order else ""
-            raise FloatingPointError(
-                f"{SKIPS} steps in a row were skipped, the last at step {self.steps}{where}: the loss is {loss}, the "
-                f"gradient's norm {norm}; look for inputs that are not finite, or too high a rate"
-            )
+            raise FloatingPointError(f"{SKIPS} steps in a row were skipped, the last at {where}: {what}")
 
     def fit(
         self,
-        batches: Callable[[int], Iterable[Any]],
+        batches: Batches,
         epochs: int,
         validate: Callable[[nn.Module], float] | None = None,
         *,
@@ -238,7 +237,8 @@ class PolarTrainer:
     ) -> History:
         """Train for some epochs; keep the weights with the lowest validation figure, the initial ones included.
 
-        batches(epoch) gives the batches of an epoch, from 1; validate(model) a figure to minimise, without gradients.
+        batches: a function of the epoch, from 1, that gives its batches, or a list or DataLoader of those of every one.
+        validate(model): a figure to minimise, without gradients.
         Without `validate` the last weights stay.  patience: stop after so many epochs without a lower figure.
         checkpoint: a folder, written at the start, after each epoch, and every `checkpoint_every` steps.  Where it
         holds a checkpoint the run resumes from it, and every loss is bitwise that of a run never stopped (same machine
@@ -246,7 +246,7 @@ class PolarTrainer:
         called, and on `generators`.  Within an epoch, those are reset and the batches already done drawn again.
         log_folder: write every metric as a TensorBoard scalar.  Each epoch is logged (`logging`, level INFO).
         Raises ValueError for a damaged checkpoint or one of another run, for an epoch without a batch, and for options
-        that lack what they need; FloatingPointError as `train_step`.
+        that lack what they need; TypeError for one batch, or an iterator; FloatingPointError as `train_step`.
         """
         for name, value in (("patience", patience), ("checkpoint_every", checkpoint_every)):
             if value is not None and value < 1:
@@ -255,6 +255,13 @@ class PolarTrainer:
             raise ValueError("patience and ReduceLROnPlateau need a validation figure: expected `validate`, got None")
         if checkpoint is None and checkpoint_every is not None:
             raise ValueError("checkpoint_every needs a folder: expected `checkpoint`, got None")
+        once = not isinstance(batches, Iterable) or isinstance(batches, Iterator | Tensor | Mapping | tuple | str)
+        if once and not callable(batches):
+            wanted = "batches as a function of the epoch, a list or a DataLoader, to be read anew in every epoch"
+            raise TypeError(f"expected {wanted}, got one {type(batches).__name__}")
+        own = getattr(batches, "generator", None)  # that of a DataLoader
+        if isinstance(own, torch.Generator) and all(own is not generator for generator in generators):
+            generators = (*generators, own)
         self.progress, self.best_weights = Progress(), None
         resumed = checkpoint is not None and self.resume(checkpoint, generators)
         at, history = self.progress, self.progress.history

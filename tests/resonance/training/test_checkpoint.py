@@ -10,9 +10,10 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
-from resonance import PolarTrainer, ResonanceNet
+from resonance import PolarTrainer, ResonanceNet, ResonanceTrainer
 from resonance.training import checkpoint
 from resonance.training.checkpoint import (
     Checkpoint,
@@ -348,3 +349,86 @@ def test_weights_that_a_module_refuses_name_their_source():
     weights = model.state_dict() | {"running_mean": torch.zeros(4)}
     with pytest.raises(ValueError, match=r"(?s)the state is of another model.*running_mean"):
         set_weights(model, weights)
+
+
+# --------------------------------------------------------------------------- wrapped models
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """A process group of one."""
+    meeting = tmp_path_factory.mktemp("group") / "meeting"
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+def compiled(model):
+    return torch.compile(model, backend="eager")
+
+
+def with_compiled_layer(model):
+    model.layers[0] = compiled(model.layers[0])
+    return model
+
+
+WRAPPERS = {
+    "none": lambda model: model,
+    "compile": compiled,
+    "DataParallel": nn.DataParallel,
+    "DDP": nn.parallel.DistributedDataParallel,
+    "DDP of compile": lambda model: nn.parallel.DistributedDataParallel(compiled(model)),
+    "compile of DDP": lambda model: compiled(nn.parallel.DistributedDataParallel(model)),
+    "a layer": with_compiled_layer,
+    "DDP of a layer": lambda model: nn.parallel.DistributedDataParallel(with_compiled_layer(model)),
+}
+
+
+def wrapped_trainer(name: str) -> PolarTrainer:
+    torch.manual_seed(0)
+    return ResonanceTrainer(WRAPPERS[name](ResonanceNet(3, 5, 8, 1, 0, dropout=0.0)), 1e-2)
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo")
+@pytest.mark.parametrize("name", [name for name in WRAPPERS if name != "none"])
+def test_checkpoints_of_wrapped_models_load_into_plain_ones_and_back(name, processes, tmp_path):
+    """Weights, optimiser and health: each step after the exchange is that of the run never stopped."""
+    whole = wrapped_trainer("none")
+    expected = [whole.train_step(X) for _ in range(6)]
+    for turn, (first, second) in enumerate([(name, "none"), ("none", name), (name, "DDP of compile")]):
+        writer, reader = wrapped_trainer(first), wrapped_trainer(second)
+        for _ in range(3):
+            writer.train_step(X)
+        writer.save(tmp_path / str(turn))
+        assert read_checkpoint(tmp_path / str(turn)).weights.keys() == whole.model.state_dict().keys()
+        assert reader.resume(tmp_path / str(turn))
+        for loss, metrics in expected[3:]:
+            found = reader.train_step(X)
+            assert found[0] == pytest.approx(loss, rel=1e-5) and found[1] == pytest.approx(metrics, rel=1e-3)
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_state_dicts_of_wrapped_models_are_set_by_their_plain_names(name, processes):
+    """Also those that were saved by other means, under the names of the wrapper."""
+    torch.manual_seed(1)
+    source, model = ResonanceNet(3, 5, 8, 1, 0), wrapped_trainer(name).model
+    set_weights(model, {f"module._orig_mod.{key}": value for key, value in source.state_dict().items()})
+    again = ResonanceNet(3, 5, 8, 1, 0)
+    set_weights(again, model.state_dict())
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), again.parameters(), strict=True))
+
+
+def test_a_model_with_an_attribute_called_module_keeps_its_names(tmp_path):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module, self.weight = nn.Linear(2, 2, bias=False), nn.Parameter(torch.randn(2, 2))
+
+    model, other = Own(), Own()
+    save_weights(model, tmp_path / "own.safetensors")
+    found = read_weights(tmp_path / "own.safetensors")
+    assert found.keys() == {"module.weight", "weight"}
+    set_weights(other, found)
+    assert torch.equal(other.module.weight, model.module.weight) and torch.equal(other.weight, model.weight)
+    with pytest.raises(ValueError, match="of another model"):
+        set_weights(nn.Linear(2, 2, bias=False), found)  # two tensors of one plain name: neither is chosen

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import itertools
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
 from resonance import LongContextResonanceNet, PolarTrainer, ResonanceNet
 from resonance.polar import parameter_roles
@@ -448,3 +450,77 @@ def test_a_shuffling_data_loader_goes_on_within_an_epoch(tmp_path, own_generator
     assert len(set(whole)) == 18
     assert run(tmp_path / "parts", stop=11)[:11] == whole[:11]
     assert run(tmp_path / "parts") == whole[9:]
+
+
+# --------------------------------------------------------------------------- loaders
+
+
+def loader(seed: int | None = 1, **options) -> DataLoader:
+    x = torch.randn(12, 16, 3, generator=torch.Generator().manual_seed(0))
+    order = None if seed is None else torch.Generator().manual_seed(seed)
+    return DataLoader(TensorDataset(x, x.roll(1, dims=1)), 4, generator=order, **options)
+
+
+def losses_of(batches, *, stop: int | None = None, epochs: int = 2, **options):
+    """The loss of each step of a run, which `stop` ends after so many steps."""
+    losses = []
+
+    class Recorded(PolarTrainer):
+        def train_step(self, batch):
+            if len(losses) == stop:
+                raise KeyboardInterrupt
+            losses.append(super().train_step(batch)[0])
+            return losses[-1], {"skipped": 0.0}
+
+    trainer = Recorded(small_net(), 1e-2, 1e-2)
+    with contextlib.suppress(KeyboardInterrupt):
+        trainer.fit(batches, epochs, **options)
+    return losses
+
+
+def test_fit_takes_a_loader_a_list_or_a_function_of_the_epoch():
+    found = [losses_of(batches) for batches in (loader(), list(loader()), lambda epoch: loader())]
+    assert found[0] == found[1] == found[2] and len(found[0]) == 6
+
+
+@pytest.mark.parametrize("seed", [1, None], ids=["a generator of its own", "the global one"])
+@pytest.mark.parametrize("stop", [2, 3, 5])
+def test_a_shuffling_loader_resumes_bitwise(tmp_path, seed, stop):
+    """No `generators` given: the loader's own is kept with the checkpoint."""
+    whole = losses_of(loader(seed, shuffle=True), epochs=3)
+    assert len(set(whole)) == 9
+    options = {"checkpoint": tmp_path, "checkpoint_every": 1, "epochs": 3}
+    parts = losses_of(loader(seed, shuffle=True), stop=stop, **options)
+    assert parts + losses_of(loader(seed, shuffle=True), **options) == whole
+
+
+def test_a_distributed_sampler_is_told_the_epoch():
+    data = loader().dataset
+    sampler = DistributedSampler(data, num_replicas=2, rank=1, seed=3)
+    found, expected = losses_of(DataLoader(data, 3, sampler=sampler)), []
+    rows = {}
+    for epoch in (1, 2):
+        sampler.set_epoch(epoch)
+        rows[epoch] = list(sampler)
+    assert rows[1] != rows[2]
+    expected = losses_of(lambda epoch: [data[part] for part in (rows[epoch][:3], rows[epoch][3:])])
+    assert found == expected
+
+
+def test_batches_that_cannot_be_read_again_are_refused():
+    x = torch.randn(2, 16, 3)
+    for batches, kind in (((x for _ in range(2)), "generator"), (zip([x], [x], strict=True), "zip")):
+        with pytest.raises(TypeError, match=f"a list or a DataLoader, to be read anew in every epoch, got one {kind}"):
+            PolarTrainer(small_net()).fit(batches, 2)
+    for batch, kind in ((x, "Tensor"), ((x, x), "tuple"), ({"x": x, "target": x}, "dict"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"expected batches as a function of the epoch.*got one {kind}"):
+            PolarTrainer(small_net()).fit(batch, 1)
+
+
+def test_a_skipped_step_is_logged_with_its_place(caplog):
+    good, bad = torch.randn(2, 16, 3), torch.full((2, 16, 3), float("nan"))
+    PolarTrainer(small_net()).fit([good, bad], 1)
+    assert [r.getMessage().split(";")[0] for r in caplog.records if r.levelname == "WARNING"] == [
+        "skipped step 2, epoch 1, batch 1 (from 0), weights and optimiser as before: "
+        "the loss is nan, the gradient's norm nan"
+    ]
