@@ -70,7 +70,6 @@ class HolographicMemory(nn.Module):
 
     # ----------------------------------------------------------------------- verbs
 
-    @torch.compiler.disable
     @torch.no_grad()
     def encode(self, pattern, key=None, *, overwrite: str | None = None):
         """Record a pattern (dim,) or a batch (m, dim), torch or numpy; return its key, or the list of their keys.

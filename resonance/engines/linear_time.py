@@ -35,7 +35,7 @@ from torch.nn import functional as F
 
 from ..band import Band, fourier_table
 from . import dense
-from .tables import BUILDERS, constants
+from .tables import BUILDERS, constant_result, constants
 
 # Largest residual rho of the p functions, relative to the sequence's norm; rounding comes on top.
 TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 5e-4, torch.bfloat16: 4e-3}
@@ -167,7 +167,7 @@ def _chosen_plan(n: int, frequencies: range | tuple[int, ...], grid: int, dtype:
     return tuple(_plan(band, best.size, rank, float(rho[rank])))
 
 
-@torch.compiler.assume_constant_result  # in a graph; an lru_cache itself would be traced
+@constant_result  # an lru_cache itself would be traced
 def _constant_plan(*arguments) -> tuple:
     return _chosen_plan(*arguments)
 

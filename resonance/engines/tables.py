@@ -21,6 +21,15 @@ _CACHE: OrderedDict[tuple, list[Tensor]] = OrderedDict()  # least recently used 
 _LOCK = threading.Lock()
 
 
+def constant_result(function: Callable) -> Callable:
+    """Mark a function whose result a compiler takes as a constant of its graph.
+
+    This is `torch.compiler.assume_constant_result`, which would import the whole compiler, seconds, to set this mark.
+    """
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 def as_tensor(array: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
     """An array of indices as int64, any other in `dtype`, on the device."""
     return torch.tensor(array, dtype=torch.int64 if array.dtype.kind == "i" else dtype, device=device)
@@ -30,7 +39,7 @@ def _make(name: str, n: int, frequencies, grid: int, dtype: torch.dtype, device:
     return [as_tensor(array, dtype, device) for array in BUILDERS[name](Band(n, frequencies, grid), dtype)]
 
 
-@torch.compiler.assume_constant_result
+@constant_result
 def _cached(*arguments) -> list[Tensor]:
     with _LOCK:
         tables = _CACHE.pop(arguments, None)

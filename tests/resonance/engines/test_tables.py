@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -43,3 +46,9 @@ def test_tracing_leaves_nothing_behind(engine):
     assert not isinstance(plain, FakeTensor)
     torch.testing.assert_close(exported, plain)
     torch.testing.assert_close(compiled, plain)
+
+
+def test_the_library_starts_without_the_compiler():
+    """Compilation is rare, and importing torch._dynamo costs more than the rest of the library."""
+    program = "import sys, resonance; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0
