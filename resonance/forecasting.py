@@ -35,6 +35,13 @@ class Series:
     times: np.ndarray | None = None  # of the steps, (steps,) datetime64[ns], increasing; see `load_csv` for their clock
     filled: int = 0  # values that were interpolated
 
+    def __post_init__(self) -> None:
+        shape, times, bad = np.shape(self.values), self.times, int((~np.isfinite(self.values)).sum())
+        if len(shape) != 2 or shape[1] != len(self.channels) or bad:
+            raise ValueError(f"expected finite values (steps, {len(self.channels)}), got {shape}, {bad} not finite")
+        if times is not None and (times.shape != shape[:1] or (np.diff(times) <= np.timedelta64(0)).any()):
+            raise ValueError(f"expected increasing times ({shape[0]},), one a step, got {times.shape}")
+
     def following(self, horizon: int) -> np.ndarray:
         """Times (horizon,) of the steps after the end, on the calendar of the series; without times, row numbers.
 
@@ -57,7 +64,7 @@ class Calendar(NamedTuple):
 
     numbers: np.ndarray  # (times,) int64, increasing
     time: Callable[[np.ndarray], np.ndarray]  # time of a number
-    step: str  # "hour", "15 minutes", "business day", "quarter", ...
+    step: str  # "hour", "15-minute step", "business day", "quarter", ...
     period: int  # steps in its natural cycle (hour, day, week or year), 1 where the times do not hold two cycles
 
 
@@ -86,7 +93,7 @@ def calendar(times: np.ndarray) -> Calendar:
             return
         period = round(cycle / count)
         whole = abs(cycle / count - period) < 0.01 * period and 2 * period <= len(times)
-        step = names.get(count, f"{count} {names[1]}s")
+        step = names.get(count, f"{count}-{names[1]} step")
         found.append(Calendar(numbers // count, lambda n: time(n * count), step, period if whole else 1))
 
     clock = times[0] - days[0]
@@ -105,7 +112,7 @@ def calendar(times: np.ndarray) -> Calendar:
     size = usual
     if 2 * (steps == usual).sum() < len(steps):  # jitter: the mean of the steps without a gap
         size = steps[abs(steps - usual) <= usual // 10].mean()
-        usual = max(size.astype("m8[s]").astype("m8[ns]"), np.timedelta64(1, "ns"))
+        usual = max(np.rint(size / SECOND) * SECOND, np.timedelta64(1, "ns"))
     gaps = np.rint(steps / size).astype(np.int64)
     if (gaps > 0).all() and (abs(steps - gaps * size) <= size // 10).all():
         numbers = np.concatenate([[0], gaps.cumsum()])
@@ -114,9 +121,9 @@ def calendar(times: np.ndarray) -> Calendar:
             last = np.searchsorted(numbers, n, side="right") - 1
             return times[last] + (n - numbers[last]) * size
 
-        unit = next((u for u in UNITS if usual % UNITS[u] == np.timedelta64(0)), "")
-        count = usual // UNITS[unit] if unit else 0
-        name = f"{usual / UNITS['second']:.6g} seconds" if not unit else unit if count == 1 else f"{count} {unit}s"
+        unit = next((u for u in UNITS if usual % UNITS[u] == np.timedelta64(0)), "second")
+        count = usual / UNITS[unit]
+        name = unit if count == 1 else f"{count:.6g}-{unit} step"
         cycles = ((7 * DAY, 365.25 * 24), (DAY, 7 * 24), (MINUTE, 24), (SECOND, 1), (usual, 0))
         hours = next(hours for least, hours in cycles if usual >= least)
         add(numbers, fixed, hours * (HOUR / size), {1: name})
@@ -196,15 +203,20 @@ class ForecastTask:
     series: Series
     horizon: int
     borders: tuple[int, int, int]
-    mean: np.ndarray
+    mean: np.ndarray  # (channels,), like std by `level_and_scale`
     std: np.ndarray
+
+    def standardised(self, rows: np.ndarray) -> Tensor:
+        """(rows - mean) / std in float32, of rows (n, channels)."""
+        # Halved, two numbers of any size have a difference that is finite, and to the bit the same quotient.
+        return torch.from_numpy((rows / 2 - self.mean / 2) / (self.std / 2)).float()
 
     def windows(self, split: str, lookback: int) -> Windows:
         """Windows of "train", "validation" or "test", float32, standardised; raises ValueError where there is none."""
         at = ("train", "validation", "test").index(split)
         first = 0 if at == 0 else self.borders[at - 1] - lookback
         rows = self.series.values[max(first, 0) : self.borders[at]]
-        windows = Windows(torch.from_numpy((rows - self.mean) / self.std).float(), lookback, self.horizon)
+        windows = Windows(self.standardised(rows), lookback, self.horizon)
         if first < 0 or len(windows) < 1:
             raise ValueError(
                 f"lookback={lookback} and horizon={self.horizon} leave no {split} window in {self.series.dataset} "
@@ -215,20 +227,32 @@ class ForecastTask:
     @torch.no_grad()
     def forecast(self, model: ResonanceTimeSeriesNet) -> np.ndarray:
         """Forecast the steps after the series' end, (horizon, channels), in the units of the series."""
-        past = (self.series.values[-model.lookback :] - self.mean) / self.std  # (lookback, channels)
-        return model(torch.from_numpy(past).float()[None])[0].numpy() * self.std + self.mean
+        past = self.standardised(self.series.values[-model.lookback :])  # (lookback, channels)
+        return model(past[None])[0].numpy() * self.std + self.mean
+
+
+def level_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation (channels,) of finite rows (n, channels), finite and positive at any size.
+
+    A channel is constant where its range is at most 2^-40 of its largest magnitude, which is rounding.  Its scale is
+    that magnitude, at least 1: nothing in it says how large a later change would be.
+    Computed in float64 on channels divided by a power of two, so that no square overflows or vanishes.
+    """
+    rows = np.asarray(rows, np.float64)
+    size = abs(rows).max(axis=0)
+    exponent = np.frexp(size)[1]
+    unit = np.ldexp(rows, -exponent)  # in -1..1, exactly
+    mean, std = np.ldexp([unit.mean(axis=0), unit.std(axis=0)], exponent)
+    constant = (np.ptp(unit, axis=0) <= 2.0**-40) | (std < np.finfo(np.float64).tiny)
+    return mean, np.where(constant, np.maximum(size, 1.0), std)
 
 
 def forecast_task(series: Series, horizon: int) -> ForecastTask:
-    """Split a series: by the published borders for ETTh1, 60/20/20 for any other.
-
-    A channel that is constant over the training rows is centred and not scaled.
-    """
+    """Split a series: by the published borders for ETTh1, 60/20/20 for any other; scale it by `level_and_scale`."""
     steps = len(series.values)
-    borders = (8640, 11520, 14400) if series.dataset == "ETTh1" else (steps * 3 // 5, steps * 4 // 5, steps)
-    train = series.values[: borders[0]]
-    std = train.std(axis=0)
-    return ForecastTask(series, horizon, borders, train.mean(axis=0), np.where(std > 0, std, 1.0))
+    published = series.dataset == "ETTh1" and steps >= 14400
+    borders = (8640, 11520, 14400) if published else (steps * 3 // 5, steps * 4 // 5, steps)
+    return ForecastTask(series, horizon, borders, *level_and_scale(series.values[: borders[0]]))
 
 
 @torch.no_grad()
