@@ -11,7 +11,7 @@ without another pass, and by linearity the moments of the spectra that the close
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -61,7 +61,10 @@ class ResonanceTimeSeriesNet(nn.Module):
         if not 1 <= k <= lookback // 2 + 1:
             raise ValueError(f"num_frequencies={k} is outside 1..{lookback // 2 + 1}, the band of lookback={lookback}")
         if not 1 <= rank <= min(k, bins):
-            raise ValueError(f"rank={rank} is outside 1..{min(k, bins)}")
+            raise ValueError(
+                f"rank={rank} is outside 1..{min(k, bins)}: a horizon of {pred_horizon} steps has {bins} frequencies, "
+                f"the past {k}"
+            )
         if not 1 <= level_steps <= lookback:
             raise ValueError(f"level_steps={level_steps} is outside 1..{lookback}")
         self.pred_horizon, self.lookback, self.channels = pred_horizon, lookback, channels
@@ -96,24 +99,24 @@ class Moments:
     count: int  # windows x channels x horizon
 
     @classmethod
-    def of(cls, windows: Windows, level_steps: int, *, variance_power: float = 0.0) -> Moments:
-        """Sum over all windows, each (window, channel) weighted by sd^-variance_power, sd the deviation of its past.
+    def of(cls, windows: Windows, level_steps: int, *, variance_power: float = 0.0, stride: int = 1) -> Moments:
+        """Sum over every `stride`-th window, (window, channel) weighted by sd^-variance_power, sd that of its past.
 
         A high-variance window adds noise in proportion to its variance, hence a lower weight.
         level: the mean of the past's last `level_steps`.
-        Cost: windows x channels x lookback (lookback + horizon) multiply-adds.
+        Cost: windows / stride x channels x lookback (lookback + horizon) multiply-adds.
         """
         lookback, horizon = windows.lookback, windows.horizon
         both = torch.zeros(lookback + horizon, lookback, dtype=torch.float64)
-        squares = 0.0
-        for past, future in windows.batches(512):
-            x = torch.cat([past, future], dim=1).double()
+        squares, used = 0.0, torch.arange(0, len(windows), stride)
+        for index in used.split(512):
+            x = torch.cat(windows.batch(index), dim=1).double()
             weight = x[:, :lookback].std(dim=1, keepdim=True).clamp_min(1e-3) ** (-variance_power / 2)
             level = x[:, lookback - level_steps : lookback].mean(dim=1, keepdim=True)  # (batch, 1, channels)
             x = ((x - level) * weight).movedim(1, 0).flatten(1)  # (lookback + horizon, batch channels)
             both += x @ x[:lookback].T
             squares += x[lookback:].square().sum().item()
-        return cls(both[:lookback], both[lookback:], squares, len(windows) * windows.series.shape[1] * horizon)
+        return cls(both[:lookback], both[lookback:], squares, len(used) * windows.series.shape[1] * horizon)
 
     def mean_squared_error(self, matrix: Tensor) -> float:
         """Error of yhat = matrix x, matrix of (horizon, lookback)."""
@@ -136,6 +139,16 @@ def _root_multiplicity(model: ResonanceTimeSeriesNet) -> Tensor:
     return band.multiplicity(torch.zeros((), dtype=torch.float64)).sqrt()[:, None]
 
 
+def _transform(n: int, k: int) -> Tensor:
+    """The analysis of n samples as a matrix (k, n), complex128."""
+    return torch.complex(*analysis(torch.eye(n, dtype=torch.float64)[None], k, grid=n, engine="fft"))[0]
+
+
+def _past_map(model: ResonanceTimeSeriesNet) -> Tensor:
+    """A taper of eq:forecast, (k, lookback)."""
+    return _transform(model.lookback, model.num_frequencies) * model.taper[:, 0].double()
+
+
 @torch.no_grad()
 def band_moments(model: ResonanceTimeSeriesNet, moments: Moments) -> BandMoments:
     """Moments of the model's spectra from those of the samples.
@@ -143,12 +156,8 @@ def band_moments(model: ResonanceTimeSeriesNet, moments: Moments) -> BandMoments
     Cost: (k + bins) lookback (lookback + k) multiply-adds, whatever the number of windows.
     """
     root = _root_multiplicity(model)
-
-    def transform(n: int, k: int) -> Tensor:
-        return torch.complex(*analysis(torch.eye(n, dtype=torch.float64)[None], k, grid=n, engine="fft"))[0]  # (k, n)
-
-    past = transform(model.lookback, model.num_frequencies) * model.taper[:, 0].double()
-    future = transform(model.pred_horizon, len(root)) * root
+    past = _past_map(model)
+    future = _transform(model.pred_horizon, len(root)) * root
     past_past, future_past = (m.to(past.dtype) for m in (moments.past_past, moments.future_past))
     return BandMoments(past @ past_past @ past.mH, future @ future_past @ past.mH)
 
@@ -177,6 +186,38 @@ def fit_closed_form(model: ResonanceTimeSeriesNet, moments: BandMoments, ridge: 
     return model
 
 
+class RidgePath:
+    """Validation error of a model's closed form at any ridge and rank, from one eigendecomposition of sum X X^H.
+
+    Each of the rank terms of U V adds Re(s v^T) to T, s = S u of (horizon,), v of (lookback,): two real outer products.
+    """
+
+    def __init__(self, model: ResonanceTimeSeriesNet, train: BandMoments, validation: Moments):
+        eigenvalues, basis = torch.linalg.eigh(train.past_past)
+        self.eigenvalues, self.validation = eigenvalues.clamp_min(0.0), validation
+        self.size = float(self.eigenvalues.mean())  # the natural unit of a ridge
+        self.cross = train.future_past @ basis
+        self.past = basis.mH @ _past_map(model)  # (k, lookback)
+        n, root = model.pred_horizon, _root_multiplicity(model)
+        unit = torch.eye(len(root), dtype=torch.float64)[None] / root
+        parts = (synthesis(*pair, n, grid=n, engine="fft")[0] for pair in ((unit, 0 * unit), (0 * unit, -unit)))
+        self.future = torch.complex(*parts)  # S, (horizon, bins)
+
+    @torch.no_grad()
+    def errors(self, ridge: float) -> Tensor:
+        """MSE at rank 1, 2, ... up to the largest, (ranks,).  Cost: bins lookback (lookback + k)."""
+        full = self.cross / (self.eigenvalues + ridge)  # (bins, k)
+        fitted = full @ self.cross.mH
+        leading = torch.linalg.eigh((fitted + fitted.mH) / 2).eigenvectors.flip(1)[:, : min(full.shape)]
+        future, past = self.future @ leading, leading.mH @ full @ self.past  # (horizon, ranks), (ranks, lookback)
+        future = torch.stack([future.real, -future.imag], dim=2).flatten(1)  # (horizon, 2 ranks)
+        past = torch.stack([past.real, past.imag], dim=1).flatten(0, 1)  # (2 ranks, lookback)
+        cross = ((future.T @ self.validation.future_past) * past).sum(1).cumsum(0)
+        quadratic = (future.T @ future) * (past @ self.validation.past_past @ past.T)
+        quadratic = quadratic.cumsum(0).cumsum(1).diagonal()
+        return ((self.validation.future - 2 * cross + quadratic) / self.validation.count)[1::2]
+
+
 @torch.no_grad()
 def linear_map(model: ResonanceTimeSeriesNet) -> Tensor:
     """Matrix T (horizon, lookback) of a forecaster, from its responses to unit impulses."""
@@ -203,10 +244,11 @@ class Setting:
         shape = (task.horizon, self.lookback, len(task.series.channels))
         return ResonanceTimeSeriesNet(*shape, rank=self.rank, level_steps=task.series.period, taper=self.taper)
 
-    def moments(self, task: ForecastTask) -> BandMoments:
-        """The second moments that the closed form of this setting needs, from one pass over the training windows."""
+    def moments(self, task: ForecastTask, stride: int = 1) -> BandMoments:
+        """Second moments for the closed form of this setting, from one pass over every `stride`-th training window."""
         windows, power = task.windows("train", self.lookback), self.variance_power
-        return band_moments(self.model(task), Moments.of(windows, task.series.period, variance_power=power))
+        samples = Moments.of(windows, task.series.period, variance_power=power, stride=stride)
+        return band_moments(self.model(task), samples)
 
     def fitted(self, task: ForecastTask, moments: BandMoments) -> ResonanceTimeSeriesNet:
         """The closed-form fit of this setting."""
@@ -225,13 +267,16 @@ def choose_closed_form(task: ForecastTask, grid: Iterable[tuple]) -> tuple[dict[
         return Moments.of(task.windows(split, lookback), task.series.period, variance_power=power)
 
     @cache
-    def spectra(setting: Setting) -> BandMoments:
-        return band_moments(setting.model(task), samples("train", setting.lookback, setting.variance_power))
+    def path(lookback: int, taper: float, power: float) -> RidgePath:
+        model = Setting(lookback, taper, power, 1, 1.0).model(task)
+        train = band_moments(model, samples("train", lookback, power))
+        return RidgePath(model, train, samples("validation", lookback, 0.0))
 
-    errors = {}
-    for setting in settings:
-        model = setting.fitted(task, spectra(replace(setting, rank=1, ridge=1.0)))  # which depend on neither
-        errors[setting] = samples("validation", setting.lookback, 0.0).mean_squared_error(linear_map(model))
+    @cache
+    def ranks(lookback: int, taper: float, power: float, ridge: float) -> list[float]:
+        return path(lookback, taper, power).errors(ridge).tolist()
+
+    errors = {s: ranks(s.lookback, s.taper, s.variance_power, s.ridge)[s.rank - 1] for s in settings}
     return errors, min(errors, key=errors.get)
 
 

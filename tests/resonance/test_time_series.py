@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from resonance import ResonanceTimeSeriesNet
-from resonance.forecasting import Series, evaluate, forecast_task
+from resonance.forecasting import Series, Windows, evaluate, forecast_task
 from resonance.polar import count_parameters
 from resonance.spectral import analysis
 from resonance.time_series import (
     BandMoments,
     Moments,
+    RidgePath,
     Setting,
     band_moments,
     choose_closed_form,
@@ -178,6 +179,30 @@ def test_error_from_moments_is_the_error():
     assert error == pytest.approx(evaluate(forecast, windows)[0], rel=1e-6)
 
 
+@pytest.mark.parametrize(("horizon", "lookback"), [(6, 24), (7, 25), (40, 13)])
+def test_a_ridge_path_is_the_error_of_each_fit(horizon, lookback):
+    task = forecast_task(toy_series(500, noise=0.5), horizon)
+    validation = Moments.of(task.windows("validation", lookback), 12)
+    model = ResonanceTimeSeriesNet(horizon, lookback, 2, rank=1, level_steps=12, taper=0.5)
+    train = band_moments(model, Moments.of(task.windows("train", lookback), 12))
+    for ridge in (1e-2, 30.0):
+        errors = RidgePath(model, train, validation).errors(ridge)
+        assert len(errors) == min(horizon, lookback) // 2 + 1
+        for rank in (1, 2, len(errors)):
+            model = ResonanceTimeSeriesNet(horizon, lookback, 2, rank=rank, level_steps=12, taper=0.5)
+            expected = validation.mean_squared_error(linear_map(fit_closed_form(model, train, ridge)))
+            assert errors[rank - 1].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_stride_takes_every_so_many_windows():
+    windows = forecast_task(toy_series(), 6).windows("train", 24)
+    pieces = [Windows(windows.series[start : start + 30], 24, 6) for start in range(0, len(windows), 5)]
+    expected = [Moments.of(piece, 12, variance_power=1.0) for piece in pieces]
+    found = Moments.of(windows, 12, variance_power=1.0, stride=5)
+    torch.testing.assert_close(found.past_past, sum(moments.past_past for moments in expected))
+    assert found.count == sum(moments.count for moments in expected)
+
+
 @pytest.mark.parametrize(("horizon", "lookback", "variance_power"), [(6, 24, 0.0), (7, 25, 1.0)])
 def test_moments_of_spectra_follow_from_those_of_samples(horizon, lookback, variance_power):
     windows = forecast_task(toy_series(500), horizon).windows("train", lookback)
@@ -193,7 +218,8 @@ def test_moments_of_spectra_follow_from_those_of_samples(horizon, lookback, vari
     [
         (lambda: ResonanceTimeSeriesNet(96)(torch.randn(1, 100, 7)), "lookback=720"),
         (lambda: ResonanceTimeSeriesNet(96, num_frequencies=400), "1..361"),
-        (lambda: ResonanceTimeSeriesNet(96, rank=50), "1..49"),
+        (lambda: ResonanceTimeSeriesNet(96, rank=50), "1..49: a horizon of 96 steps has 49 frequencies"),
+        (lambda: ResonanceTimeSeriesNet(28, rank=16), "1..15: a horizon of 28"),
     ],
 )
 def test_bad_input_is_refused_with_what_was_expected(call, says):
