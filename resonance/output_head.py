@@ -101,9 +101,10 @@ class HierarchicalHead(HierarchicalRows):
 
     def forward(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Log p(target | hidden), of the shape of target, for hidden (*target.shape, dim)."""
+        target = check_ids(target, self.vocab_size, "targets")
         if hidden.shape[:-1] != target.shape:
             raise ValueError(f"expected one target a hidden state, got {tuple(target.shape)} for {tuple(hidden.shape)}")
-        h, states, ids = self.hierarchy, self._flat(hidden), check_ids(target, self.vocab_size, "targets").reshape(-1)
+        h, states, ids = self.hierarchy, self._flat(hidden), target.reshape(-1)
         waves = self.waves()
         tail = (ids >= h.direct).nonzero().squeeze(1)
         digits = h.digits(ids[tail])
@@ -126,7 +127,7 @@ class HierarchicalHead(HierarchicalRows):
         for depth, waves in enumerate(others, start=1):
             parents = torch.arange(len(rows), device=rows.device).repeat(len(states))
             bound = (states[:, None] * rows).reshape(-1, self.dim)
-            below = self._children(bound, waves, depth, parents).reshape(len(states), -1, h.base)
+            below = self._children(bound, waves, depth, parents).reshape(len(states), len(rows), h.base)
             nodes = (nodes[..., None] + below).flatten(1)[:, : h.nodes(depth + 1)]
             rows = (rows[:, None] * waves).reshape(-1, self.dim)[: h.nodes(depth + 1)]
         return torch.cat([root[:, : h.direct], nodes], dim=1).reshape(*hidden.shape[:-1], self.vocab_size)
@@ -143,7 +144,10 @@ class HierarchicalHead(HierarchicalRows):
         states = self._flat(hidden)
         waves = self.waves()
         found = [self._search(*row, waves, k) for row in zip(states, self._root(states, waves[0]), strict=True)]
-        return TopK(*(torch.tensor(column, device=states.device) for column in zip(*found, strict=True)))
+        values, ids, opened = ([row[part] for row in found] for part in range(3))
+        whole, shape = {"dtype": torch.long, "device": states.device}, (len(states), k)
+        log_probs = torch.tensor(values, device=states.device).reshape(shape)
+        return TopK(log_probs, torch.tensor(ids, **whole).reshape(shape), torch.tensor(opened, **whole))
 
     def _search(self, state: Tensor, root: Tensor, waves: Tensor, k: int) -> tuple[list, list, int]:
         """Search for one hidden state: log-probabilities, ids and the number of nodes opened."""

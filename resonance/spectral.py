@@ -114,6 +114,12 @@ def check_sequences(x: Tensor, dim: int | None = None, axes: tuple[str, ...] = (
     return x
 
 
+def traced(x: Tensor) -> bool:
+    """Whether the values of x cannot decide what comes next: while tracing, under vmap, on the meta device."""
+    modes = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
+    return bool(modes or torch._C._are_functorch_transforms_active() or type(x) is not Tensor or x.is_meta)
+
+
 def check_values(values: Tensor, valid: Tensor, expected: str) -> None:
     """Raise ValueError, naming what was `expected` and the values that came, unless all are `valid` (a boolean mask).
 
@@ -121,7 +127,10 @@ def check_values(values: Tensor, valid: Tensor, expected: str) -> None:
     """
     if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() or type(valid) is not Tensor:
         torch._assert_async(valid.all(), f"expected {expected}")
-    elif not valid.is_meta and not bool(valid.all()):
+        return
+    while torch._C._functorch.is_functorch_wrapped_tensor(valid):  # of vmap or grad: the values lie beneath
+        values, valid = (torch._C._functorch.get_unwrapped(part) for part in (values, valid))
+    if not valid.is_meta and not bool(valid.all()):
         raise ValueError(f"expected {expected}, got {values[~valid][:8].tolist()}")
 
 

@@ -21,18 +21,18 @@ Related: quotient and remainder embeddings (Shi et al., KDD 2020), binding of ve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from .band import make_band
 from .polar import PolarWeight
-from .spectral import synthesis
+from .spectral import check_values, traced
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,26 @@ class Hierarchy:
 
     def digits(self, ids: Tensor) -> list[Tensor]:
         """Digits of ids that own no row, one tensor a level, the most significant first."""
-        rest = ids - self.direct
-        return [rest // self.base**power % self.base for power in reversed(range(self.levels))]
+        rest, digits = ids - self.direct, []
+        for _ in range(self.levels - 1):
+            above = rest // self.base
+            digits.append(rest - above * self.base)
+            rest = above
+        return [rest, *reversed(digits)]
 
 
 def check_ids(ids: Tensor, vocab_size: int, what: str = "ids") -> Tensor:
-    """Check that ids are an integer tensor with values in 0 .. vocab_size-1, and return them as int64."""
+    """Check that ids are an integer tensor with values in 0 .. vocab_size-1, and return them as int64.
+
+    Raises TypeError for another type, ValueError for values out of range (`spectral.check_values`).
+    """
     if not isinstance(ids, Tensor):
         raise TypeError(f"expected {what} as a torch tensor of integers, got {type(ids).__name__}")
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"expected {what} of an integer dtype, got {ids.dtype}")
-    if ids.numel():
-        low, high = (int(v) for v in torch.aminmax(ids))
-        if low < 0 or high >= vocab_size:
-            raise ValueError(f"expected {what} in 0..{vocab_size - 1}, got {low if low < 0 else high}")
-    return ids.long()
+    whole = ids.long()  # the wide unsigned types have few operations
+    check_values(ids, (whole >= 0) & (whole < vocab_size), f"{what} in 0..{vocab_size - 1}")
+    return whole
 
 
 class DigitWaves(nn.Module):
@@ -92,7 +97,9 @@ class DigitWaves(nn.Module):
         if dim < 1 or not 1 <= k <= dim // 2 + 1:
             raise ValueError(f"expected 1 <= num_frequencies <= dim // 2 + 1 = {dim // 2 + 1}, got {k}")
         self.dim, self.base, self.num_frequencies = dim, base, k
-        power = float(make_band(dim, k, dim).multiplicity(torch.zeros(())).sum()) / dim  # of a wave of unit weights
+        band = make_band(dim, k, dim)
+        self.real = band.real  # places of DC and Nyquist
+        power = (2 * k - len(self.real)) / dim  # of a wave of unit weights
         self.weight = PolarWeight(levels, base, k, scale=power**-0.5 * std ** (1 / levels))
 
     def forward(self) -> Tensor:
@@ -105,18 +112,33 @@ class DigitWaves(nn.Module):
 
     def _waves(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """S applied to spectra in polar form, (..., k) -> (..., dim)."""
-        re, im = (part.reshape(-1, part.shape[-1], 1) for part in (magnitude * phase.cos(), magnitude * phase.sin()))
-        waves = synthesis(re, im, self.dim, grid=self.dim, engine="fft")  # (spectra, dim, 1)
-        return waves.reshape(*phase.shape[:-1], self.dim)
+        re, im = magnitude * phase.cos(), magnitude * phase.sin()
+        for place in self.real:  # FFT libraries differ in what they do with an imaginary part there: pass none
+            im[..., place] = 0.0
+        wide = torch.promote_types(re.dtype, torch.float32)  # half precision has no FFT on CPUs
+        return torch.fft.irfft(torch.complex(re.to(wide), im.to(wide)), n=self.dim, norm="ortho").to(re.dtype)
+
+
+def plain_rows(
+    own: Tensor, common: Tensor, hierarchy: Hierarchy, ids: Tensor, waves: Tensor | Callable[[int, Tensor], Tensor]
+) -> Tensor:
+    """Rows of flat ids by plain operations; waves (levels, base, dim), or a function of a level and its digits."""
+    digits = hierarchy.digits(ids.clamp_min(hierarchy.direct))
+    parts = (F.embedding(d, waves[i]) if isinstance(waves, Tensor) else waves(i, d) for i, d in enumerate(digits))
+    rows = common + reduce(torch.mul, parts)
+    if hierarchy.direct == 0:
+        return rows
+    return torch.where((ids < hierarchy.direct)[:, None], F.embedding(ids.clamp_max(hierarchy.direct - 1), own), rows)
 
 
 class _Rows(torch.autograd.Function):
-    """Rows of flat ids, own rows and products of waves, in chunks whose gathered waves stay in the cache.
+    """Rows of flat ids, own rows and products of waves, in chunks that stay in the cache.
 
-    The backward pass gathers the waves again: nothing of the size of the result is kept.
+    The backward pass gathers the waves again: nothing of the size of the result is kept.  Where it is to be
+    differentiated in its turn, it is that of `plain_rows`.
     """
 
-    CHUNK = 2**18  # elements: a megabyte in float32
+    CHUNK = 2**20  # elements: four megabytes in float32
 
     @staticmethod
     def forward(own, common, hierarchy, ids, waves):
@@ -126,28 +148,37 @@ class _Rows(torch.autograd.Function):
         if 2 * len(heads) > len(ids):  # mostly own rows: gather one for every id, then overwrite the others
             torch.index_select(own, 0, ids.clamp_max(hierarchy.direct - 1), out=rows)
             for places in (ids >= hierarchy.direct).nonzero().squeeze(1).split(size):
-                rows.index_copy_(0, places, _Rows.product(common, waves, hierarchy.digits(ids[places])))
+                product = rows.new_empty(len(places), rows.shape[1])
+                rows.index_copy_(0, places, _Rows.product(common, waves, hierarchy.digits(ids[places]), product))
         else:
             digits = hierarchy.digits(ids.clamp_min(hierarchy.direct))
             for out, *parts in zip(rows.split(size), *(digit.split(size) for digit in digits), strict=True):
-                _Rows.product(common, waves, parts, out=out)
+                _Rows.product(common, waves, parts, out)
             rows.index_copy_(0, heads, own.index_select(0, ids[heads]))
         return rows
 
     @staticmethod
-    def product(common, waves, digits, out=None):
-        first, *inner, last = (wave.index_select(0, digit) for wave, digit in zip(waves, digits, strict=True))
-        return torch.addcmul(common, reduce(Tensor.mul_, inner, first), last, out=out)
+    def product(common, waves, digits, out):
+        torch.index_select(waves[0], 0, digits[0], out=out)
+        gathered = torch.empty_like(out)
+        for wave, digit in zip(waves[1:-1], digits[1:-1], strict=True):
+            out.mul_(torch.index_select(wave, 0, digit, out=gathered))
+        return torch.addcmul(common, out, torch.index_select(waves[-1], 0, digits[-1], out=gathered), out=out)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        own, _, ctx.hierarchy, ids, waves = inputs
-        ctx.save_for_backward(own, ids, waves)
+        own, common, ctx.hierarchy, ids, waves = inputs
+        ctx.save_for_backward(own, common, ids, waves)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient):
-        own, ids, waves = ctx.saved_tensors
+        own, common, ids, waves = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            rows, trained = plain_rows(own, common, ctx.hierarchy, ids, waves), (own, common, waves)
+            wanted = [part for part in trained if part.requires_grad]
+            found = iter(torch.autograd.grad(rows, wanted, gradient, create_graph=True, allow_unused=True))
+            own_gradient, common_gradient, wave_gradients = (next(found) if p.requires_grad else None for p in trained)
+            return own_gradient, common_gradient, None, None, wave_gradients
         size = max(1, _Rows.CHUNK // own.shape[1])
         own_gradient, wave_gradients = torch.zeros_like(own), torch.zeros_like(waves)
         common_gradient = own.new_zeros(own.shape[1])
@@ -218,18 +249,10 @@ class HierarchicalEmbedding(HierarchicalRows):
     def forward(self, ids: Tensor) -> Tensor:
         """Rows of ids, (*ids.shape, dim)."""
         flat = check_ids(ids, self.vocab_size).reshape(-1)
-        h = self.hierarchy
-        if 0 < len(flat) < h.base:  # few ids: synthesise their waves alone
-            return self._few(flat).reshape(*ids.shape, self.dim)
-        waves = self.waves()
-        rows = _Rows.apply(self.rows.to(waves.dtype), self.common.to(waves.dtype), h, flat, waves)
+        if traced(flat):  # one graph for any number of ids
+            rows = plain_rows(self.rows, self.common, self.hierarchy, flat, self.waves())
+        elif 0 < len(flat) < self.hierarchy.base:  # few ids: synthesise their waves alone
+            rows = plain_rows(self.rows, self.common, self.hierarchy, flat, self.waves.of)
+        else:
+            rows = _Rows.apply(self.rows, self.common, self.hierarchy, flat, self.waves())
         return rows.reshape(*ids.shape, self.dim)
-
-    def _few(self, ids: Tensor) -> Tensor:
-        is_tail = ids >= self.hierarchy.direct
-        digits = self.hierarchy.digits(ids.clamp_min(self.hierarchy.direct))
-        rows = self.common + reduce(torch.mul, (self.waves.of(level, digit) for level, digit in enumerate(digits)))
-        if bool(is_tail.all()):
-            return rows
-        own = F.embedding(ids.clamp_max(self.hierarchy.direct - 1), self.rows)
-        return torch.where(is_tail[:, None], rows, own.to(rows.dtype))

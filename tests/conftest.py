@@ -36,6 +36,23 @@ def pytest_collection_modifyitems(items):
             )
 
 
+@pytest.fixture
+def in_one_graph():
+    """Check that a model compiles in one graph and exports with a dynamic batch; give back both."""
+
+    def check(model, inputs: tuple, others: tuple):
+        batch = {0: torch.export.Dim("batch", min=2, max=64)}
+        dynamic = [batch if isinstance(x, torch.Tensor) else None for x in inputs]
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        exported = torch.export.export(model, inputs, dynamic_shapes=tuple(dynamic)).module()
+        for arguments in (inputs, others):
+            for call in (compiled, exported):
+                torch.testing.assert_close(call(*arguments), model(*arguments))
+        return compiled, exported
+
+    return check
+
+
 class Tree:
     """A copy of the artifact's code in a folder of its own, to run and to break."""
 

@@ -75,6 +75,31 @@ def test_a_million_targets_without_a_million_scores():
     assert log_p.isfinite().all() and hidden.grad.isfinite().all()
 
 
+def test_no_hidden_states_have_no_log_probabilities():
+    head, empty = HierarchicalHead(100, 8), torch.zeros(0, 5, 8)
+    assert head(empty, torch.zeros(0, 5, dtype=torch.uint16)).shape == (0, 5)
+    assert head.log_prob(empty).shape == (0, 5, 100)
+    assert [part.shape for part in head.topk(empty[:, 0], 3)] == [(0, 3), (0, 3), (0,)]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_follows_float32(dtype):
+    torch.manual_seed(0)
+    head, hidden, target = HierarchicalHead(300, 16), torch.randn(7, 16), torch.randint(300, (7,))
+    expected = head(hidden, target)
+    torch.testing.assert_close(head.to(dtype)(hidden.to(dtype), target).float(), expected, rtol=0.02, atol=0.05)
+    assert head.topk(hidden.to(dtype), 2).ids.shape == (7, 2)
+
+
+def test_a_graph_of_any_batch_checks_its_targets(in_one_graph):
+    head = HierarchicalHead(1000, 8)
+    torch.relu_(head(torch.randn(3, 8), torch.arange(3))).sum().backward()  # an activation in place behind it
+    hidden, targets = torch.randn(9, 8), torch.randint(1000, (9,))
+    compiled, _ = in_one_graph(head, (hidden[:4], targets[:4]), (hidden, targets))
+    with pytest.raises(RuntimeError, match=r"targets in 0\.\.999"):
+        compiled(hidden, targets - 1000)
+
+
 def test_the_head_refuses_what_does_not_fit():
     head = HierarchicalHead(100, 8)
     with pytest.raises(ValueError, match=r"shape \(\.\.\., 8\)"):
