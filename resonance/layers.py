@@ -3,6 +3,7 @@
     BandMixing        S M W A x      A analysis, W polar weights, M interference, S synthesis (eq:layer)
     ResonanceLayer    x + dropout(BandMixing(LayerNorm(x)))
     FeedForward       x + dropout(W_2 gelu(W_1 LayerNorm(x)))
+    AsSelfAttention   BandMixing where `nn.TransformerEncoderLayer` has its `self_attn`
 
 LayerNorm comes first, so that the residual path carries the gradient through any depth (thm:depth); the source puts it
 after the residual sum.  `01_stable_gradients` measures both.
@@ -11,33 +12,39 @@ after the residual sum.  `01_stable_gradients` measures both.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .band import Band, index_set, make_band, next_power_of_two
+from .band import Band, OpenBand, index_set, next_power_of_two, open_band
 from .polar import Interference, PolarWeight, mixed, weighted
-from .spectral import check_engine, check_lengths, check_sequences, packed_analysis, packed_synthesis
+from .settings import WithSettings, placed
+from .spectral import check_engine, check_lengths, check_sequences, check_values, packed_analysis, packed_synthesis
 
 
-class BandMixing(nn.Module):
+class BandMixing(WithSettings):
     """Mix a sequence through its k lowest frequencies: analysis, polar weights, interference, synthesis (eq:layer).
 
         y = S M W A x,    W = diag(r_fc e^{i phi_fc}) for frequency f and channel c,    M complex k x k
 
-    x: (batch, n, dim) -> (batch, n, dim), linear in x.  The grid is the next power of two >= n, so the frequency of a
-    weight changes with n; `window` fixes the grid at the next power of two >= window, and the same filter then applies
-    to every n <= window, whatever the padding.
+    Give `window`, the longest n: without it the grid is the next power of two >= n, and one sample more, 65 for 64, can
+    change the frequency of every weight and with it every output.  With it the grid is the next power of two >= window,
+    and one filter applies to every n <= window, whatever the padding.
+    x: (batch, n, dim) -> (batch, n, dim), linear in x.
 
     Arguments: dim, channels; num_frequencies, k, for the k lowest, or `frequencies`, a sorted set in cycles per grid;
     engine, how the transforms are computed (the map is the same); interference=False leaves M out (the map is then
     diagonal in frequency).
-    Raises ValueError for a wrong shape, for a frequency above the band of the grid, for n above the window.
+    Raises ValueError for a wrong shape, for a frequency above the band of the grid, for n above the window.  Weights of
+    other frequencies or of another grid do not load (`settings`).
     Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.  The backward pass
     needs the band, 2 k dim numbers a sample, and nothing of length n.
     """
 
+    @placed
     def __init__(
         self,
         dim: int,
@@ -47,6 +54,8 @@ class BandMixing(nn.Module):
         engine: str = "auto",
         interference: bool = True,
         window: int | None = None,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if (num_frequencies is None) == (frequencies is None):
@@ -62,15 +71,19 @@ class BandMixing(nn.Module):
         self.interference = Interference(self.num_frequencies) if interference else None
 
     def forward(self, x: Tensor) -> Tensor:
+        n = check_dtype(check_sequences(x, self.dim), self.weight.magnitude).shape[1]
+        if self.window and isinstance(n, torch.SymInt):  # exported for every length: the tables of the window serve all
+            whole = self(F.pad(x, (0, 0, 0, self.window - n)))
+            return whole.index_select(1, torch.arange(n, device=x.device))  # a slice would exclude n = window
         # A spectrum is one real tensor here: the real parts of the k frequencies, then the imaginary parts.
         spectrum = self.mix(self.encode(x))  # (batch, 2k, dim)
-        return self.decode(spectrum, x.shape[1])  # (batch, n, dim)
+        return self.decode(spectrum, n)  # (batch, n, dim)
 
-    def band_of(self, n: int) -> Band:
+    def band_of(self, n: int) -> Band | OpenBand:
         """The kept band of a sequence of n samples; raises ValueError when n or the band does not fit."""
         if self.window is not None and n > self.window:
             raise ValueError(f"sequence of n={n} samples is longer than window={self.window}")
-        return make_band(n, self.frequencies, next_power_of_two(self.window or n))
+        return open_band(n, self.frequencies, self.window and next_power_of_two(self.window))
 
     def encode(self, x: Tensor) -> Tensor:
         """A x, the kept band (batch, 2k, dim) of x (batch, n, dim)."""
@@ -86,9 +99,24 @@ class BandMixing(nn.Module):
             return weighted(spectrum, *self.weight.pair())
         return mixed(spectrum, self.weight.pair(), self.interference.pair())
 
+    def settings(self) -> dict[str, Any]:
+        """The frequencies and the window that the weights belong to; a window means its grid."""
+        frequencies = self.num_frequencies if isinstance(self.frequencies, range) else list(self.frequencies)
+        return {"frequencies": frequencies, "window": self.window}
+
+    def meaning(self, settings: dict[str, Any]) -> dict[str, Any]:
+        return settings | {"window": settings["window"] and next_power_of_two(settings["window"])}
+
     def extra_repr(self) -> str:
-        kept = self.num_frequencies if isinstance(self.frequencies, range) else list(self.frequencies)
-        return f"dim={self.dim}, frequencies={kept}, engine={self.engine!r}, window={self.window}"
+        own = self.settings()
+        return f"dim={self.dim}, frequencies={own['frequencies']}, engine={self.engine!r}, window={self.window}"
+
+
+def check_dtype(x: Tensor, weight: Tensor) -> Tensor:
+    """Pass on x when weights of this dtype can act on it; raise TypeError, naming both, otherwise."""
+    if torch.promote_types(x.dtype, weight.dtype) != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise TypeError(f"expected x of the weights' dtype, {weight.dtype}, got {x.dtype}")
+    return x
 
 
 def length_mask(x: Tensor, lengths: Tensor) -> Tensor:
@@ -100,12 +128,14 @@ def length_mask(x: Tensor, lengths: Tensor) -> Tensor:
 class ResonanceLayer(nn.Module):
     """A residual block around `BandMixing`: x + dropout(BandMixing(LayerNorm(x))).
 
+    Give `window`, the longest n: without it one sample more can change every output (`BandMixing`).
     x: (batch, n, dim) -> (batch, n, dim).  With `lengths`, (batch,), sample b has lengths[b] positions and padding
     behind them: the mixing treats the padding as zero, and it passes through unchanged.  With `window` as well, a
     sample's output does not depend on how far its batch was padded.
     Arguments, errors, cost: as `BandMixing`; `dropout` in [0, 1) acts on the branch, not on the residual path.
     """
 
+    @placed
     def __init__(
         self,
         dim: int,
@@ -115,6 +145,8 @@ class ResonanceLayer(nn.Module):
         interference: bool = True,
         dropout: float = 0.0,
         window: int | None = None,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
@@ -122,7 +154,7 @@ class ResonanceLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        check_sequences(x, self.mixing.dim)
+        check_dtype(check_sequences(x, self.mixing.dim), self.norm.weight)
         if lengths is None:
             return x + self.dropout(self.mixing(self.norm(x)))
         inside = length_mask(x, lengths)  # (batch, n, 1)
@@ -138,7 +170,8 @@ class FeedForward(nn.Module):
     Parameters: 2 dim width + width + 3 dim.  Cost: 2 dim width multiply-adds a position.
     """
 
-    def __init__(self, dim: int, width: int | None = None, dropout: float = 0.0):
+    @placed
+    def __init__(self, dim: int, width: int | None = None, dropout: float = 0.0, *, device=None, dtype=None):
         super().__init__()
         width = width or 4 * dim
         self.norm = nn.LayerNorm(dim)
@@ -148,3 +181,43 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         inner = F.gelu(self.widen(self.norm(x)))  # (..., width)
         return x + self.dropout(self.narrow(inner))  # (..., dim)
+
+
+class AsSelfAttention(nn.Module):
+    """A mixing under the interface of `nn.MultiheadAttention`, as the `self_attn` of `nn.TransformerEncoderLayer`.
+
+        layer.self_attn = AsSelfAttention(BandMixing(dim, num_frequencies, window=longest))
+
+    query: (batch, n, dim), or (n, batch, dim) with batch_first=False, as in the layer; returns (output, None).
+    `key_padding_mask` (batch, n), true or negative in the padding behind each sequence: taken as zero, output zero.
+    Raises ValueError, by name, for what a mixing does not have: `attn_mask` and `is_causal` (see `CausalResonance`),
+    `need_weights`, a key or value that is not the query; and for padding before a token.
+    """
+
+    # What an encoder looks at before it takes a path of its own, past `forward`: it must not.
+    in_proj_bias, _qkv_same_embed_dim, out_proj = None, False, SimpleNamespace(weight=None, bias=None)
+    in_proj_weight = type("Overridden", (), {"__torch_function__": None})()
+
+    def __init__(self, mixing: nn.Module, *, batch_first: bool = True):
+        super().__init__()
+        self.mixing, self.batch_first = mixing, batch_first
+
+    def forward(
+        self, query, key=None, value=None, key_padding_mask=None, need_weights=False, attn_mask=None, is_causal=False
+    ) -> tuple[Tensor, None]:
+        refused = {"attn_mask": attn_mask is not None, "is_causal": is_causal, "need_weights": need_weights}
+        refused |= {name: part is not None and part is not query for name, part in (("key", key), ("value", value))}
+        if names := [name for name, given in refused.items() if given]:
+            raise ValueError(f"a mixing has no masks between positions, weights or second sequence: got {names}")
+        x = check_sequences(query if self.batch_first else query.transpose(0, 1))
+        if key_padding_mask is not None:
+            mask = torch.as_tensor(key_padding_mask, device=x.device)
+            if mask.shape != x.shape[:2]:
+                raise ValueError(f"expected key_padding_mask of shape {tuple(x.shape[:2])}, got {tuple(mask.shape)}")
+            padding = mask < 0 if mask.is_floating_point() else mask.bool()
+            behind, place = padding[:, 1:] >= padding[:, :-1], torch.arange(1, x.shape[1], device=x.device)
+            check_values(place.expand_as(behind), behind, "no token behind the padding of key_padding_mask")
+            y = self.mixing(x.masked_fill(padding[..., None], 0.0)).masked_fill(padding[..., None], 0.0)
+        else:
+            y = self.mixing(x)
+        return (y if self.batch_first else y.transpose(0, 1)), None

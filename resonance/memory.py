@@ -21,10 +21,11 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .keys import KeyIndex
+from .settings import WithSettings, placed
 from .spectral import analysis, synthesis
 
 
@@ -33,7 +34,7 @@ def capacity_of(aperture: int, *, complex_patterns: bool = False) -> int:
     return (aperture - 1) // 2 if complex_patterns else aperture - 1
 
 
-class HolographicMemory(nn.Module):
+class HolographicMemory(WithSettings):
     """A key-value store of patterns: intensities in one real hologram, one carrier a pattern, read exactly (eq:memory).
 
     A pattern has `dim` entries; real ones use the two quadratures of a carrier in turn.  `aperture`, X, is by default
@@ -50,7 +51,10 @@ class HolographicMemory(nn.Module):
     an orthogonal transform of it.
     """
 
-    def __init__(self, dim: int, capacity: int, *, complex_patterns: bool = False, aperture: int | None = None):
+    @placed
+    def __init__(
+        self, dim: int, capacity: int, *, complex_patterns=False, aperture: int | None = None, device=None, dtype=None
+    ):
         super().__init__()
         if dim < 1 or capacity < 1:
             raise ValueError(f"expected dim >= 1 and capacity >= 1, got {dim} and {capacity}")
@@ -296,6 +300,10 @@ class HolographicMemory(nn.Module):
         if not torch.isfinite(patterns.abs().square().sum(dim=-1).to(self.energy.dtype)).all():
             raise ValueError(f"expected a {name} whose energy |P|^2 fits {self.energy.dtype}: scale it down")
         return patterns, pattern.dim() == 1
+
+    def settings(self) -> dict[str, bool]:
+        """The quadratures that a carrier's pattern has: one for a real pattern, two for a complex one."""
+        return {"complex_patterns": self.complex_patterns}
 
     def extra_repr(self) -> str:
         kind = "complex" if self.complex_patterns else "real"

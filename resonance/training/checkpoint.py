@@ -30,6 +30,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..settings import ENTRY, WithSettings
+
 MANIFEST = "checkpoint.json"
 DIGITS = 16  # of a digest, in a file's name
 FORMAT = "resonance checkpoint 2"
@@ -104,23 +106,32 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the state") -> None:
-    """Copy weights into a model once names, shapes and dtypes are found to match; either may be of a wrapped model.
+    """Copy weights into a model once names, shapes, dtypes and settings are found to match; either may be wrapped.
 
+    Weights without settings, of an older version, are accepted with a warning (`settings.WithSettings`).
     Raises ValueError, naming what the model expects and what was found, where they do not; the model is then unchanged.
     """
     model = plain(model)
     own = model.state_dict()
     names = {plain_name(name): name for name in own}
     renamed = {names.get(plain_name(name), name): value for name, value in weights.items()}
-    if own.keys() == renamed.keys() and len(renamed) == len(weights):
+    entries = {
+        f"{name}.{ENTRY}".removeprefix("."): module
+        for name, module in model.named_modules()
+        if isinstance(module, WithSettings)
+    }
+    if own.keys() == renamed.keys() | entries.keys() and len(renamed) == len(weights):
         weights = renamed
-    if own.keys() != weights.keys():
-        missing, extra = ([n for n in a if n not in b] for a, b in ((own, weights), (weights, own)))
+    if own.keys() != weights.keys() | entries.keys():
+        missing, extra = ([n for n in a if n not in b] for a, b in ((own, weights.keys() | entries), (weights, own)))
         raise ValueError(f"{source} is of another model: expected also {missing[:5]}, found instead {extra[:5]}")
     for name, parameter in model.named_parameters():
         expected, found = ((t.dtype, tuple(t.shape)) for t in (parameter, weights[name]))
         if expected != found:
             raise ValueError(f"{source} is of another model: expected {name} of {expected}, found {found}")
+    for name, module in entries.items():
+        if name in weights and (reason := module.refusal(weights[name])):
+            raise ValueError(f"{source} is of another model: {name.removesuffix(ENTRY)} {reason}")
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # a buffer of another shape, or what the module itself refuses

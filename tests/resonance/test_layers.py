@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
 
 from resonance import BandMixing, ResonanceLayer, ResonanceNet
 from resonance.band import next_power_of_two
-from resonance.layers import FeedForward
+from resonance.layers import AsSelfAttention, FeedForward
 from resonance.polar import count_parameters
 
 
@@ -210,3 +211,111 @@ def test_bad_input_is_refused_with_what_was_expected(call, says):
     with pytest.raises(ValueError) as error:
         call()
     assert says in str(error.value)
+
+
+# --------------------------------------------------------------------------- precision, tracing, what follows the layer
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("engine", ["fft", "dense", "fast"])
+def test_whole_layers_in_half_precision(engine, dtype, tolerance):
+    torch.manual_seed(0)
+    x = torch.randn(2, 65, 16)
+    for layer in (ResonanceLayer(16, 9, engine=engine, window=100), BandMixing(16, 9, engine=engine), FeedForward(16)):
+        exact = layer(x)
+        y = layer.to(dtype)(x.to(dtype))
+        y.float().square().sum().backward()
+        assert y.dtype == dtype and (y.float() - exact).norm() < tolerance * exact.norm()
+        assert all(torch.isfinite(p.grad).all() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("make", [BandMixing, ResonanceLayer])
+@pytest.mark.parametrize("interference", [True, False])
+def test_an_input_of_another_precision_is_refused_with_both_dtypes(make, interference):
+    layer = make(4, 3, interference=interference)
+    with pytest.raises(TypeError, match=r"torch.float32, got torch.float64"):
+        layer(torch.randn(1, 8, 4).double())
+    with pytest.raises(TypeError, match=r"torch.bfloat16, got torch.float32"):
+        layer.bfloat16()(torch.randn(1, 8, 4))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.isfinite(layer.float()(torch.randn(1, 8, 4).bfloat16())).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 16])
+@pytest.mark.parametrize("engine", ["fft", "dense", "fast"])
+def test_an_activation_in_place_behind_a_layer(engine, n):
+    torch.manual_seed(0)
+    for layer in (BandMixing(4, 1, engine=engine, window=16), ResonanceLayer(4, 1, engine=engine)):
+        grads = []
+        for activation in (F.relu_, F.relu):
+            x = torch.linspace(-1, 1, 2 * n * 4).reshape(2, n, 4).requires_grad_(True)
+            activation(layer(x)).square().sum().backward()
+            grads.append(x.grad)
+        torch.testing.assert_close(*grads)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("engine", ["auto", "fft"])
+def test_an_exported_layer_takes_every_batch_and_length_of_its_window(engine):
+    torch.manual_seed(0)
+    layer, x = ResonanceLayer(4, 5, engine=engine, window=60).eval(), torch.randn(3, 50, 4)
+    batch, n = torch.export.Dim("batch", min=1), torch.export.Dim("n", min=1, max=60)
+    lengths = torch.tensor([50, 9, 1])
+    exported = torch.export.export(layer, (x, lengths), dynamic_shapes=({0: batch, 1: n}, {0: batch})).module()
+    for size, length in ((3, 50), (1, 60), (2, 1), (5, 33)):
+        x, lengths = torch.randn(size, length, 4), torch.randint(1, length + 1, (size,))
+        torch.testing.assert_close(exported(x, lengths), layer(x, lengths))
+
+
+# --------------------------------------------------------------------------- in the place of attention
+
+
+def encoder(batch_first: bool, norm_first: bool, late: bool) -> nn.TransformerEncoder:
+    """A torch encoder with mixings in the place of attention, replaced before its layers are copied or `late`."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=batch_first, norm_first=norm_first)
+    whole = nn.TransformerEncoder(layer, 2) if late else None
+    for part in whole.layers if late else [layer]:
+        part.self_attn = AsSelfAttention(BandMixing(8, 5, window=32), batch_first=batch_first)
+    return whole or nn.TransformerEncoder(layer, 2)
+
+
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor")
+@pytest.mark.parametrize("late", [True, False])
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_mixing_stands_where_torchs_encoder_has_attention(batch_first, norm_first, late):
+    model, x = encoder(batch_first, norm_first, late), torch.randn(3, 20, 8)
+    padding = torch.arange(20) >= torch.tensor([20, 12, 1])[:, None]
+    x[1, 12:] = 1e6
+
+    def call(x, **options):
+        return model(x, **options) if batch_first else model(x.transpose(0, 1), **options).transpose(0, 1)
+
+    for training in (True, False):
+        model.train(training)
+        for grad in (True, False):
+            with torch.set_grad_enabled(grad):
+                y = call(x, src_key_padding_mask=padding)
+                torch.testing.assert_close(y[1:2, :12], call(x[1:2, :12]), rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(y[:1], call(x[:1]), rtol=1e-4, atol=1e-4)
+    attention, z = model.layers[0].self_attn, x if batch_first else x.transpose(0, 1)
+    y = attention(z, z, z)[0]
+    assert torch.equal(y if batch_first else y.transpose(0, 1), attention.mixing(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"attn_mask": torch.zeros(6, 6)}, "attn_mask"),
+        ({"is_causal": True}, "is_causal"),
+        ({"need_weights": True}, "need_weights"),
+        ({"key": torch.zeros(2, 6, 4)}, "key"),
+        ({"value": torch.zeros(2, 6, 4)}, "value"),
+        ({"key_padding_mask": torch.zeros(6, 2).bool()}, r"\(2, 6\), got \(6, 2\)"),
+        ({"key_padding_mask": torch.tensor([[1, 0, 0, 0, 0, 1], [0] * 6])}, r"no token behind the padding.*got \[1\]"),
+    ],
+)
+def test_what_attention_takes_and_a_mixing_does_not_is_refused_by_name(options, says):
+    with pytest.raises(ValueError, match=says):
+        AsSelfAttention(BandMixing(4, 3))(torch.randn(2, 6, 4), **options)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from resonance.long_context import LongContextResonanceNet
+from resonance.settings import without_settings
 
 VALUES = 8
 
@@ -63,7 +64,7 @@ def train_recall(n: int, seed: int, *, bridges: bool = True, steps: int = 100):
 def recall_accuracy(model: LongContextResonanceNet, n: int, seed: int, *, bridges: bool = True) -> float:
     """Share of correct answers on 64 fresh sequences of n tokens, the weights copied to a network of that window."""
     longer = recall_model(n, bridges=bridges)
-    longer.load_state_dict(model.state_dict())
+    longer.load_state_dict(without_settings(model.state_dict()))
     generator = torch.Generator().manual_seed(10**6 + seed)
     right = 0
     for _ in range(16):

@@ -1,0 +1,139 @@
+"""Settings that travel with weights: refused where they differ, whatever way the weights take; device and dtype."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from resonance import BandMixing, HolographicMemory, PolarWeight, ResonanceLayer, ResonanceNet
+from resonance.layers import FeedForward
+from resonance.settings import ENTRY, without_settings
+from resonance.training.checkpoint import read_weights, save_weights, set_weights
+
+
+def by_file(model, state, tmp_path):
+    save_file(state, tmp_path / "state.safetensors")
+    model.load_state_dict(load_file(tmp_path / "state.safetensors"))
+
+
+def by_library(model, state, tmp_path):
+    save_weights(state, tmp_path / "state.safetensors")
+    set_weights(model, read_weights(tmp_path / "state.safetensors"))
+
+
+def by_pickle(model, state, tmp_path):
+    torch.save(state, tmp_path / "state.pt")
+    model.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True), assign=True)
+
+
+def in_half(model, state, tmp_path):
+    model.load_state_dict({name: value.half() for name, value in state.items()})
+
+
+def averaged(model, state, tmp_path):
+    model.load_state_dict({name: (value.double() + value.double()) / 2 for name, value in state.items()})
+
+
+WAYS = [by_file, by_library, by_pickle, in_half, averaged]
+
+PAIRS = {
+    "frequencies": (lambda: BandMixing(3, frequencies=[0, 1, 7, 24]), lambda: BandMixing(3, 4), "[0, 1, 7, 24]", "4"),
+    "window": (lambda: BandMixing(3, 4, window=1000), lambda: BandMixing(3, 4, window=100), "=1000", "=100"),
+    "no window": (lambda: ResonanceLayer(3, 4, window=64), lambda: ResonanceLayer(3, 4), "window=64", "window=None"),
+    "memory": (
+        lambda: HolographicMemory(3, 4, aperture=9),
+        lambda: HolographicMemory(3, 4, aperture=9, complex_patterns=True),
+        "complex_patterns=False",
+        "complex_patterns=True",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", PAIRS)
+def test_weights_of_other_settings_are_refused_with_both_values(name, way, tmp_path):
+    source, target, *values = PAIRS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        same, other = source(), target()
+        way(same, source().state_dict(), tmp_path)
+        before = copy.deepcopy(other.state_dict())
+        with pytest.raises(ValueError if way is by_library else RuntimeError) as error:
+            way(other, same.state_dict(), tmp_path)
+        if way is by_library:
+            assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())
+        assert all(value in str(error.value) for value in values)
+        other.load_state_dict(without_settings(same.state_dict()))
+        set_weights(other, without_settings(same.state_dict()))
+    for ours, reference in zip(other.parameters(), same.parameters(), strict=True):
+        assert torch.equal(ours, reference)
+
+
+def test_windows_of_one_grid_have_one_meaning():
+    model = BandMixing(3, 4, window=1000)
+    model.load_state_dict(BandMixing(3, 4, window=1024).state_dict())
+    assert model.window == 1000
+
+
+def test_weights_without_settings_load_with_a_warning():
+    model, older = ResonanceNet(3, 4, 8, 2), dict(ResonanceNet(3, 4, 8, 2).named_parameters())
+    older |= dict(model.named_buffers())
+    for load in (model.load_state_dict, lambda weights: set_weights(model, weights)):
+        with pytest.warns(UserWarning, match="no settings"):
+            load(older)
+    assert torch.equal(model.norm.weight, older["norm.weight"])
+
+
+def test_settings_are_small_real_tensors_of_their_own():
+    state = ResonanceNet(3, 4, 8, 2, window=50).state_dict()
+    entries = [value for name, value in state.items() if name.endswith(ENTRY)]
+    assert len(entries) == 3 and len({value.data_ptr() for value in entries}) == 3  # two mixings and the memory
+    assert all(isinstance(value, torch.Tensor) and value.dtype == torch.uint8 for value in entries)
+
+
+def test_a_model_made_without_memory_computes_what_its_weights_say():
+    torch.manual_seed(0)
+    model, x = ResonanceNet(3, 4, 8, 2, window=50).eval(), torch.randn(2, 40, 3)
+    model.holographic_memory.encode(torch.randn(5, 3))
+    state = model.state_dict()
+    for assign in (True, False):
+        with torch.device("meta"):
+            empty = ResonanceNet(3, 4, 8, 2, window=50).eval()
+            other = ResonanceNet(3, 4, 8, 2, window=500)
+        if not assign:
+            empty.to_empty(device="cpu")
+        empty.load_state_dict(state, assign=assign)
+        assert torch.equal(empty(x, use_memory=True), model(x, use_memory=True))
+        with pytest.raises(RuntimeError, match=r"window=500.*window=50"):
+            other.load_state_dict(state, assign=True)
+    torch.testing.assert_close(copy.deepcopy(model)(x), model(x))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **place: BandMixing(3, 4, window=9, **place),
+        lambda **place: ResonanceLayer(3, 4, **place),
+        lambda **place: FeedForward(3, **place),
+        lambda **place: HolographicMemory(3, 4, **place),
+        lambda **place: PolarWeight(3, 4, **place),
+    ],
+)
+def test_device_and_dtype_are_those_of_torchs_layers(make):
+    torch.manual_seed(0)
+    plain = make()
+    torch.manual_seed(0)
+    double = make(dtype=torch.float64, device=torch.device("cpu"))
+    for (name, ours), reference in zip(double.state_dict().items(), plain.state_dict().values(), strict=True):
+        assert torch.equal(ours, reference.double() if reference.is_floating_point() else reference), name
+        assert (ours.dtype == torch.float64) == reference.is_floating_point()
+    empty = make(device="meta")
+    assert all(part.is_meta for part in (*empty.parameters(), *empty.buffers()))
+    assert isinstance(empty, nn.Module) and empty.state_dict().keys() == plain.state_dict().keys()
+    with pytest.raises(TypeError, match=r"floating dtype, got torch.int32"):
+        make(dtype=torch.int32)
