@@ -18,15 +18,21 @@ from torch.nn import functional as F
 
 from .layers import BandMixing, FeedForward, ResonanceLayer, length_mask
 from .polar import PolarWeight
+from .spectral import check_signal
 
 
 def check_waves(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Check recordings (batch, samples) and set what lies beyond their `lengths`, in samples, to zero.
 
-    Raises ValueError for another shape, an empty wave, or lengths outside 1..samples.
+    Raises TypeError for integers, ValueError for another shape, (samples, channels) among them, for an empty wave, and
+    for lengths outside 1..samples.
     """
+    check_signal(waves, "waves of (batch, samples)", "divide by their range, as int16 / 32768 or (uint8 - 128.0) / 128")
     if waves.ndim != 2 or waves.shape[1] < 1:
         raise ValueError(f"expected waves of (batch, samples), samples >= 1, got {tuple(waves.shape)}")
+    if waves.shape[1] <= 8 and waves.shape[0] >= 32:
+        got = f"got {tuple(waves.shape)}, as if (samples, channels)"
+        raise ValueError(f"expected waves of (batch, samples), {got}: transpose them, waves.T")
     return waves if lengths is None else waves.masked_fill(~length_mask(waves[..., None], lengths)[..., 0], 0.0)
 
 
@@ -37,7 +43,7 @@ class SpectrumFrames(nn.Module):
 
     (batch, samples) -> (batch, frames, bins), bins = frame // 2 + 1; bin f is at f rate / frame Hz.  A wave shorter
     than one frame is zero-padded to one; samples after the last whole frame are dropped.
-    Raises ValueError as `check_waves`, and for hop outside 1..frame.  Cost: frames x frame log(frame).
+    Raises as `check_waves`, and ValueError for hop outside 1..frame.  Cost: frames x frame log(frame).
     """
 
     def __init__(self, frame: int = 256, hop: int = 128, floor: float = 1e-6):
@@ -58,7 +64,11 @@ class SpectrumFrames(nn.Module):
         return F.pad(waves, (0, max(0, short))).unfold(1, self.frame, self.hop)
 
     def forward(self, waves: Tensor) -> Tensor:
-        spectra = torch.fft.rfft(self.cut(waves.float()) * self.window)  # (batch, frames, bins)
+        frames = self.cut(waves) * self.window  # half precision has no FFT on CPUs
+        frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
+        if frames.shape[0] == 0:  # nor has MKL one of an empty batch
+            return frames[..., : self.bins]
+        spectra = torch.fft.rfft(frames)  # (batch, frames, bins)
         power = spectra.real.square() + spectra.imag.square()
         return torch.log(self.floor + power / (self.frame / 2))
 
@@ -86,7 +96,7 @@ class LearnedFrames(SpectrumFrames):
 
     def forward(self, waves: Tensor) -> Tensor:
         frames = self.cut(waves)
-        re, im = (frames @ part.T for part in self.weight.pair())  # (batch, frames, bins)
+        re, im = (frames @ part.T.to(frames.dtype) for part in self.weight.pair())  # (batch, frames, bins)
         return torch.log(self.floor + re.square() + im.square())
 
 
@@ -116,12 +126,13 @@ class FrameTokens(nn.Module):
 
     def frame_count(self, lengths: Tensor | None) -> Tensor | None:
         """Number of frames of recordings of so many samples; None for None."""
-        return None if lengths is None else self.front_end.frame_count(torch.as_tensor(lengths))
+        return None if lengths is None else self.front_end.frame_count(torch.as_tensor(lengths).long())
 
     def spectrum(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frames (batch, frames, bins) of recordings scaled to unit power."""
         waves = check_waves(waves, lengths)
-        samples = waves.shape[1] if lengths is None else torch.as_tensor(lengths, device=waves.device)[:, None]
+        waves = waves.to(torch.promote_types(waves.dtype, torch.float32))  # `quiet` is 0 in float16
+        samples = waves.shape[1] if lengths is None else torch.as_tensor(lengths, device=waves.device).long()[:, None]
         power = waves.square().sum(dim=1, keepdim=True) / samples
         return self.front_end(waves * (power + self.quiet).rsqrt())
 
@@ -135,7 +146,7 @@ class ResonanceAudioNet(nn.Module):
     followed by a feed-forward 2 dim wide; window, the most frames of a recording; front_end, `LearnedFrames` in place
     of `SpectrumFrames` (frame and hop are then its own); interference as in `ResonanceLayer`.  Each channel starts as a
     shift by up to 4 frames either way (`delays_`).  The defaults suit 5 s at 44.1 kHz, 429 frames of 23 ms.
-    Raises ValueError for waves that are not (batch, samples), lengths outside 1..samples, more frames than the window.
+    Raises as `check_waves`, and ValueError for more frames than the window.
     Parameters: (bins + 1) dim, for each layer 2 k dim + 2 k^2 + 4 dim^2 + 7 dim, 2 dim, (dim + 1) classes.
     Cost: linear in the samples, beside the transform of a frame.
     """

@@ -114,6 +114,14 @@ def check_sequences(x: Tensor, dim: int | None = None, axes: tuple[str, ...] = (
     return x
 
 
+def check_signal(x: Tensor, expected: str, scaled: str) -> None:
+    """Raise TypeError for what is no floating tensor; `scaled` says how integers become numbers of size 1."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"expected a torch tensor, {expected}, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise TypeError(f"expected {expected}, of a floating dtype, got {x.dtype}: {scaled}")
+
+
 def traced(x: Tensor) -> bool:
     """Whether the values of x cannot decide what comes next: while tracing, under vmap, on the meta device."""
     modes = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()

@@ -15,6 +15,17 @@ from torch.nn import functional as F
 
 from .layers import FeedForward
 from .plane import PlaneMixing, plane_analysis
+from .spectral import check_signal
+
+
+def check_images(images: Tensor, channels: int) -> None:
+    """Raise TypeError for images that are not floating, ValueError unless (batch, channels, height, width)."""
+    expected = f"images of (batch, {channels}, height, width)"
+    check_signal(images, expected, "scale bytes to 0..1, images / 255")
+    if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape[1:]:
+        last = images.ndim == 4 and images.shape[-1] == channels
+        hint = ": channels come before rows and columns, images.movedim(-1, 1)" if last else ""
+        raise ValueError(f"expected {expected}, got {tuple(images.shape)}{hint}")
 
 
 class PatchEmbedding(nn.Module):
@@ -22,7 +33,7 @@ class PatchEmbedding(nn.Module):
 
     (batch, channels, height, width) -> (batch, height / patch_size, width / patch_size, dim), for any height and width
     that are multiples of patch_size.  A reshape and one product: nothing overlaps, so there is no convolution.
-    Raises ValueError for another number of channels or another size.
+    Raises as `check_images`, and ValueError for another size.
     Parameters: dim (channels patch_size^2 + 1).
     """
 
@@ -35,11 +46,9 @@ class PatchEmbedding(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         size, channels = self.patch_size, self.in_channels
-        if images.ndim != 4 or images.shape[1] != channels or any(n < size or n % size for n in images.shape[2:]):
-            raise ValueError(
-                f"expected images of (batch, {channels}, height, width), height and width multiples of "
-                f"patch_size={size}, got {tuple(images.shape)}"
-            )
+        check_images(images, channels)
+        if any(n < size or n % size for n in images.shape[2:]):
+            raise ValueError(f"expected height and width multiples of patch_size={size}, got {tuple(images.shape)}")
         batch, _, height, width = images.shape
         cut = images.reshape(batch, channels, height // size, size, width // size, size)
         patches = cut.permute(0, 2, 4, 1, 3, 5).flatten(3)  # (batch, rows, columns, channels size^2)
@@ -85,7 +94,7 @@ class ResonanceVisionNet(nn.Module):
 
     Arguments: num_classes; in_channels; patch_size in pixels; hidden_dim; num_layers; num_frequencies, (k_y, k_x) or
     one number for both; pooled_frequencies; expansion of the feed-forward part (0: none); dropout; engine.
-    Raises ValueError for another number of channels or another shape.
+    Raises as `check_images`.
     Parameters: the blocks', hidden_dim (in_channels patch_size^2 + 3), num_classes (hidden_dim (2 P - 1) + 1), with
     P = p^2 + (p - 1)^2 of p = pooled_frequencies.  Cost: linear in the pixels at a fixed band.
     """
@@ -126,6 +135,7 @@ class ResonanceVisionNet(nn.Module):
 
     def tokens(self, images: Tensor) -> Tensor:
         """Features of each patch, (batch, rows, columns, hidden_dim), before pooling."""
+        check_images(images, self.embedding.in_channels)
         h = self.embedding(whole_patches(images, self.patch_size))
         for block in self.blocks:
             h = block(h)
@@ -140,7 +150,5 @@ class ResonanceVisionNet(nn.Module):
 
 def whole_patches(images: Tensor, patch_size: int) -> Tensor:
     """Zero-pad images (..., height, width) on all sides up to whole patches."""
-    if not isinstance(images, Tensor) or images.ndim < 2:
-        raise ValueError("expected images as a tensor (batch, channels, height, width)")
     rows, columns = (-n % patch_size for n in images.shape[-2:])
     return F.pad(images, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -71,9 +72,45 @@ def test_loudness_has_no_effect(gain, samples, seed):
     torch.testing.assert_close(model(gain * waves), model(waves), rtol=1e-3, atol=1e-4)
 
 
-def test_silence_is_finite():
-    model = small()
-    assert model(torch.zeros(1, 500)).isfinite().all()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("front_end", [None, LearnedFrames(64, 32, 20)])
+def test_whole_models_of_other_precision(dtype, front_end):
+    torch.manual_seed(0)
+    model, waves, lengths = small(front_end=front_end), 30 * torch.randn(2, 900), [900, 300]
+    expected = model(waves, lengths)
+    other = copy.deepcopy(model).to(dtype)
+    torch.testing.assert_close(other(waves.to(dtype), lengths).float(), expected, rtol=0.1, atol=0.1)
+    assert other(torch.zeros(1, 500, dtype=dtype)).isfinite().all()
+
+
+def test_a_graph_of_any_batch_no_waves_and_activations_in_place(in_one_graph):
+    torch.manual_seed(0)
+    model, waves, lengths = small(), torch.randn(5, 800), torch.tensor([800, 64, 300, 1, 799])
+    in_one_graph(model, (waves[:3], lengths[:3]), (waves, lengths))
+    assert model(waves[:0]).shape == model(waves[:0], lengths[:0]).shape == (0, 4)
+    for part in (model.embedding(waves, lengths), model.tokens(waves, lengths), model(waves)):
+        torch.relu_(part).sum().backward()
+
+
+@pytest.mark.parametrize(
+    "lengths", [[300, 9], np.array([300, 9], np.uint16), torch.tensor([300, 9], dtype=torch.int16)]
+)
+def test_lengths_of_any_integer_type(lengths):
+    model, waves = small(), torch.randn(2, 300)
+    torch.testing.assert_close(model(waves, lengths), model(waves, torch.tensor([300, 9])), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("lengths", [None, [800]])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize(
+    "model", [small(), LearnedFrames(64, 32), SpectrumFrames(64, 32), FrameTokens(SpectrumFrames(), 3)]
+)
+def test_integers_are_refused_with_their_range(model, dtype, lengths):
+    arguments = (torch.ones(1, 800, dtype=dtype),) + (
+        (lengths,) if lengths and not isinstance(model, SpectrumFrames) else ()
+    )
+    with pytest.raises(TypeError, match=f"{dtype}.* int16 / 32768 or .uint8 - 128.0. / 128"):
+        model(*arguments)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16])
@@ -89,8 +126,12 @@ def test_bad_input_is_named():
     model = small()
     with pytest.raises(ValueError, match=r"waves of \(batch, samples\)"):
         model(torch.randn(500))
-    with pytest.raises(ValueError, match=r"1\.\.500, got 3\.\.501"):
-        model(torch.randn(2, 500), torch.tensor([3, 501]))
+    with pytest.raises(ValueError, match=r"1\.\.500, got \[0, 501\]"):
+        model(torch.randn(2, 500), torch.tensor([0, 501]))
+    with pytest.raises(ValueError, match=r"got \(4000, 2\), as if \(samples, channels\): transpose them"):
+        model(torch.randn(4000, 2))
+    with pytest.raises(TypeError, match="ndarray"):
+        model(np.zeros((1, 500)))
     with pytest.raises(ValueError, match="longer than window=32"):
         model(torch.randn(1, 64 + 32 * 32))
     with pytest.raises(ValueError, match="num_layers"):

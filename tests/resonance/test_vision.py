@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,7 +20,14 @@ from resonance.vision import whole_patches
     [
         (lambda: ResonanceVisionNet(0), ValueError, "at least 1 class"),
         (lambda: ResonanceVisionNet(2)(torch.randn(1, 1, 32, 32)), ValueError, "3, height, width"),
-        (lambda: ResonanceVisionNet(2)(torch.randn(3)), ValueError, "channels, height, width"),
+        (lambda: ResonanceVisionNet(2)(torch.randn(3)), ValueError, "3, height, width"),
+        (
+            lambda: ResonanceVisionNet(2)(torch.zeros(1, 32, 32, 3)),
+            ValueError,
+            r"\(1, 32, 32, 3\): .*movedim\(-1, 1\)",
+        ),
+        (lambda: ResonanceVisionNet(2)(torch.zeros(1, 3, 32, 32).byte()), TypeError, "uint8: .* images / 255"),
+        (lambda: ResonanceVisionNet(2)(np.zeros((1, 3, 32, 32))), TypeError, "ndarray"),
     ],
 )
 def test_bad_input_is_a_clear_error(call, error, match):
@@ -49,6 +57,23 @@ def test_any_size_is_classified(size):
     model = ResonanceVisionNet(5, hidden_dim=16, num_layers=2).eval()
     with torch.no_grad():
         assert model(torch.randn(1, 3, *size)).isfinite().all()
+
+
+def test_a_graph_of_any_batch_no_images_and_activations_in_place(in_one_graph):
+    torch.manual_seed(0)
+    model, images = ResonanceVisionNet(5, hidden_dim=16, num_layers=2, patch_size=8).eval(), torch.randn(5, 3, 36, 32)
+    in_one_graph(model, (images[:3],), (images,))
+    assert model(images[:0]).shape == (0, 5)
+    for part in (model.embedding(images[..., :32, :]), model.tokens(images), model(images)):
+        torch.relu_(part).sum().backward()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_follows_float32(dtype):
+    torch.manual_seed(0)
+    model, images = ResonanceVisionNet(5, hidden_dim=16, num_layers=2, patch_size=8).eval(), torch.randn(2, 3, 40, 32)
+    expected = model(images)
+    torch.testing.assert_close(model.to(dtype)(images.to(dtype)).float(), expected, rtol=0.05, atol=0.05)
 
 
 def test_the_read_out_is_the_mean_and_where_things_stand():
@@ -88,5 +113,5 @@ def test_patches_are_a_convolution_with_stride_of_their_size(channels, size, row
 
 @pytest.mark.parametrize("shape", [(2, 1, 28), (2, 3, 28, 28), (2, 1, 30, 28), (2, 1, 28, 0)])
 def test_patches_of_a_wrong_shape_are_named(shape):
-    with pytest.raises(ValueError, match=r"multiples of patch_size=4, got \(2"):
+    with pytest.raises(ValueError, match=r"(1, height, width\)|multiples of patch_size=4), got \(2"):
         PatchEmbedding(1, 4, 8)(torch.zeros(shape))
