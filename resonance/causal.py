@@ -6,11 +6,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .causal_mixing import CausalMixing
-from .layers import length_mask
+from .causal_mixing import CausalMixing, masked
 from .spectral import check_sequences
 
 State = dict[str, Tensor]
+
+
+def one_earlier(x: Tensor, previous: Tensor | None) -> Tensor:
+    """The tokens one step before those of x, (batch, n, dim): zero, or `previous`, (batch, dim), before the first."""
+    if previous is None:
+        return F.pad(x, (0, 0, 1, -1))
+    return torch.cat([previous[:, None].to(x.dtype), x], dim=1)[:, :-1]
+
+
+def last_token(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """The last token of each sequence, (batch, dim), in memory of its own: a state outlives its input."""
+    return x[:, -1].clone() if lengths is None else x[torch.arange(len(x), device=x.device), lengths - 1]
 
 
 class TokenShift(nn.Module):
@@ -25,9 +36,7 @@ class TokenShift(nn.Module):
         self.share = nn.Parameter(torch.linspace(0.0, 0.5, dim))
 
     def forward(self, x: Tensor, previous: Tensor | None = None) -> Tensor:
-        first = torch.zeros_like(x[:, :1]) if previous is None else previous[:, None].to(x.dtype)
-        before = torch.cat([first, x[:, :-1]], dim=1)
-        return torch.lerp(x, before, self.share.to(x.dtype))
+        return torch.lerp(x, one_earlier(x, previous), self.share.to(x.dtype))
 
 
 class ToChannels(nn.Linear):
@@ -90,21 +99,18 @@ class CausalResonance(nn.Module):
     def extend(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State | None]:
         """Map x, the continuation of `state` (None: zero): y and, given a state, the one after each sequence."""
         check_sequences(x, self.dim)
-        inside = None if lengths is None else length_mask(x, lengths)
-        if inside is not None:  # padding, even NaN, must have no effect
-            x = x.masked_fill(~inside, 0.0)
+        x, lengths, padding = masked(x, lengths)
         value, gate = self.input_projection(self.shift(x, None if state is None else state["previous"]))
         if state is None:
             mixed = self.mixing(value, lengths)
         else:
             mixed, resonators = self.mixing.extend(value, state["resonators"], lengths)
-            last = x[:, -1] if lengths is None else x[torch.arange(len(x)), torch.as_tensor(lengths) - 1]
-            state = {"resonators": resonators, "previous": last}
+            state = {"resonators": resonators, "previous": last_token(x, lengths)}
         y = self.output_projection(F.silu(gate) * mixed)
-        return (y if inside is None else y.masked_fill(~inside, 0.0)), state
+        return (y if padding is None else y.masked_fill(padding, 0.0)), state
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One token: x (batch, dim) and a state give y (batch, dim) and the next state."""
         value, gate = self.input_projection(torch.lerp(x, state["previous"].to(x.dtype), self.shift.share.to(x.dtype)))
         mixed, resonators = self.mixing.step(value, state["resonators"])
-        return self.output_projection(F.silu(gate) * mixed), {"resonators": resonators, "previous": x}
+        return self.output_projection(F.silu(gate) * mixed), {"resonators": resonators, "previous": x.clone()}

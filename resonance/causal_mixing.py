@@ -20,11 +20,9 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from .engines import chunked
-from .layers import length_mask
-from .spectral import check_sequences
+from .spectral import check_lengths, check_sequences
 
 OCTAVES = (-4.0, 20.0)  # bounds on log2 of a time scale: in float32 exp(-2^-20) is still below 1, by 16 of its steps
 MIDDLE, REACH = sum(OCTAVES) / 2, (OCTAVES[1] - OCTAVES[0]) / 2
@@ -34,13 +32,22 @@ LONGEST_FFT, LONGEST_SHORT_CHUNKS = 128, 4096
 
 
 def choose_engine(n: int) -> str:
-    """The engine that is fastest at length n, by measurement: FFT up to 128 samples."""
-    return "fft" if n <= LONGEST_FFT else "chunked"
+    """The engine that is fastest at length n, by measurement: FFT up to 128; FFT for any n in a compiled graph."""
+    return "fft" if torch.compiler.is_compiling() or n <= LONGEST_FFT else "chunked"
 
 
 def chunk_size(n: int) -> int:
     """The chunk B that is fastest at length n, by measurement: 32, and 64 beyond 4096 samples."""
     return min(n, 32 if n <= LONGEST_SHORT_CHUNKS else 64)
+
+
+def masked(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """x (batch, n, dim) with zeros, even for NaN, after each length; int64 lengths; a mask (batch, n, 1) of padding."""
+    if lengths is None:
+        return x, None, None
+    lengths = check_lengths(lengths, *x.shape[:2], x.device)
+    padding = torch.arange(x.shape[1], device=x.device)[:, None] >= lengths[:, None, None]
+    return x.masked_fill(padding, 0.0), lengths, padding
 
 
 # --------------------------------------------------------------------------- poles, stable for any parameter value
@@ -69,8 +76,14 @@ def unit_readout(readout: Tensor, pole: Tensor) -> Tensor:
     return scaled.permute(2, 1, 0).contiguous()
 
 
+def powers_and_readout(octave: Tensor, turn: Tensor, readout: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`make_powers` and `unit_readout` of the parameters, turns in cycles per step, by differentiable operations."""
+    pole = make_poles(octave, turn, readout.dtype)
+    return chunked.make_powers(pole, count), unit_readout(readout, pole)
+
+
 class _PowersAndReadout(torch.autograd.Function):
-    """`make_powers` and `unit_readout` in complex numbers, gradients written out: a third of autograd's operations."""
+    """`powers_and_readout` in complex numbers, gradients written out: a third of autograd's operations."""
 
     @staticmethod
     def forward(ctx, octave, frequency, readout, count):
@@ -80,14 +93,16 @@ class _PowersAndReadout(torch.autograd.Function):
         l = torch.arange(count, dtype=torch.float64, device=octave.device)[:, None]  # noqa: E741
         powers = (l * log).exp_().to(readout.dtype.to_complex())  # (count, k)
         energy = (2 * log.real).expm1_().neg_().sqrt_()
-        ctx.save_for_backward(readout, rate, energy, powers, l)
+        ctx.save_for_backward(octave, frequency, readout, rate, energy, powers, l)
         scaled = readout.unflatten(0, (2, -1)) * energy.to(readout.dtype)[:, None]  # (2, k, d)
         return torch.view_as_real(powers), scaled.permute(2, 1, 0).contiguous()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g_powers, g_readout):
-        readout, rate, energy, powers, l = ctx.saved_tensors  # noqa: E741
+        octave, frequency, readout, rate, energy, powers, l = ctx.saved_tensors  # noqa: E741
+        if torch.is_grad_enabled():  # gradients of gradients
+            inputs = octave, frequency, readout
+            return *torch.func.vjp(lambda *t: powers_and_readout(*t, len(l)), *inputs)[1]((g_powers, g_readout)), None
         g_powers = torch.view_as_complex(g_powers.contiguous())
         # d lambda^l / d log lambda = l lambda^l
         g_size, g_angle = torch.view_as_real((g_powers * powers.conj() * l).sum(0)).unbind(1)
@@ -162,11 +177,8 @@ class CausalMixing(nn.Module):
 
     def constants(self, count: int, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
         """Powers lambda^0 .. lambda^(count-1), (count, k, 2), and unit readout (dim, k, 2): what the engines take."""
-        readout = self.readout.to(dtype or self.readout.dtype)
-        if torch.compiler.is_compiling():  # a compiler derives the gradients from the operations themselves
-            pole = self.poles(readout.dtype)
-            return chunked.make_powers(pole, count), unit_readout(readout, pole)
-        return _PowersAndReadout.apply(self.octave, self.turns * self.spacing, readout, count)
+        run = powers_and_readout if chunked.transformed() else _PowersAndReadout.apply
+        return run(self.octave, self.turns * self.spacing, self.readout.to(dtype or self.readout.dtype), count)
 
     # ----------------------------------------------------------------------- state
 
@@ -195,11 +207,11 @@ class CausalMixing(nn.Module):
         check_sequences(x, self.dim)
         if state is not None:
             self._check_state(state, len(x))
-        n, inside = x.shape[1], None if lengths is None else length_mask(x, lengths)
+        n, (x, lengths, padding) = x.shape[1], masked(x, lengths)
         engine = choose_engine(n) if self.engine == "auto" else self.engine
         with torch.autocast(x.device.type, enabled=False):  # a state in half precision would lose small summands
             work = self._dtype(x)
-            u = (x if inside is None else x.masked_fill(~inside, 0.0)).to(work).permute(2, 0, 1)  # (dim, batch, n)
+            u = x.to(work).permute(2, 0, 1)  # (dim, batch, n)
             start = None if state is None else state.to(work).transpose(0, 1)
             powers, readout = self.constants(1 + (chunk_size(n) if engine == "chunked" else n), work)
             if engine == "chunked":
@@ -209,9 +221,9 @@ class CausalMixing(nn.Module):
                 states = None if start is None else start[:, :, None]  # one chunk
             y = y.permute(1, 2, 0).to(x.dtype)
             if state is not None:
-                ends = torch.as_tensor(n if lengths is None else lengths, device=u.device).expand(len(x))
+                ends = torch.full(x.shape[:1], n, device=x.device) if lengths is None else lengths
                 state = chunked.end_state(u, powers, ends, states).transpose(0, 1)
-        return (y if inside is None else y.masked_fill(~inside, 0.0)), state
+        return (y if padding is None else y.masked_fill(padding, 0.0)), state
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One sample of the recurrence: x (batch, dim) and a state (batch, dim, k, 2) give y and the next state."""

@@ -24,8 +24,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .causal import State
-from .layers import length_mask
+from .causal import State, last_token, one_earlier
+from .causal_mixing import masked
 from .spectral import check_sequences
 
 CHUNK = 64  # steps solved together: the speed is the same from 32 to 128
@@ -87,18 +87,15 @@ class PlainRecall(nn.Module):
         """Map x, the continuation of `state`: y, and the state after it (after each sequence's own length)."""
         check_sequences(x, self.dim)
         self._check_state(state, len(x))
-        inside = None if lengths is None else length_mask(x, lengths)
-        if inside is not None:
-            x = x.masked_fill(~inside, 0.0)
-        before = torch.cat([state["previous"][:, None].to(x.dtype), x[:, :-1]], dim=1)
-        queries, keys, values, strengths = self.parts(x, before)
-        if inside is not None:
-            strengths = strengths * inside[:, None]
+        x, lengths, padding = masked(x, lengths)
+        queries, keys, values, strengths = self.parts(x, one_earlier(x, state["previous"]))
+        if padding is not None:
+            strengths = strengths.masked_fill(padding[:, None], 0.0)
         with torch.autocast(x.device.type, enabled=False):  # a hologram in half precision would lose small summands
             read, hologram = self.recorded(queries, keys, values, strengths, state["hologram"])
         y = self.output(read.transpose(1, 2).flatten(2).to(x.dtype))
-        last = x[:, -1] if lengths is None else x[torch.arange(len(x)), torch.as_tensor(lengths) - 1]
-        return (y if inside is None else y.masked_fill(~inside, 0.0)), {"hologram": hologram, "previous": last}
+        after = {"hologram": hologram, "previous": last_token(x, lengths)}
+        return (y if padding is None else y.masked_fill(padding, 0.0)), after
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One token: x (batch, dim) and a state give y (batch, dim) and the next state."""
@@ -110,7 +107,7 @@ class PlainRecall(nn.Module):
             hologram = state["hologram"]
             hologram = hologram + keys.mT * (strengths * self.update(keys, values, hologram))
             read = queries @ hologram  # (batch, heads, 1, dim / heads)
-        return self.output(read.flatten(1).to(x.dtype)), {"hologram": hologram, "previous": x}
+        return self.output(read.flatten(1).to(x.dtype)), {"hologram": hologram, "previous": x.clone()}
 
     def _check_state(self, state: State, batch: int) -> None:
         expected = batch, self.heads, self.features, self.dim // self.heads
@@ -144,7 +141,7 @@ class PlainRecall(nn.Module):
         queries, keys, written = (in_chunks(part) for part in (queries, keys, strengths * values))
         records = torch.cat([hologram[:, :, None], keys.mT @ written], dim=2).cumsum(dim=2)  # before each chunk
         read = queries @ records[:, :, :-1] + (queries @ keys.mT).tril() @ written
-        return read.flatten(2, 3)[:, :, :n], records[:, :, -1]
+        return read.flatten(2, 3)[:, :, :n], records[:, :, -1].clone()  # a state keeps no other record
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, heads={self.heads}, features={self.features}"

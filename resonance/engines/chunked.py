@@ -22,8 +22,15 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.autograd import forward_ad
 from torch.nn import functional as F
+
+
+def transformed() -> bool:
+    """Whether a compiler or a functional transform is at work: they take differentiable operations alone."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def make_powers(pole: Tensor, count: int) -> Tensor:
@@ -37,7 +44,7 @@ def make_powers(pole: Tensor, count: int) -> Tensor:
 
 def complex_product(a: Tensor, b: Tensor) -> Tensor:
     """Multiply complex pairs (..., 2), with broadcasting."""
-    if torch.compiler.is_compiling():  # compilers support real numbers only
+    if transformed():  # compilers support real numbers only
         (a_re, a_im), (b_re, b_im) = a.unbind(-1), b.unbind(-1)
         return torch.stack([a_re * b_re - a_im * b_im, a_re * b_im + a_im * b_re], dim=-1)
     return torch.view_as_real(torch.view_as_complex(a.contiguous()) * torch.view_as_complex(b))
@@ -51,7 +58,7 @@ def conjugate(pairs: Tensor) -> Tensor:
 def kernel(powers: Tensor, readout: Tensor, direct: Tensor) -> Tensor:
     """The impulse response h, (d, count), of powers (count, k, 2), readout (d, k, 2) and direct gains (d,)."""
     h = readout.flatten(1) @ conjugate(powers).flatten(1).T
-    return torch.cat([h[:, :1] + direct[:, None], h[:, 1:]], dim=1)
+    return h + F.pad(direct[:, None], (0, h.shape[1] - 1))
 
 
 # --------------------------------------------------------------------------- fft
@@ -94,7 +101,7 @@ class _Chunked(torch.autograd.Function):
     """y, and the states (d, batch, m + 1, k, 2) before each chunk and after the last, of x (d, batch, m B).
 
     The backward pass is written out: the same products, and one scan the other way.  The scan is one complex
-    multiply-add a chunk, in place.
+    multiply-add a chunk, in place.  Gradients of gradients are those of `by_operations`.
     """
 
     @staticmethod
@@ -108,33 +115,38 @@ class _Chunked(torch.autograd.Function):
         toeplitz = _toeplitz(h)
         collect = powers[:-1].flip(0).view(size, 2 * k)
         states = x.new_empty(d, batch, chunks + 1, k, 2)
-        states[:, :, 0] = 0 if start is None else start
+        states[:, :, 0] = start
         states[:, :, 1:] = (x.view(-1, size) @ collect).view(d, batch, chunks, k, 2)
         every, turn = torch.view_as_complex(states), torch.view_as_complex(powers[-1])
         for before, after in pairwise(every.unbind(2)):
             after.addcmul_(before, turn)
         read = torch.view_as_real(every[:, :, :-1] * torch.complex(*readout.unbind(-1))[:, None, None])
-        y = torch.bmm(x.view(d, -1, size), toeplitz)
+        y = torch.empty_like(x)  # no view: an activation in place may follow
+        torch.bmm(x.view(d, -1, size), toeplitz, out=y.view(d, -1, size))
         y.view(-1, size).addmm_(read.view(-1, 2 * k), conj[1:].T)
-        ctx.save_for_backward(x, powers, readout, toeplitz, conj, collect, states, read)
+        ctx.save_for_backward(x, powers, readout, direct, start, toeplitz, conj, collect, states, read)
         ctx.set_materialize_grads(False)
-        return y.view(d, batch, n), states
+        return y, states
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, g, g_states):
-        with torch.autocast(ctx.saved_tensors[0].device.type, enabled=False):  # a whole step may run under autocast
-            return _chunked_gradients(ctx, g, g_states)
+        saved = ctx.saved_tensors  # once: hooks on saved tensors may unpack them once alone
+        x, states = saved[0], saved[-2]
+        g = torch.zeros_like(x) if g is None else g.contiguous()
+        back = torch.zeros_like(states) if g_states is None else g_states.contiguous().clone()
+        with torch.autocast(x.device.type, enabled=False):  # a whole step may run under autocast
+            if torch.is_grad_enabled():
+                return torch.func.vjp(by_operations, *saved[:5])[1]((g, back))
+            return _chunked_gradients(*saved, g, back)
 
 
-def _chunked_gradients(ctx, g: Tensor | None, g_states: Tensor | None) -> tuple[Tensor | None, ...]:
-    x, powers, readout, toeplitz, conj, collect, states, read = ctx.saved_tensors
+def _chunked_gradients(x, powers, readout, _direct, _start, toeplitz, conj, collect, states, read, g, back):
+    """Cotangents of the inputs from those of y, g, and of the states, `back`, which is overwritten."""
     d, batch, n = x.shape
     size, k = len(powers) - 1, powers.shape[1]
     chunks = n // size
     every, turn = torch.view_as_complex(states), torch.view_as_complex(powers[-1]).conj()
     factors = torch.complex(*readout.unbind(-1))  # not a view: strides of one channel may be odd
-    g = torch.zeros_like(x) if g is None else g.contiguous()
     rows, g_rows = x.view(-1, size), g.view(-1, size)
     g_h = _diagonal_sums(torch.bmm(x.view(d, -1, size).mT, g.view(d, -1, size)))
     # Reading: y += Re c s lambda^(t + 1).
@@ -142,7 +154,6 @@ def _chunked_gradients(ctx, g: Tensor | None, g_states: Tensor | None) -> tuple[
     g_out = g_rows.T @ read.view(-1, 2 * k)  # (B, 2k)
     g_factors = (g_read * every[:, :, :-1].conj()).sum((1, 2))
     # The scan: the cotangent of a state, times conj lambda^B, adds to that of the state before it.
-    back = x.new_zeros(states.shape) if g_states is None else g_states.contiguous().clone()
     g_every = torch.view_as_complex(back)
     g_every[:, :, :-1].addcmul_(g_read, factors.conj()[:, None, None])
     turn = turn.resolve_conj()
@@ -160,14 +171,11 @@ def _chunked_gradients(ctx, g: Tensor | None, g_states: Tensor | None) -> tuple[
     g_powers[:-1] += (rows.T @ g_collected).view(size, k, 2).flip(0)
     g_powers[-1] += torch.view_as_real(g_turn)
     g_readout = (g_h @ conj[:-1]).view(d, k, 2) + torch.view_as_real(g_factors)
-    g_start = back[:, :, 0] if ctx.needs_input_grad[4] else None
-    return g_x.view(d, batch, n), g_powers, g_readout, g_h[:, 0], g_start
+    return g_x.view(d, batch, n), g_powers, g_readout, g_h[:, 0], back[:, :, 0]
 
 
-def by_operations(
-    x: Tensor, powers: Tensor, readout: Tensor, direct: Tensor, start: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """The same as `_Chunked` by differentiable operations on real tensors, for compilers."""
+def by_operations(x: Tensor, powers: Tensor, readout: Tensor, direct: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The same as `_Chunked` by differentiable operations on real tensors, for compilers and functional transforms."""
     d, batch, n = x.shape
     size = len(powers) - 1
     x = x.reshape(d, batch, n // size, size)
@@ -175,11 +183,9 @@ def by_operations(
     lag = place - place[:, None]
     toeplitz = kernel(powers[:-1], readout, direct)[:, lag.clamp_min(0)] * (lag >= 0)
     collected = (x @ powers[:-1].flip(0).flatten(1)).unflatten(-1, powers.shape[1:])  # (d, batch, m, k, 2)
-    state = torch.zeros_like(collected[:, :, 0]) if start is None else start
-    states = [state]
+    states = [start]
     for z in collected.unbind(2):
-        state = complex_product(state, powers[-1]) + z
-        states.append(state)
+        states.append(complex_product(states[-1], powers[-1]) + z)
     states = torch.stack(states, dim=2)
     y = (x.flatten(1, 2) @ toeplitz).view_as(x) + _read(states[:, :, :-1], powers[1:], readout)
     return y.reshape(d, batch, n), states
@@ -193,10 +199,10 @@ def by_chunks(
     x: (d, batch, n); the last chunk is padded with zeros, and the states after it are those after the zeros.
     """
     n, size = x.shape[-1], len(powers) - 1
+    start = x.new_zeros(*x.shape[:2], *powers.shape[1:]) if start is None else start
     padded = F.pad(x, (0, -n % size)) if n % size else x.contiguous()
-    run = by_operations if torch.compiler.is_compiling() else _Chunked.apply
-    y, states = run(padded, powers, readout, direct, start)
-    return (y[..., :n] if n % size else y), states
+    y, states = (by_operations if transformed() else _Chunked.apply)(padded, powers, readout, direct, start)
+    return y[..., :n], states
 
 
 def end_state(x: Tensor, powers: Tensor, lengths: Tensor, states: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch.utils.checkpoint import checkpoint
 
-from resonance import CausalResonance, causal_mixing
+from resonance import CausalMixing, CausalResonance, HolographicRecall, causal_mixing
+from resonance.recall import PlainRecall
 
 ENGINES = ["fft", "chunked"]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -206,3 +209,113 @@ def test_state_and_parameters_are_real_and_of_constant_size():
 def test_errors_say_what_was_expected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+LAYERS = {
+    "mixing by fft": lambda: CausalMixing(3, 2, engine="fft"),
+    "mixing by chunks": lambda: CausalMixing(3, 2, engine="chunked"),
+    "sublayer": lambda: CausalResonance(3, 2),
+    "plain recall": lambda: PlainRecall(3, 1, features=4),
+    "recall": lambda: HolographicRecall(3, 1, features=4),
+}
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request):
+    torch.manual_seed(0)
+    return LAYERS[request.param]().double()
+
+
+def state_of(layer, batch=2):
+    return layer.initial_state(batch, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("n", [1, 31, 32, 33, 129, 160])
+def test_an_activation_in_place_may_follow(layer, n):
+    x = torch.randn(2, n, 3, dtype=torch.float64)
+    for call in (layer, lambda x: layer(x, [n, 1]), lambda x: layer.extend(x, state_of(layer))[0]):
+        leaves = [x.requires_grad_(), *layer.parameters()]
+        found, expected = (torch.autograd.grad(f(call(x)).sum(), leaves) for f in (torch.relu_, torch.relu))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("n", [1, 129, 200])
+def test_every_saved_tensor_is_unpacked_once(layer, n):
+    class Once:
+        def __init__(self, tensor):
+            self.tensor, self.left = tensor, 1
+
+        def unpack(self):
+            self.left -= 1
+            assert self.left >= 0, "a saved tensor is read twice"
+            return self.tensor
+
+    x = torch.randn(2, n, 3, dtype=torch.float64, requires_grad=True)
+    expected = torch.autograd.grad(layer(x).square().sum(), x)
+    with torch.autograd.graph.saved_tensors_hooks(Once, Once.unpack):
+        loss = layer(x).square().sum()
+    assert torch.equal(torch.autograd.grad(loss, x)[0], expected[0])
+    again = checkpoint(layer, x, use_reentrant=False).square().sum()
+    assert torch.equal(torch.autograd.grad(again, x)[0], expected[0])
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+def test_second_derivatives(layer, n, monkeypatch):
+    monkeypatch.setattr(causal_mixing, "chunk_size", lambda n: min(n, 4))
+    names, values = zip(*layer.named_parameters(), strict=True)
+
+    def call(x, *values):
+        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x,))
+
+    x = torch.randn(2, n, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(call, (x, *values), fast_mode=True)
+
+
+@pytest.mark.parametrize("n", [5, 140])
+def test_functional_transforms(layer, n):
+    xs, v = torch.randn(3, 2, n, 3, dtype=torch.float64), torch.randn(2, n, 3, dtype=torch.float64)
+    torch.testing.assert_close(torch.func.vmap(layer)(xs), torch.stack([layer(x) for x in xs]))
+    parameters = dict(layer.named_parameters())
+
+    def loss(parameters, x):
+        return torch.func.functional_call(layer, parameters, (x,)).square().sum()
+
+    def derived(x):
+        return dict(zip(parameters, torch.autograd.grad(loss(parameters, x), parameters.values()), strict=True))
+
+    expected = [derived(x) for x in xs]
+    torch.testing.assert_close(torch.func.grad(loss)(parameters, xs[0]), expected[0])
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(parameters, xs)  # a gradient a sample
+    torch.testing.assert_close(found, {name: torch.stack([g[name] for g in expected]) for name in parameters})
+    slope = (torch.autograd.functional.jvp(layer, xs[0], v)[1], torch.func.jvp(layer, (xs[0],), (v,))[1])
+    with torch.autograd.forward_ad.dual_level():
+        dual = layer(torch.autograd.forward_ad.make_dual(xs[0], v))
+        slope += (torch.autograd.forward_ad.unpack_dual(dual).tangent,)
+    for found in slope[1:]:
+        torch.testing.assert_close(found, slope[0])
+
+
+def test_a_state_has_memory_of_its_own(layer):
+    """A buffer that is filled anew for every token, as streams have it, must not reach back into the state."""
+    tokens, buffer, state = torch.randn(5, 2, 3, dtype=torch.float64), torch.empty(2, 3).double(), state_of(layer)
+    with torch.no_grad():
+        expected, end = stepped_anew(layer, tokens)
+        found = []
+        for token in tokens:
+            y, state = layer.step(buffer.copy_(token), state)
+            found.append(y)
+        buffer.fill_(math.nan)
+        torch.testing.assert_close((torch.stack(found), state), (expected, end), rtol=0, atol=0)
+        x = tokens.movedim(0, 1).clone()
+        _, state = layer.extend(x, state_of(layer))
+        x.fill_(math.nan)
+        for part in copy.deepcopy(state if isinstance(state, dict) else {"s": state}).values():
+            assert part.isfinite().all() and part.untyped_storage().nbytes() == part.nbytes
+
+
+def stepped_anew(layer, tokens):
+    state, ys = state_of(layer), []
+    for token in tokens:
+        y, state = layer.step(token.clone(), state)
+        ys.append(y)
+    return torch.stack(ys), state
