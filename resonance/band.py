@@ -6,6 +6,8 @@ import math
 import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,14 +22,20 @@ def next_power_of_two(n: int) -> int:
 def index_set(frequencies: int | Iterable[int]) -> range | tuple[int, ...]:
     """Normalise a choice of frequencies: the range 0 .. k-1 for a number k, else a sorted tuple of whole numbers.
 
-    Raises ValueError when the set is empty, not sorted, or not of distinct whole numbers from 0 up.
+    A set is any iterable of whole numbers: a list, a range, an array or a tensor of any integer dtype.
+    Raises TypeError for booleans and floats, ValueError when the set is empty, not sorted or not distinct, or below 0.
     """
-    if hasattr(frequencies, "__index__") and not isinstance(frequencies, Tensor):
-        return range(operator.index(frequencies))
-    chosen = tuple(frequencies.tolist() if isinstance(frequencies, Tensor) else frequencies)
-    if not chosen or any(f != int(f) or f < 0 for f in chosen) or any(a >= b for a, b in zip(chosen, chosen[1:])):  # noqa: B905, RUF007
+    if isinstance(frequencies, range) and frequencies == range(len(frequencies)):
+        return frequencies
+    given = frequencies.tolist() if hasattr(frequencies, "tolist") else frequencies
+    chosen = tuple(given) if isinstance(given, Iterable) else (given,)
+    if any(isinstance(f, bool | np.bool_) or not hasattr(f, "__index__") for f in chosen):
+        raise TypeError(f"expected frequencies as whole numbers, got {chosen[:8]}")
+    chosen = tuple(operator.index(f) for f in chosen)
+    if not isinstance(given, Iterable):
+        return range(*chosen)
+    if not chosen or chosen[0] < 0 or any(a >= b for a, b in pairwise(chosen)):
         raise ValueError(f"expected frequencies as a sorted set of distinct whole numbers from 0 up, got {chosen[:8]}")
-    chosen = tuple(int(f) for f in chosen)
     return range(len(chosen)) if chosen[-1] == len(chosen) - 1 else chosen
 
 
@@ -58,6 +66,11 @@ class Band:
             raise ValueError(f"frequency {self.highest} is above the band 0 .. N//2={top} of a grid of N={self.grid}")
 
     @property
+    def key(self) -> tuple:
+        """What defines the band: `Band(*band.key)` equals it."""
+        return self.n, self.frequencies, self.grid
+
+    @property
     def k(self) -> int:
         """k, the number of kept frequencies."""
         return len(self.frequencies)
@@ -79,9 +92,9 @@ class Band:
 
     def multiplicity(self, like: Tensor) -> Tensor:
         """c of eq:layer, how often a frequency occurs in the full spectrum: 1 at DC and Nyquist, else 2; (k,)."""
-        c = torch.full((self.k,), 2.0, dtype=like.dtype, device=like.device)
+        c = like.new_full((self.k,), 2.0)
         for place in self.real:
-            c[place] = 1.0
+            c[place].fill_(1.0)
         return c
 
 
@@ -89,6 +102,21 @@ def make_band(n: int, frequencies: int | Iterable[int], grid: int | None = None)
     """The band on a grid of `grid` samples, by default the next power of two >= n; an int means the k lowest."""
     n = operator.index(n)  # a compiler's symbolic length becomes a number: tables are made for one length
     return Band(n, index_set(frequencies), next_power_of_two(max(n, 1)) if grid is None else operator.index(grid))
+
+
+class OpenBand(NamedTuple):
+    """A band of a length that a graph leaves open: a `Band` once the graph runs."""
+
+    n: int
+    frequencies: range | tuple[int, ...]
+    grid: int | None
+
+
+def open_band(n: int, frequencies: int | Iterable[int], grid: int | None = None) -> Band | OpenBand:
+    """`make_band`, except where a graph is traced for every length n: an `OpenBand`."""
+    if torch.compiler.is_compiling() and not torch.fx.experimental.symbolic_shapes.has_static_value(n):
+        return OpenBand(n, index_set(frequencies), grid)
+    return make_band(n, frequencies, grid)
 
 
 def fourier_table(band: Band, time: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class Plane:
 
     def holds_all(self, shape: Sequence[int]) -> bool:
         """Whether a plane of (rows, columns) tokens holds every frequency of the band."""
-        return len(PlaneBand(*shape, *self.frequencies).held) == self.size
+        return PlaneBand(*shape, *self.frequencies).held == self.size
 
     def analysis(self, x: Tensor) -> Tensor:
         """Amplitudes z = A x / s, (batch, 2K, d)."""

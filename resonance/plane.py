@@ -18,16 +18,20 @@ Small planes use one real product with the table of both ("dense"): more multipl
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass
-from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .band import Band, make_band
+from .engines.tables import BUILDERS, constants
 from .polar import Interference, PolarWeight, mixed, weighted
-from .spectral import check_engine, check_sequences, lowered, packed_analysis, packed_synthesis
+from .settings import WithSettings
+from .spectral import check_engine, check_sequences, lowered, packed_analysis, packed_synthesis, without_autocast
 
 # Multiply-adds a channel up to which the table of a whole plane is faster than two steps (measured: 14 x 14 tokens).
 TABLE_LIMIT = 2**18
@@ -60,22 +64,27 @@ class PlaneBand:
         return tuple(make_band(n, min(k, (n + 1) // 2), n) for n, k in ((self.rows, self.ky), (self.columns, self.kx)))
 
     @property
-    def held(self) -> Tensor:
-        """Indices, in `plane_frequencies`, of the frequencies below Nyquist on both axes: (K',)."""
-        down, along = (2 * plane_frequencies(self.ky, self.kx).abs()).unbind(1)
-        return ((down < self.rows) & (along < self.columns)).nonzero().flatten()
+    def key(self) -> tuple:
+        """What defines the band: `PlaneBand(*band.key)` equals it."""
+        return self.rows, self.columns, self.ky, self.kx
+
+    @property
+    def held(self) -> int:
+        """How many of the K frequencies the plane holds: those below Nyquist on both axes."""
+        ky, kx = (axis.k for axis in self.axes)
+        return ky * kx + (ky - 1) * (kx - 1)
 
 
-def plane_frequencies(ky: int, kx: int) -> Tensor:
+def plane_frequencies(ky: int, kx: int) -> np.ndarray:
     """The pairs (f_y, f_x) of the kept half plane in the order of the packed spectrum: (K, 2) whole numbers."""
-    first = torch.cartesian_prod(torch.arange(ky), torch.arange(kx))
-    second = torch.cartesian_prod(-torch.arange(1, ky), torch.arange(1, kx))  # f_y < 0 < f_x
-    return torch.cat([first, second])  # (K, 2)
+    first = [(fy, fx) for fy in range(ky) for fx in range(kx)]
+    return np.array(first + [(-fy, fx) for fy in range(1, ky) for fx in range(1, kx)])  # f_y < 0 < f_x
 
 
 def axes_of(num_frequencies: int | tuple[int, int]) -> tuple[int, int]:
     """(k_y, k_x), from one number for both axes or from a pair."""
-    return (num_frequencies, num_frequencies) if isinstance(num_frequencies, int) else tuple(num_frequencies)
+    pair = (num_frequencies,) * 2 if hasattr(num_frequencies, "__index__") else tuple(num_frequencies)
+    return operator.index(pair[0]), operator.index(pair[1])
 
 
 # --------------------------------------------------------------------------- two steps
@@ -97,7 +106,8 @@ def _unfold(spectrum: Tensor, band: PlaneBand, held: tuple[int, int]) -> Tensor:
     re, re_minus, im, im_minus = spectrum.split([first, second, first, second], dim=1)
     # Inner frequencies are counted 2 x 2 times by two steps, and twice by one.
     once = spectrum.new_full((band.ky, band.kx, 1), 0.5)
-    once[0] = once[:, 0] = 1.0
+    once[0].fill_(1.0)
+    once[:, 0].fill_(1.0)
     re, im = (part.unflatten(1, (band.ky, band.kx)) * once for part in (re, im))  # (batch, ky, kx, d)
     re_minus, im_minus = (
         F.pad(0.5 * part.unflatten(1, (band.ky - 1, band.kx - 1)), (0, 0, 1, 0, 1, 0)) if second else 0.0
@@ -112,7 +122,7 @@ def _analysis_in_two(x: Tensor, band: PlaneBand, engine: str) -> Tensor:
     batch, rows, columns, dim = x.shape
     along_column, along_row = band.axes
     half = packed_analysis(x.reshape(batch * rows, columns, dim), along_row, engine)  # (batch rows, 2 kx, d)
-    quads = packed_analysis(half.reshape(batch, rows, -1), along_column, engine)  # (batch, 2 ky, 2 kx d)
+    quads = packed_analysis(half.reshape(batch, rows, 2 * along_row.k * dim), along_column, engine)
     return _fold(quads.reshape(batch, 2, along_column.k, 2, along_row.k, dim), band)
 
 
@@ -120,8 +130,7 @@ def _synthesis_in_two(spectrum: Tensor, band: PlaneBand, engine: str) -> Tensor:
     batch, _, dim = spectrum.shape
     along_column, along_row = band.axes
     quads = _unfold(spectrum, band, (along_column.k, along_row.k))
-    # (batch, rows, 2 kx d)
-    half = packed_synthesis(quads.reshape(batch, 2 * along_column.k, -1), along_column, engine)
+    half = packed_synthesis(quads.flatten(3).flatten(1, 2), along_column, engine)  # (batch, rows, 2 kx d)
     plane = packed_synthesis(half.reshape(batch * band.rows, 2 * along_row.k, dim), along_row, engine)
     return plane.reshape(batch, band.rows, band.columns, dim)  # (batch, rows, columns, d)
 
@@ -129,16 +138,25 @@ def _synthesis_in_two(spectrum: Tensor, band: PlaneBand, engine: str) -> Tensor:
 # --------------------------------------------------------------------------- one table
 
 
-@lru_cache(maxsize=64)
-def _tables(band: PlaneBand, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The matrices of analysis, (2K, R C), and of synthesis, (R C, 2K): both steps applied to unit vectors."""
-    # Tensors made in inference mode cannot be used in training.
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast("cpu", enabled=False):
-        points = torch.eye(band.rows * band.columns, dtype=torch.float64)
-        forward = _analysis_in_two(points.reshape(1, band.rows, band.columns, -1), band, "dense")[0]
-        units = torch.eye(2 * band.k, dtype=torch.float64)[None]
-        back = _synthesis_in_two(units, band, "dense").flatten(1, 2)[0]
-        return forward.to(device, dtype), back.to(device, dtype)
+def _tables(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
+    """The matrices of analysis, (2K, R C), and of synthesis, (R C, 2K): eq:plane with its angles reduced exactly."""
+    rows, columns, ky, kx = key
+    f, tokens = plane_frequencies(ky, kx), rows * columns
+    y, x = np.divmod(np.arange(tokens), columns)
+    angle = (f[:, :1] * y * columns + f[:, 1:] * x * rows) % tokens * (2 * math.pi / tokens)  # (K, R C)
+    held = (2 * np.abs(f) < (rows, columns)).all(axis=1)[:, None]
+    forward = np.concatenate([held * np.cos(angle), held * -np.sin(angle)]) / math.sqrt(tokens)
+    count = np.full((2, len(f), 1), 2.0)
+    count[:, 0] = 1.0  # DC
+    return [forward, (count.reshape(-1, 1) * forward).T]
+
+
+BUILDERS["plane"] = _tables
+
+
+def _band_of(rows: int, columns: int, num_frequencies: int | tuple[int, int]) -> PlaneBand:
+    # A compiler's symbolic sizes become numbers: tables are made for one plane.
+    return PlaneBand(operator.index(rows), operator.index(columns), *axes_of(num_frequencies))
 
 
 def _one_table(band: PlaneBand, engine: str) -> bool:
@@ -154,11 +172,11 @@ def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: st
     Multiply-adds a channel: 2 K R C by one table; by two steps 2 k_x R C + 4 k_y k_x R, or fewer with "fast".
     """
     check_sequences(x, axes=("rows", "columns"))
-    x, band = lowered(x), PlaneBand(*x.shape[1:3], *axes_of(num_frequencies))
+    x, band = lowered(x), _band_of(*x.shape[1:3], num_frequencies)
     if not _one_table(band, check_engine(engine)):
         return _analysis_in_two(x, band, engine)
-    with torch.autocast(x.device.type, enabled=False):
-        return torch.matmul(_tables(band, x.dtype, x.device)[0], x.flatten(1, 2))  # (batch, 2K, d)
+    with without_autocast(x):
+        return torch.matmul(constants("plane", band.key, x)[0], x.flatten(1, 2))  # (batch, 2K, d)
 
 
 def plane_synthesis(
@@ -170,20 +188,20 @@ def plane_synthesis(
     else 2.  On an odd plane with its whole band kept this inverts the analysis.  Frequencies that a plane of rows x
     columns does not hold, and the imaginary part at DC, have no effect.  Errors and cost: as `plane_analysis`.
     """
-    spectrum, band = lowered(spectrum), PlaneBand(rows, columns, *axes_of(num_frequencies))
+    spectrum, band = lowered(spectrum), _band_of(rows, columns, num_frequencies)
     if spectrum.dim() != 3 or spectrum.shape[1] != 2 * band.k:
         raise ValueError(f"expected a spectrum (batch, 2K={2 * band.k}, d), got {tuple(spectrum.shape)}")
     if not _one_table(band, check_engine(engine)):
         return _synthesis_in_two(spectrum, band, engine)
-    with torch.autocast(spectrum.device.type, enabled=False):
-        plane = torch.matmul(_tables(band, spectrum.dtype, spectrum.device)[1], spectrum)  # (batch, R C, d)
+    with without_autocast(spectrum):
+        plane = torch.matmul(constants("plane", band.key, spectrum)[1], spectrum)  # (batch, R C, d)
     return plane.unflatten(1, (rows, columns))  # (batch, rows, columns, d)
 
 
 # --------------------------------------------------------------------------- the layer's mixing
 
 
-class PlaneMixing(nn.Module):
+class PlaneMixing(WithSettings):
     """Mix a plane of tokens through its lowest frequencies: `layers.BandMixing` in two dimensions.
 
         y = S M W A x,    W = diag(r_fc e^{i phi_fc}) for frequency f and channel c,    M complex K x K
@@ -195,6 +213,8 @@ class PlaneMixing(nn.Module):
     out.  Raises as `plane_analysis`.
     Parameters: 2 K dim, and 2 K^2 for M.  Cost: two transforms and 4 K^2 dim multiply-adds a plane.
     """
+
+    defines = ("num_frequencies",)
 
     def __init__(
         self, dim: int, num_frequencies: int | tuple[int, int], *, engine: str = "auto", interference: bool = True
@@ -218,7 +238,7 @@ class PlaneMixing(nn.Module):
         A one-dimensional band is small and keeps the precision of its weights under autocast; this one can be as large
         as the plane, and runs in the lower precision.
         """
-        with torch.autocast(spectrum.device.type, enabled=False):
+        with without_autocast(spectrum):
             weight = tuple(part.to(spectrum.dtype) for part in self.weight.pair())
             if self.interference is None:
                 return weighted(spectrum, *weight)

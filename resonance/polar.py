@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from .settings import placed
+from .spectral import autocasts, without_autocast
 
 
 def complex_product(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -93,9 +94,8 @@ def mixed(spectrum: Tensor, weight: tuple[Tensor, Tensor], matrix: tuple[Tensor,
     weight: W (k, d), matrix: M (k, k), as (re, im) pairs.  Cost: 4 k^2 multiply-adds a channel, as one real product.
     Under autocast the band keeps the precision of the weights: it is small, and its errors would reach every sample.
     """
-    kind = spectrum.device.type
-    if torch.is_autocast_enabled(kind):
-        with torch.autocast(kind, enabled=False):
+    if autocasts(spectrum):
+        with without_autocast(spectrum):
             return mixed(spectrum.to(weight[0].dtype), weight, matrix)
     if torch.compiler.is_compiling():  # a compiler derives the same gradients from the operations themselves
         return real_form(*matrix) @ weighted(spectrum, *weight)

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .band import Band, make_band
+from .band import Band, OpenBand, make_band, open_band
 from .engines import dense, linear_time
 from .engines.tables import BUILDERS, constants
 
@@ -45,17 +46,25 @@ def _fft_transform(x: Tensor, band: Band) -> Tensor:
     return torch.cat([spectrum.real, spectrum.imag], dim=1).to(x.dtype)  # (batch, 2k, d)
 
 
+def _counts(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
+    """c of eq:layer for a packed spectrum, (2k, 1); 1 / c, and the same without what is real, (k, 1); frequencies."""
+    band = Band(*key)
+    c = np.full((band.k, 1), 2.0)
+    c[band.real] = 1.0
+    return [np.concatenate([c, c]), 1.0 / c, np.where(c == 1.0, 0.0, 1.0 / c), np.array(band.frequencies)]
+
+
+BUILDERS["counts"] = _counts
+
+
 def _fft_adjoint(spectrum: Tensor, band: Band) -> Tensor:
     dtype = _fft_dtype(spectrum)
     re, im = spectrum.to(dtype).chunk(2, dim=1)  # (batch, k, d) each
-    weight = 1.0 / band.multiplicity(re)[:, None]  # irfft counts inner frequencies twice, the adjoint once: (k, 1)
-    # FFT libraries differ in what irfft does with an imaginary part at DC and Nyquist: pass none.
-    inner = weight.clone()
-    for place in band.real:
-        inner[place] = 0.0
+    # irfft counts inner frequencies twice, the adjoint once; libraries differ in what they do with an imaginary part at
+    # DC and Nyquist: pass none.
+    _, weight, inner, places = constants("counts", band.key, re)  # (k, 1), (k, 1), (k,)
     full = torch.complex(re * weight, im * inner)  # (batch, k, d)
     if not band.is_lowest:
-        places = torch.tensor(list(band.frequencies), device=full.device)
         # (batch, highest + 1, d)
         full = full.new_zeros(full.shape[0], band.highest + 1, full.shape[2]).index_copy(1, places, full)
     return torch.fft.irfft(full, n=band.grid, dim=1, norm="ortho")[:, : band.n].to(spectrum.dtype)  # (batch, n, d)
@@ -98,7 +107,7 @@ def check_engine(name: str) -> str:
 
 
 def check_sequences(x: Tensor, dim: int | None = None, axes: tuple[str, ...] = ("n",)) -> Tensor:
-    """Pass on x when it is a non-empty floating tensor (batch, *axes, d), with d = dim if given.
+    """Pass on x when it is a floating tensor (batch, *axes, d), with d = dim if given and nothing empty but the batch.
 
     Raises TypeError or ValueError otherwise.
     """
@@ -107,9 +116,9 @@ def check_sequences(x: Tensor, dim: int | None = None, axes: tuple[str, ...] = (
         raise TypeError(f"expected a torch tensor {expected}, got {type(x).__name__}")
     if x.dim() != len(axes) + 2 or (dim is not None and x.shape[-1] != dim):
         raise ValueError(f"expected a tensor of shape {expected}, got {tuple(x.shape)}")
-    if not x.is_floating_point():
-        raise TypeError(f"expected a real floating dtype, got {x.dtype}")
-    if x.numel() == 0:
+    if x.dtype not in linear_time.TOLERANCE:
+        raise TypeError(f"expected a real floating dtype of 16, 32 or 64 bits, got {x.dtype}")
+    if 0 in x.shape[1:]:
         raise ValueError(f"expected a non-empty tensor {expected}, got {tuple(x.shape)}")
     return x
 
@@ -163,6 +172,15 @@ def check_lengths(lengths: Tensor | Iterable[int], batch: int, n: int, device: t
 # --------------------------------------------------------------------------- gradients
 
 
+def _compute(x: Tensor, band: Band, engine: str, adjoint: bool, counted: bool) -> Tensor:
+    """The analysis, or its transpose, with the spectrum on its side multiplied by c of eq:layer if `counted`."""
+    engine = choose_engine(band) if engine == "auto" else engine
+    if not counted:
+        return getattr(ENGINES[engine], "adjoint" if adjoint else "transform")(x, band)
+    c = constants("counts", band.key, x)[0]  # (2k, 1)
+    return ENGINES[engine].adjoint(x * c, band) if adjoint else ENGINES[engine].transform(x, band) * c
+
+
 class _BandTransform(torch.autograd.Function):
     """The analysis, or its transpose, as an autograd function: nothing is saved but the band.
 
@@ -172,61 +190,88 @@ class _BandTransform(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, band, engine, adjoint):
-        return getattr(ENGINES[engine], "adjoint" if adjoint else "transform")(x, band)
+    def forward(x, *options):
+        return torch.unsafe_chunk(_compute(x, *options), 1, dim=1)[0]  # never a view: an activation may work in place
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.band, ctx.engine, ctx.adjoint = inputs[1:]
+        ctx.band, ctx.engine, ctx.adjoint, ctx.counted = inputs[1:]
 
     @staticmethod
     def backward(ctx, gradient):
-        return _BandTransform.apply(gradient, ctx.band, ctx.engine, not ctx.adjoint), None, None, None
+        x = _BandTransform.apply(gradient, ctx.band, ctx.engine, not ctx.adjoint, ctx.counted)
+        return x, None, None, None, None
 
     @staticmethod
     def jvp(ctx, tangent, *_):
-        return _BandTransform.apply(tangent, ctx.band, ctx.engine, ctx.adjoint)
+        return _BandTransform.apply(tangent, ctx.band, ctx.engine, ctx.adjoint, ctx.counted)
+
+
+@torch.library.custom_op("resonance::band_transform", mutates_args=())
+def _open_transform(
+    x: Tensor, n: int, frequencies: list[int], grid: int, engine: str, adjoint: bool, counted: bool
+) -> Tensor:
+    """`_compute` as one operation of a graph whose length n is open; grid 0: the next power of two."""
+    return _compute(x, make_band(n, frequencies, grid or None), engine, adjoint, counted).contiguous()
+
+
+@_open_transform.register_fake
+def _(x, n, frequencies, grid, engine, adjoint, counted):
+    return x.new_empty(x.shape[0], n if adjoint else 2 * len(frequencies), x.shape[2])
+
+
+def _open_gradient(ctx, gradient):
+    n, frequencies, grid, engine, adjoint, counted = ctx.options
+    return _open_transform(gradient, n, frequencies, grid, engine, not adjoint, counted), *[None] * 6
+
+
+_open_transform.register_autograd(
+    _open_gradient, setup_context=lambda ctx, inputs, output: setattr(ctx, "options", inputs[1:])
+)
+
+
+def autocasts(x: Tensor) -> bool:
+    """Whether autocast is on for the device of x."""
+    return torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
 
 
 def lowered(x: Tensor) -> Tensor:
     """Cast x to autocast's dtype where autocast is on, as a matrix product would."""
-    kind = x.device.type
-    lower = torch.is_autocast_enabled(kind) and x.dtype == torch.float32
-    return x.to(torch.get_autocast_dtype(kind)) if lower else x
+    lower = autocasts(x) and x.dtype == torch.float32
+    return x.to(torch.get_autocast_dtype(x.device.type)) if lower else x
 
 
-def _apply(x: Tensor, band: Band, engine: str, *, adjoint: bool) -> Tensor:
-    name = choose_engine(band) if check_engine(engine) == "auto" else engine
-    if torch.is_autocast_enabled(x.device.type):
+def without_autocast(x: Tensor) -> AbstractContextManager:
+    """A context in which operations on x keep its dtype."""
+    return torch.autocast(x.device.type, enabled=False) if autocasts(x) else nullcontext()
+
+
+def _apply(x: Tensor, band: Band | OpenBand, engine: str, *, adjoint: bool, counted: bool = False) -> Tensor:
+    if check_engine(engine) == "auto" and isinstance(band, Band):
+        engine = choose_engine(band)
+    if autocasts(x):
         # Products have a table in the lower precision; an FFT keeps its input's.
-        x = x if name == "fft" else lowered(x)
-        with torch.autocast(x.device.type, enabled=False):
-            return _apply(x, band, name, adjoint=adjoint)
+        x = x if engine == "fft" else lowered(x)
+        with without_autocast(x):
+            return _apply(x, band, engine, adjoint=adjoint, counted=counted)
+    if isinstance(band, OpenBand):
+        return _open_transform(x, band.n, list(band.frequencies), band.grid or 0, engine, adjoint, counted)
     # A compiler derives the same gradients from the products themselves.
-    run = _BandTransform.forward if torch.compiler.is_compiling() else _BandTransform.apply
-    return run(x, band, name, adjoint)
+    run = _compute if torch.compiler.is_compiling() or torch.jit.is_tracing() else _BandTransform.apply
+    return run(x, band, engine, adjoint, counted)
 
 
 # --------------------------------------------------------------------------- the two maps
 
 
-def _multiplicities(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
-    c = np.full((band.k, 1), 2.0)
-    c[band.real] = 1.0
-    return [np.concatenate([c, c])]  # (2k, 1)
-
-
-BUILDERS["multiplicity"] = _multiplicities
-
-
-def packed_analysis(x: Tensor, band: Band, engine: str) -> Tensor:
+def packed_analysis(x: Tensor, band: Band | OpenBand, engine: str) -> Tensor:
     """A x, (batch, 2k, d), real parts before imaginary ones, for x of (batch, n, d)."""
     return _apply(x, band, engine, adjoint=False)  # (batch, 2k, d)
 
 
-def packed_synthesis(spectrum: Tensor, band: Band, engine: str) -> Tensor:
+def packed_synthesis(spectrum: Tensor, band: Band | OpenBand, engine: str) -> Tensor:
     """S applied to a spectrum (batch, 2k, d), real parts before imaginary ones: (batch, n, d)."""
-    return _apply(spectrum * constants("multiplicity", band, spectrum)[0], band, engine, adjoint=True)
+    return _apply(spectrum, band, engine, adjoint=True, counted=True)
 
 
 def analysis(
@@ -236,12 +281,14 @@ def analysis(
 
     x: (batch, n, d), real.  Returns (re, im), each (batch, k, d), in the dtype of x (under autocast, of autocast).
     `frequencies`: k, for the k lowest, or a sorted set of frequencies in cycles per grid.
-    `grid` is N, by default the next power of two >= n.
+    `grid` is N, by default the next power of two >= n: one sample more, 65 for 64, can then change what every frequency
+    means; a fixed grid, as a layer's `window` gives, keeps it.
     Raises ValueError for a shape that is not (batch, n, d), for frequencies above N//2, for an unknown engine.
     Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p ("fast", thm:linear).
     """
-    band = make_band(check_sequences(x).shape[1], frequencies, grid)
-    return packed_analysis(x, band, engine).chunk(2, dim=1)  # (batch, k, d) each
+    band = open_band(check_sequences(x).shape[1], frequencies, grid)
+    # Not views of one tensor: each may change in place.
+    return torch.unsafe_chunk(packed_analysis(x, band, engine), 2, dim=1)  # (batch, k, d) each
 
 
 def synthesis(
@@ -263,7 +310,7 @@ def synthesis(
     if re.shape != im.shape:
         raise ValueError(f"re and im must have one shape, got {tuple(re.shape)} and {tuple(im.shape)}")
     k = check_sequences(re).shape[1]
-    band = make_band(n, k if frequencies is None else frequencies, grid)
-    if band.k != k:
-        raise ValueError(f"expected a spectrum of {band.k} frequencies, (batch, {band.k}, d), got {tuple(re.shape)}")
+    band = open_band(n, k if frequencies is None else frequencies, grid)
+    if (count := len(band.frequencies)) != k:
+        raise ValueError(f"expected a spectrum of {count} frequencies, (batch, {count}, d), got {tuple(re.shape)}")
     return packed_synthesis(torch.cat([re, im], dim=1), band, engine)  # (batch, n, d)

@@ -13,8 +13,8 @@ from .tables import BUILDERS, as_tensor, constants
 TABLE_LIMIT = 2**22
 
 
-def _build(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
-    return [fourier_table(band, np.arange(band.n))]
+def _build(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
+    return [fourier_table(Band(*key), np.arange(key[0]))]
 
 
 BUILDERS["dense"] = _build
@@ -23,7 +23,7 @@ BUILDERS["dense"] = _build
 def _slices(band: Band, like: Tensor):
     """Yield (samples, their columns of the table), each within the limit."""
     if 2 * band.k * band.n <= TABLE_LIMIT:
-        yield slice(None), constants("dense", band, like)[0]
+        yield slice(None), constants("dense", band.key, like)[0]
         return
     step = max(1, TABLE_LIMIT // (2 * band.k))
     for start in range(0, band.n, step):

@@ -51,7 +51,7 @@ PRODUCTS, A_VALUE, CALLS = (1.0, 1.1, 1.9), 80.0, 2.0**14
 
 def turn_bound(theta: float, rank: int) -> float:
     """4 sum_{j >= p} (theta / 2)^j / j!, which times sqrt(k) bounds the residual of the best p functions (eq:bound)."""
-    p, half = torch.tensor([rank, theta / 2], dtype=torch.float64)
+    p, half = torch.tensor([rank, theta / 2], dtype=torch.float64, device="cpu")
     tail = float(torch.special.gammainc(p, half)) if rank else 1.0  # of exp(half), the whole sum
     return 4 * math.exp(theta / 2) * tail
 
@@ -142,12 +142,12 @@ def _plan(band: Band, size: int, rank: int, bound: float) -> Plan:
 
 def make_plan(band: Band, dtype: torch.dtype) -> Plan:
     """The plan of least cost, over block sizes that divide the grid, whose frequencies share residues, and others."""
-    return Plan(*_constant_plan(band.n, band.frequencies, band.grid, dtype))
+    return Plan(*_constant_plan(band.key, dtype))
 
 
 @lru_cache(maxsize=1024)
-def _chosen_plan(n: int, frequencies: range | tuple[int, ...], grid: int, dtype: torch.dtype) -> tuple:
-    band = Band(n, frequencies, grid)
+def _chosen_plan(key: tuple, dtype: torch.dtype) -> tuple:
+    band = Band(*key)
     tolerance = TOLERANCE[dtype]
     best = Plan(1, band.n, 1, 0.0, False, band.k)
     least = best.cost(band)
@@ -175,12 +175,13 @@ def _constant_plan(*arguments) -> tuple:
 # --------------------------------------------------------------------------- tables
 
 
-def build_tables(band: Band, dtype: torch.dtype) -> list[np.ndarray]:
+def build_tables(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
     """The tables project (p, B), order (2k,), inverse, and for each half `over_blocks` (2R, m) and `mix` (R, 2g, 2p).
 
     A half has R residues, and at most g frequencies a residue; its output has R 2g rows, of which `order` picks the
     2k that are frequencies.  Without folding there is one half.
     """
+    band = Band(*key)
     plan = make_plan(band, dtype)
     u = block_functions(band, plan.size)[0][:, : plan.rank]  # (B, p)
     # Time 0 at the first sample of a block, not at its centre: the three factors are then those of eq:fast.
@@ -243,7 +244,7 @@ def transform(x: Tensor, band: Band) -> Tensor:
     plan = make_plan(band, x.dtype)
     if plan.size == 1:
         return dense.transform(x, band)
-    functions, order, _, *halves = constants("fast", band, x)
+    functions, order, _, *halves = constants("fast", band.key, x)
     values = _project(x, functions)  # (batch, blocks, p d)
     parts = [values]
     if plan.folded:
@@ -262,7 +263,7 @@ def adjoint(spectrum: Tensor, band: Band) -> Tensor:
     plan = make_plan(band, spectrum.dtype)
     if plan.size == 1:
         return dense.adjoint(spectrum, band)
-    functions, _, inverse, *halves = constants("fast", band, spectrum)
+    functions, _, inverse, *halves = constants("fast", band.key, spectrum)
     batch, _, d = spectrum.shape
     rows = spectrum.index_select(1, inverse).split([mix.shape[0] * mix.shape[1] for mix in halves[1::2]], dim=1)
     parts = []
