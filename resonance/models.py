@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from .layers import FeedForward, ResonanceLayer, length_mask
 from .memory import HolographicMemory
-from .spectral import check_sequences
+from .spectral import check_lengths, check_sequences
+from .vocabulary import check_ids
 
 
 class Recollection(nn.Module):
@@ -48,7 +49,7 @@ class Recollection(nn.Module):
         size = cue.to(inner.dtype).norm(dim=-1, keepdim=True) * memory.energy.to(inner.dtype).sqrt()
         nothing = size < torch.finfo(inner.dtype).tiny  # zero vectors have cosine 0
         cosine = inner.masked_fill(nothing, 0.0) / size.masked_fill(nothing, 1.0)
-        logits = torch.cat([self.threshold.expand(len(cosine), 1), cosine], dim=1)  # (batch, 1 + capacity)
+        logits = torch.cat([self.threshold.expand(cosine.shape[0], 1), cosine], dim=1)  # (batch, 1 + capacity)
         # Free carriers are masked after the product: the gradient of beta would be 0 times infinity.
         free = F.pad(memory.index.age == 0, (1, 0))
         logits = (logits * self.log_sharpness.exp()).masked_fill(free, -math.inf)
@@ -114,18 +115,19 @@ class ResonanceNet(nn.Module):
             raise ValueError("this model has no memory (holographic_capacity=0): it can neither use nor store")
         check_sequences(x, self.input_dim)
         if lengths is not None:
+            lengths = check_lengths(lengths, *x.shape[:2], x.device)
             x = x.masked_fill(~length_mask(x, lengths), 0.0)
         h = self.input_projection(x)  # (batch, n, hidden_dim)
         for layer in self.layers:
             h = layer(h, lengths)  # (batch, n, hidden_dim)
         if use_memory or store_to_memory:
-            n = x.shape[1] if lengths is None else torch.as_tensor(lengths, device=x.device, dtype=x.dtype)[:, None]
-            summary = x.sum(dim=1) / n  # (batch, input_dim)
+            total = x.sum(dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
+            summary = (total / (x.shape[1] if lengths is None else lengths[:, None])).to(x.dtype)  # (batch, input_dim)
         if use_memory:
             recalled = self.recollection(self.holographic_memory, summary)  # (batch, input_dim)
             recalled = self.memory_gate * F.linear(recalled, self.input_projection.weight)  # (batch, hidden_dim)
             h = h + recalled[:, None]  # (batch, n, hidden_dim)
-        if store_to_memory:
+        if store_to_memory and x.shape[0] > 0:
             self.holographic_memory.encode(summary, overwrite="oldest")
         return self.output_projection(self.norm(h))  # (batch, n, output_dim)
 
@@ -139,8 +141,9 @@ GAIN = 4.0  # of the mean over a document: over many positions it varies little 
 class PooledClassifier(nn.Module):
     """Classify documents: embedding -> `encode` -> LayerNorm -> mean over the document's positions -> linear.
 
-    ids (batch, n) int64 with padding behind lengths (batch,) -> logits (batch, classes).  Padding does not change the
-    result.  A subclass defines `encode(h, lengths)` on (batch, n, dim).
+    Integer ids (batch, n), with anything behind `lengths` (batch,), n unless given -> logits (batch, classes).  Padding
+    does not change the result.  A subclass defines `encode(h, lengths)` on (batch, n, dim).
+    Raises TypeError or ValueError for ids, shapes or lengths that do not fit.
     """
 
     embedding_std = 0.02  # small, as in BERT
@@ -158,9 +161,15 @@ class PooledClassifier(nn.Module):
         """The encoded positions, (batch, n, dim); the values in the padding are ignored."""
         raise NotImplementedError
 
-    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.shape[1] < 1:
+            raise ValueError(f"expected ids as a tensor (batch, n), n >= 1, got {getattr(ids, 'shape', type(ids))}")
+        lengths = torch.full_like(ids[:, 0], ids.shape[1], dtype=torch.long) if lengths is None else lengths
+        lengths = check_lengths(lengths, *ids.shape, ids.device)
+        inside = length_mask(ids, lengths)  # (batch, n, 1)
+        ids = check_ids(ids, self.embedding.num_embeddings, inside=inside[..., 0])
         h = self.encode(self.embedding(ids), lengths)  # (batch, n, dim)
-        total = self.norm(h).masked_fill(~length_mask(h, lengths), 0.0).sum(dim=1)  # (batch, dim)
+        total = self.norm(h).masked_fill(~inside, 0.0).sum(dim=1)  # (batch, dim)
         return self.head(self.dropout(GAIN * total / lengths[:, None]))  # (batch, classes)
 
 

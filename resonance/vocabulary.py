@@ -70,9 +70,10 @@ class Hierarchy:
         return [rest, *reversed(digits)]
 
 
-def check_ids(ids: Tensor, vocab_size: int, what: str = "ids") -> Tensor:
+def check_ids(ids: Tensor, vocab_size: int, what: str = "ids", inside: Tensor | None = None) -> Tensor:
     """Check that ids are an integer tensor with values in 0 .. vocab_size-1, and return them as int64.
 
+    With `inside`, a mask of their shape, whatever stands outside it becomes 0.
     Raises TypeError for another type, ValueError for values out of range (`spectral.check_values`).
     """
     if not isinstance(ids, Tensor):
@@ -80,6 +81,7 @@ def check_ids(ids: Tensor, vocab_size: int, what: str = "ids") -> Tensor:
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
         raise TypeError(f"expected {what} of an integer dtype, got {ids.dtype}")
     whole = ids.long()  # the wide unsigned types have few operations
+    whole = whole if inside is None else whole.masked_fill(~inside, 0)
     check_values(ids, (whole >= 0) & (whole < vocab_size), f"{what} in 0..{vocab_size - 1}")
     return whole
 

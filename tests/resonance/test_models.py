@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from resonance import HolographicMemory, Recollection, ResonanceNet, ResonanceTimeSeriesNet
+from resonance import DocumentClassifier, HolographicMemory, Recollection, ResonanceNet, ResonanceTimeSeriesNet
 from resonance.polar import count_parameters
 
 
@@ -176,9 +176,82 @@ def test_storing_in_a_compiled_model():
     assert model.holographic_memory.keys() == [0, 1]
 
 
-def test_export_without_memory():
-    model, x = net().eval(), sequences(2)
-    torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), model(x))
+@pytest.mark.parametrize("call", [{}, {"use_memory": True}])
+def test_export_with_a_batch_and_a_length_of_any_size(call):
+    model, x, lengths = opened(net(window=32)).eval(), sequences(5, 30), torch.tensor([30, 7, 1, 12, 30])
+    model(x, store_to_memory=True)
+    n = {1: torch.export.Dim("n", min=8, max=32)} if not call else {}
+    batch = {0: torch.export.Dim("batch", min=2, max=64)}
+    dynamic = {"x": batch | n, "lengths": batch, **dict.fromkeys(call)}
+    exported = torch.export.export(
+        model, (x[:3, -16:].clone(), lengths[:3] // 2 + 1), call, dynamic_shapes=dynamic
+    ).module()
+    x = x if n else x[:, -16:]
+    lengths = lengths.clamp_max(x.shape[1])
+    torch.testing.assert_close(exported(x, lengths, **call), model(x, lengths, **call))
+
+
+def test_an_empty_batch_has_an_empty_result_and_writes_nothing():
+    model, x = net(), sequences(2)
+    assert model(x[:0], use_memory=True, store_to_memory=True).shape == (0, 16, 6)
+    assert model(x[:0], torch.tensor([], dtype=torch.uint8)).shape == (0, 16, 6)
+    assert len(model.holographic_memory) == 0
+    torch.relu_(model(x)).sum().backward()  # an activation in place behind it
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_follows_float64(dtype):
+    model, x, lengths = opened(net()), sequences(2), [16, 5]
+    expected = model(x, lengths, use_memory=True, store_to_memory=True)
+    half = opened(net()).to(dtype)
+    found = half(x.to(dtype), lengths, use_memory=True, store_to_memory=True)
+    torch.testing.assert_close(found.double(), expected, rtol=0.05, atol=0.05)
+    assert half.holographic_memory.reconstruct([0]).isfinite().all()
+
+
+# --------------------------------------------------------------------------- classifiers of token sequences
+
+
+def documents():
+    torch.manual_seed(0)
+    model = DocumentClassifier(90, 3, 8, 2, window=32, num_frequencies=6).double().eval()
+    return model, torch.randint(90, (4, 20)), torch.tensor([20, 1, 7, 20])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int16, torch.int32, torch.int64])
+@pytest.mark.parametrize("padding", [0, 100, -100])
+def test_a_padded_document_is_itself(dtype, padding):
+    model, ids, lengths = documents()
+    alone = torch.cat([model(row[None, :n]) for row, n in zip(ids, lengths.tolist(), strict=True)])
+    padded = F.pad(ids, (0, 9)).masked_fill(torch.arange(29) >= lengths[:, None], padding)
+    found = model(padded.to(dtype), lengths.to(dtype))  # ids out of range behind a document are not read
+    torch.testing.assert_close(found, alone, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(model(padded.to(dtype), lengths.tolist()), found, rtol=0, atol=0)
+
+
+def test_documents_of_any_batch_in_one_graph(in_one_graph):
+    model, ids, lengths = documents()
+    compiled, _ = in_one_graph(model, (ids[:2], lengths[:2]), (ids, lengths))
+    for wrong in ((ids + 90, lengths), (ids, lengths - 1)):
+        with pytest.raises(RuntimeError, match=r"(ids in 0\.\.89|lengths as whole)"):
+            compiled(*wrong)
+    assert model(ids[:0], lengths[:0]).shape == model(ids[:0]).shape == (0, 3)
+    for part in (model.encode(model.embedding(ids), lengths), model(ids)):
+        torch.relu_(part).sum().backward()
+
+
+def test_documents_that_are_none_are_named():
+    model, ids, lengths = documents()
+    for wrong in (ids[0], ids[:, :0], ids.tolist()):
+        with pytest.raises(ValueError, match=r"ids as a tensor \(batch, n\)"):
+            model(wrong)
+    for wrong in (ids.double(), ids > 3):
+        with pytest.raises(TypeError, match=rf"integer dtype, got {wrong.dtype}"):
+            model(wrong, lengths)
+    with pytest.raises(ValueError, match=r"1\.\.20, got \[0\]"):
+        model(ids, [0, 1, 2, 3])
+    with pytest.raises(ValueError, match=r"ids in 0\.\.89, got \[90\]"):
+        model(ids.index_fill(1, torch.tensor([0]), 90)[:1])
 
 
 @settings(deadline=None, max_examples=30)
