@@ -22,7 +22,15 @@ from torch.nn import functional as F
 from .band import Band, OpenBand, index_set, next_power_of_two, open_band
 from .polar import Interference, PolarWeight, mixed, weighted
 from .settings import WithSettings, placed
-from .spectral import check_engine, check_lengths, check_sequences, check_values, packed_analysis, packed_synthesis
+from .spectral import (
+    autocasts,
+    check_engine,
+    check_lengths,
+    check_sequences,
+    check_values,
+    packed_analysis,
+    packed_synthesis,
+)
 
 
 class BandMixing(WithSettings):
@@ -39,10 +47,12 @@ class BandMixing(WithSettings):
     engine, how the transforms are computed (the map is the same); interference=False leaves M out (the map is then
     diagonal in frequency).
     Raises ValueError for a wrong shape, for a frequency above the band of the grid, for n above the window.  Weights of
-    other frequencies or of another grid do not load (`settings`).
+    other frequencies or of another grid do not load.
     Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.  The backward pass
     needs the band, 2 k dim numbers a sample, and nothing of length n.
     """
+
+    defines = ("frequencies", "window")
 
     @placed
     def __init__(
@@ -99,22 +109,18 @@ class BandMixing(WithSettings):
             return weighted(spectrum, *self.weight.pair())
         return mixed(spectrum, self.weight.pair(), self.interference.pair())
 
-    def settings(self) -> dict[str, Any]:
-        """The frequencies and the window that the weights belong to; a window means its grid."""
-        frequencies = self.num_frequencies if isinstance(self.frequencies, range) else list(self.frequencies)
-        return {"frequencies": frequencies, "window": self.window}
-
     def meaning(self, settings: dict[str, Any]) -> dict[str, Any]:
-        return settings | {"window": settings["window"] and next_power_of_two(settings["window"])}
+        """The settings with the grid in place of the window."""
+        return settings | {"window": (window := settings.get("window")) and next_power_of_two(window)}
 
     def extra_repr(self) -> str:
-        own = self.settings()
-        return f"dim={self.dim}, frequencies={own['frequencies']}, engine={self.engine!r}, window={self.window}"
+        kept = self.num_frequencies if isinstance(self.frequencies, range) else list(self.frequencies)
+        return f"dim={self.dim}, frequencies={kept}, engine={self.engine!r}, window={self.window}"
 
 
 def check_dtype(x: Tensor, weight: Tensor) -> Tensor:
     """Pass on x when weights of this dtype can act on it; raise TypeError, naming both, otherwise."""
-    if torch.promote_types(x.dtype, weight.dtype) != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+    if torch.promote_types(x.dtype, weight.dtype) != weight.dtype and not autocasts(x):
         raise TypeError(f"expected x of the weights' dtype, {weight.dtype}, got {x.dtype}")
     return x
 

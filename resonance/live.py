@@ -24,6 +24,7 @@ from .causal_mixing import CausalMixing, octave_of
 from .engines.chunked import complex_product
 from .language import Block, CausalBlocks
 from .layers import length_mask
+from .settings import WithSettings
 from .spectral import check_sequences
 
 
@@ -179,7 +180,7 @@ class OneSignalMixing(CausalMixing):
         return states.flatten(-2) @ self._step_constants(states.dtype)[1].flatten(1).T
 
 
-class LiveForecaster(nn.Module):
+class LiveForecaster(WithSettings):
     """Forecast `pred_horizon` steps of every channel after every step, with a state of constant size, eq:live-forecast.
 
         yhat_(t, h) = level_t + b_h (x_t - level_t) + Re sum_j c_jh e_j (s_tj - level_t g_tj)
@@ -195,6 +196,8 @@ class LiveForecaster(nn.Module):
     Raises ValueError for a wrong shape, or sizes below 1.  Parameters: 2 k, and (2 k + 1) pred_horizon.
     Cost a step: (4 k + 2 k pred_horizon) (channels + 1) multiply-adds.
     """
+
+    defines = ("period",)
 
     def __init__(
         self,

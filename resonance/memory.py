@@ -51,6 +51,8 @@ class HolographicMemory(WithSettings):
     an orthogonal transform of it.
     """
 
+    defines = ("complex_patterns",)
+
     @placed
     def __init__(
         self, dim: int, capacity: int, *, complex_patterns=False, aperture: int | None = None, device=None, dtype=None
@@ -300,10 +302,6 @@ class HolographicMemory(WithSettings):
         if not torch.isfinite(patterns.abs().square().sum(dim=-1).to(self.energy.dtype)).all():
             raise ValueError(f"expected a {name} whose energy |P|^2 fits {self.energy.dtype}: scale it down")
         return patterns, pattern.dim() == 1
-
-    def settings(self) -> dict[str, bool]:
-        """The quadratures that a carrier's pattern has: one for a real pattern, two for a complex one."""
-        return {"complex_patterns": self.complex_patterns}
 
     def extra_repr(self) -> str:
         kind = "complex" if self.complex_patterns else "real"

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,7 @@ from .band import Band, make_band, next_power_of_two
 from .layers import FeedForward
 from .plane import PlaneBand, plane_analysis, plane_synthesis
 from .polar import Interference, PolarWeight, mixed
+from .settings import WithSettings
 from .spectral import packed_analysis, packed_synthesis
 from .vision import PatchEmbedding
 from .vocabulary import HierarchicalEmbedding
@@ -90,7 +92,7 @@ class Plane:
         return plane_synthesis(amplitudes * math.sqrt(math.prod(shape)), *shape, self.frequencies)
 
 
-class CrossModalMixing(nn.Module):
+class CrossModalMixing(WithSettings):
     """Mix the tokens of every modality present through one joint interference matrix (eq:crossmodal).
 
         y_m = S_m s_m [ M_mm W_m z_m + 1/(P - 1) sum_{m' != m} M_mm' W_m' z_m' ],    z_m = A_m x_m / s_m
@@ -105,13 +107,14 @@ class CrossModalMixing(nn.Module):
     linear in its tokens, and 4 k^2 dim multiply-adds.
     """
 
+    defines = ("frequencies",)
+
     def __init__(self, dim: int, bands: Mapping[str, Line | Plane]):
         super().__init__()
         self.dim, self.bands = dim, dict(bands)
+        self.frequencies = {name: getattr(band, "frequencies", band.size) for name, band in bands.items()}
         self.weights = nn.ModuleDict({name: PolarWeight(band.size, dim) for name, band in bands.items()})
-        owner = torch.cat([torch.full((band.size,), i) for i, band in enumerate(bands.values())])  # (k of all,)
-        self.register_buffer("owner", owner, persistent=False)
-        self.interference = Interference(len(owner))
+        self.interference = Interference(sum(band.size for band in bands.values()))
 
     def check(self, tokens: Mapping[str, Tensor]) -> list[str]:
         """The modalities present, in the order of `bands`; raises ValueError when the tokens do not fit."""
@@ -139,9 +142,12 @@ class CrossModalMixing(nn.Module):
 
     def _coupling(self, present: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Rows and columns of M of the modalities present, blocks between two of them times 1/(P - 1): (k, k) each."""
-        places = torch.tensor([list(self.bands).index(name) for name in present], device=self.owner.device)
-        index = torch.isin(self.owner, places).nonzero().flatten()  # (k,)
-        same = self.owner[index, None] == self.owner[index]
+        ends = dict(zip(self.bands, accumulate(band.size for band in self.bands.values()), strict=True))
+        start, device = {name: end - self.bands[name].size for name, end in ends.items()}, self.interference.re.device
+        own = [torch.arange(start[name], ends[name], device=device) for name in present]
+        index = torch.cat(own)  # (k,)
+        owner = torch.cat([torch.full_like(part, i) for i, part in enumerate(own)])
+        same = owner[:, None] == owner
         re, im = (part[index][:, index] for part in self.interference.pair())
         share = torch.where(same, 1.0, 1.0 / max(1, len(present) - 1)).to(re)
         return re * share, im * share

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import BandMixing
+from .settings import WithSettings
 
 
 def check_choice(k: int, candidates: int) -> None:
@@ -27,7 +28,7 @@ def top_mask(score: Tensor, k: int) -> Tensor:
     return torch.zeros_like(score).index_fill(0, score.topk(k).indices, 1.0)
 
 
-class LearnedSelection(nn.Module):
+class LearnedSelection(WithSettings):
     """Keep the k frequencies with the largest scores; the scores train by a straight-through gradient (eq:selection).
 
     Forward: a mask of ones and zeros.  Backward: as if the whole layer had used the relaxed top-k
@@ -35,6 +36,8 @@ class LearnedSelection(nn.Module):
     Bengio, Leonard, Courville 2013), so that a frequency left out can still enter.
     Parameters: one score for each candidate.
     """
+
+    defines = ("k",)
 
     def __init__(self, candidates: int, k: int, *, temperature: float = 0.1):
         super().__init__()
@@ -53,8 +56,10 @@ class LearnedSelection(nn.Module):
         return hard, torch.sigmoid((self.score - threshold) / self.temperature)
 
 
-class EnergySelection(nn.Module):
+class EnergySelection(WithSettings):
     """Keep the k frequencies with the most energy, summed over batch and channels; the choice has no gradient."""
+
+    defines = ("k",)
 
     def __init__(self, candidates: int, k: int):
         super().__init__()

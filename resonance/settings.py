@@ -35,15 +35,17 @@ def placed(init: Init) -> Init:
 
 
 class WithSettings(nn.Module):
-    """A module whose state dict has an entry for its `settings`: JSON, as bytes in a uint8 tensor.
+    """A module whose state dict has an entry for the settings that it `defines`: JSON, as bytes in a uint8 tensor.
 
     Weights of other settings are refused with both values, by the RuntimeError with which torch refuses other shapes.
     Weights without settings, as in older files, load with a warning; those of `without_settings` load in silence.
     """
 
+    defines: tuple[str, ...] = ()  # the attributes that decide the meaning of the weights, beside their shapes
+
     def settings(self) -> dict[str, Any]:
-        """What decides the meaning of the weights, beside their shapes: names and JSON values."""
-        raise NotImplementedError
+        """The settings by name, in the form that JSON gives them."""
+        return json.loads(json.dumps({name: getattr(self, name) for name in self.defines}, default=str))
 
     def meaning(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Settings in a form that is equal where weights have the same meaning."""

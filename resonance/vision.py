@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from .layers import FeedForward
 from .plane import PlaneMixing, plane_analysis
+from .settings import WithSettings
 from .spectral import check_signal
 
 
@@ -28,7 +29,7 @@ def check_images(images: Tensor, channels: int) -> None:
         raise ValueError(f"expected {expected}, got {tuple(images.shape)}{hint}")
 
 
-class PatchEmbedding(nn.Module):
+class PatchEmbedding(WithSettings):
     """Cut images into square patches and embed each linearly.
 
     (batch, channels, height, width) -> (batch, height / patch_size, width / patch_size, dim), for any height and width
@@ -36,6 +37,8 @@ class PatchEmbedding(nn.Module):
     Raises as `check_images`, and ValueError for another size.
     Parameters: dim (channels patch_size^2 + 1).
     """
+
+    defines = ("patch_size",)
 
     def __init__(self, in_channels: int, patch_size: int, dim: int):
         super().__init__()

@@ -10,7 +10,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from resonance import BandMixing, HolographicMemory, PolarWeight, ResonanceLayer, ResonanceNet
+from resonance import (
+    BandMixing,
+    EnergySelection,
+    HolographicMemory,
+    LearnedSelection,
+    LiveForecaster,
+    LongContextResonanceNet,
+    MultimodalResonanceNet,
+    PatchEmbedding,
+    PlaneMixing,
+    PolarWeight,
+    ResonanceLayer,
+    ResonanceNet,
+    SelectiveMixing,
+)
 from resonance.layers import FeedForward
 from resonance.settings import ENTRY, without_settings
 from resonance.training.checkpoint import read_weights, save_weights, set_weights
@@ -41,8 +55,26 @@ def averaged(model, state, tmp_path):
 
 WAYS = [by_file, by_library, by_pickle, in_half, averaged]
 
+
+def selective(selection):
+    return SelectiveMixing(3, selection, 8)
+
+
+def long(chunk_size):
+    return LongContextResonanceNet(3, 4096, chunk_size, 1, hidden_dim=4, num_frequencies=4, local_frequencies=4)
+
+
+def fused(vision):
+    return MultimodalResonanceNet(50, hidden_dim=4, num_layers=1, vision_frequencies=vision, patch_size=4)
+
+
 PAIRS = {
-    "frequencies": (lambda: BandMixing(3, frequencies=[0, 1, 7, 24]), lambda: BandMixing(3, 4), "[0, 1, 7, 24]", "4"),
+    "frequencies": (
+        lambda: BandMixing(3, frequencies=[0, 1, 7, 24]),
+        lambda: BandMixing(3, 4),
+        "[0, 1, 7, 24]",
+        "range(0, 4)",
+    ),
     "window": (lambda: BandMixing(3, 4, window=1000), lambda: BandMixing(3, 4, window=100), "=1000", "=100"),
     "no window": (lambda: ResonanceLayer(3, 4, window=64), lambda: ResonanceLayer(3, 4), "window=64", "window=None"),
     "memory": (
@@ -51,6 +83,13 @@ PAIRS = {
         "complex_patterns=False",
         "complex_patterns=True",
     ),
+    "selection": (lambda: selective(LearnedSelection(8, 3)), lambda: selective(LearnedSelection(8, 5)), "k=3", "k=5"),
+    "energy": (lambda: selective(EnergySelection(8, 3)), lambda: selective(EnergySelection(8, 5)), "k=3", "k=5"),
+    "plane": (lambda: PlaneMixing(3, (2, 5)), lambda: PlaneMixing(3, (5, 2)), "[2, 5]", "[5, 2]"),
+    "patches": (lambda: PatchEmbedding(1, 4, 3), lambda: PatchEmbedding(4, 2, 3), "patch_size=4", "patch_size=2"),
+    "chunks": (lambda: long(1000), lambda: long(1024), "chunk_size=1000", "chunk_size=1024"),
+    "modalities": (lambda: fused((2, 3)), lambda: fused((3, 2)), "'vision': [2, 3]", "'vision': [3, 2]"),
+    "live": (lambda: LiveForecaster(4, 2, period=24), lambda: LiveForecaster(4, 2, period=12), "=24", "=12"),
 }
 
 
