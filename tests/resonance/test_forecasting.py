@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from artifact.datasets.registry import available
 from artifact.datasets.series import load_co2, load_etth1
 from artifact.peers.forecasting import SeasonalNaive
-from resonance.forecasting import Series, calendar, evaluate, forecast_task, level_and_scale
+from resonance.forecasting import Series, evaluate, forecast_task, level_and_scale
 
 needs_etth1 = pytest.mark.skipif(not available("ETTh1"), reason="ETTh1 is not available")
 
@@ -118,101 +117,3 @@ def test_a_change_after_a_constant_stretch_is_measured_by_its_level():
     values[85:] += 1
     test = forecast_task(Series("set point", values, ("a",), 1, "step"), 5).windows("test", 10)
     assert test.series.max().item() == pytest.approx(1 / 14.62)
-
-
-# --------------------------------------------------------------------------- calendars
-
-FREQUENCIES = {  # of pandas: name of a step, period
-    "10ms": ("0.01-second step", 1),
-    "s": ("second", 1),
-    "5min": ("5-minute step", 288),
-    "15min": ("15-minute step", 96),
-    "h": ("hour", 24),
-    "7h": ("7-hour step", 1),
-    "D": ("day", 7),
-    "2D": ("2-day step", 1),
-    "B": ("business day", 5),
-    "W": ("week", 52),
-    "SME": (None, None),
-    "MS": ("month", 12),
-    "ME": ("month", 12),
-    "BME": ("month", 12),
-    "BMS": ("month", 12),
-    "QS": ("quarter", 4),
-    "QE-NOV": ("quarter", 4),
-    "YE-JUN": ("year", 1),
-}
-
-
-@pytest.mark.parametrize("freq", FREQUENCIES)
-@pytest.mark.parametrize("start", ["1969-10-30 00:00", "2019-12-31 06:30"])
-def test_what_follows_is_what_pandas_continues(freq, start):
-    dates = pd.date_range(start, periods=700 if freq == "5min" else 230, freq=freq).as_unit("ns").to_numpy()
-    if freq == "SME":  # the 15th and the last: no even step
-        with pytest.raises(ValueError, match="evenly spaced"):
-            calendar(dates)
-        return
-    known = dates[:-30]
-    found = calendar(known)
-    assert (found.step, found.period) == FREQUENCIES[freq] and (np.diff(found.numbers) == 1).all()
-    series = Series("dated", np.zeros((len(known), 1)), ("a",), found.period, found.step, times=known)
-    np.testing.assert_array_equal(series.following(30), dates[-30:])
-
-
-@pytest.mark.parametrize("freq", ["15min", "h", "D", "B", "W", "MS", "ME", "BME", "QE"])
-@given(data=st.data())
-@settings(max_examples=15, deadline=None)
-def test_a_row_left_out_is_a_gap_and_its_time_is_known(freq, data):
-    dates = pd.date_range("2020-02-29", periods=60, freq=freq).as_unit("ns").to_numpy()
-    left_out = data.draw(st.sets(st.integers(1, 58), max_size=8))
-    kept = np.setdiff1d(np.arange(60), list(left_out))
-    found = calendar(dates[kept])
-    np.testing.assert_array_equal(found.numbers, kept)
-    np.testing.assert_array_equal(found.time(np.arange(63)[:60]), dates)
-
-
-def test_days_of_a_week_without_some():
-    days = np.datetime64("2020-01-01") + np.arange(70)
-    weekday = (days.astype(int) + 3) % 7
-    for kept in ({0, 1, 2, 3, 4, 5}, {0, 3}, {5, 6}):
-        some = days[np.isin(weekday, list(kept))]
-        found = calendar(some[:-4])
-        assert found.period == len(kept) and (np.diff(found.numbers) == 1).all()
-        np.testing.assert_array_equal(found.time(found.numbers[-1] + 1 + np.arange(4)), some[-4:])
-
-
-def test_a_clock_that_jitters_keeps_its_step():
-    jitter = np.random.default_rng(0).integers(0, 20, 400).astype("m8[s]")
-    times = np.datetime64("2020-01-01", "ns") + np.arange(400) * np.timedelta64(300, "s") + jitter
-    found = calendar(np.delete(times, np.r_[50:180]))
-    assert (found.step, found.period) == ("5-minute step", 1)
-    np.testing.assert_array_equal(found.numbers, np.r_[:50, 180:400])
-    after = found.time(np.arange(400, 410)) - np.datetime64("2020-01-01", "ns")
-    assert (abs(after / np.timedelta64(300, "s") - np.arange(400, 410)) < 0.1).all()
-
-
-def test_without_times_the_rows_are_counted():
-    np.testing.assert_array_equal(toy_series(70).following(3), [70, 71, 72])
-
-
-def test_no_time_is_counted_past_the_range_of_nanoseconds():
-    times = pd.date_range("2200-01-01", periods=60, freq="YS").as_unit("ns").to_numpy()
-    series = Series("far", np.zeros((60, 1)), ("a",), 1, "year", times=times)
-    assert series.following(2)[-1] == np.datetime64("2261-01-01")
-    with pytest.raises(ValueError, match="2261"):
-        series.following(5)
-
-
-@pytest.mark.parametrize(
-    ("values", "times"),
-    [
-        (np.zeros((4, 2)), None),
-        (np.zeros(4), None),
-        (np.array([[0.0], [np.nan]]), None),
-        (np.zeros((2, 1)), np.array(["2020-01-02", "2020-01-01"], "M8[ns]")),
-        (np.zeros((2, 1)), np.array(["2020-01-01"], "M8[ns]")),
-    ],
-)
-def test_a_series_is_checked(values, times):
-    with pytest.raises(ValueError, match="expected"):
-        Series("bad", values, ("a",), 1, "step", times=times)
