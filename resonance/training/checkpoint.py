@@ -155,27 +155,33 @@ class Checkpoint:
 def write_checkpoint(folder: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint to its folder; the one before stays valid until this one is whole, and is then removed.
 
-    One run writes to one folder.  Raises TypeError for a state that could not be read back without executing code.
+    One run writes to one folder.  Raises OSError where it cannot be written, on a full disk say, and TypeError for a
+    state that could not be read back without executing code.
     """
     folder = Path(folder)
     new, extras = {}, {}  # what a module's `get_extra_state` returns need not be a tensor: it is kept with the state
-    for kind, entries in (("weights", checkpoint.weights), ("best", checkpoint.best)):
-        if entries is not None:
-            new[kind] = folder / f"new-{kind}.safetensors"
-            extras[kind] = {name: value for name, value in entries.items() if not isinstance(value, Tensor)}
-            save_weights({name: value for name, value in entries.items() if name not in extras[kind]}, new[kind])
-    new["state"] = folder / "new-state.pt"
-    torch.save({"state": checkpoint.state, "extras": extras}, new["state"])
-    if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(new["state"]):
-        raise TypeError(f"expected a state of numbers, strings, tensors and containers of them, got {unsafe}")
-    files = {}
-    for kind, path in new.items():
-        digest = _digest(path, sync=True)
-        files[kind] = {"name": f"{kind}-{digest[:DIGITS]}{path.suffix}", "sha256": digest}
-        os.replace(path, folder / files[kind]["name"])
-    manifest = {"format": FORMAT, "step": checkpoint.step, "settings": checkpoint.settings, "files": files}
-    with written_aside(folder / MANIFEST) as aside:
-        aside.write_text(json.dumps(manifest, indent=1))
+    try:
+        for kind, entries in (("weights", checkpoint.weights), ("best", checkpoint.best)):
+            if entries is not None:
+                new[kind] = folder / f"new-{kind}.safetensors"
+                extras[kind] = {name: value for name, value in entries.items() if not isinstance(value, Tensor)}
+                save_weights({name: value for name, value in entries.items() if name not in extras[kind]}, new[kind])
+        new["state"] = folder / "new-state.pt"
+        torch.save({"state": checkpoint.state, "extras": extras}, new["state"])
+        if unsafe := torch.serialization.get_unsafe_globals_in_checkpoint(new["state"]):
+            raise TypeError(f"expected a state of numbers, strings, tensors and containers of them, got {unsafe}")
+        files = {}
+        for kind, path in new.items():
+            digest = _digest(path, sync=True)
+            files[kind] = {"name": f"{kind}-{digest[:DIGITS]}{path.suffix}", "sha256": digest}
+            os.replace(path, folder / files[kind]["name"])
+        manifest = {"format": FORMAT, "step": checkpoint.step, "settings": checkpoint.settings, "files": files}
+        with written_aside(folder / MANIFEST) as aside:
+            aside.write_text(json.dumps(manifest, indent=1))
+    except (OSError, RuntimeError, SafetensorError) as error:  # each writer has its own for a full disk
+        for path in new.values():
+            path.unlink(missing_ok=True)
+        raise OSError(f"could not write to {folder}, where any checkpoint before this one stays: {error}") from error
     kept = {entry["name"] for entry in files.values()}
     for path in folder.iterdir():
         if path.name not in kept and OWN.fullmatch(path.name):
@@ -210,7 +216,7 @@ def read_checkpoint(folder: str | Path, settings: Mapping[str, Any] | None = Non
     for kind, file in files.items():
         expected, found = manifest["files"][kind]["sha256"], _digest(file) if file.is_file() else "no file"
         if expected != found:
-            raise ValueError(f"{file} is damaged: expected SHA-256 {expected}, found {found}")
+            raise ValueError(f"{file} is damaged: expected SHA-256 {expected}, found {found}; restore it or start anew")
     try:
         saved = torch.load(files["state"], map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

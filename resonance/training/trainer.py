@@ -218,10 +218,11 @@ class PolarTrainer:
         self.skipped_in_a_row += 1
         at = self.progress
         where = f"step {self.steps}" + (f", epoch {at.epoch + 1}, batch {at.batch} (from 0)" if at.order else "")
-        what = f"the loss is {loss}, the gradient's norm {norm}; look for inputs not finite, or too high a rate"
-        LOG.warning("skipped %s, weights and optimiser as before: %s", where, what)
+        what = f"{where}: the loss is {loss}, the gradient's norm {norm}"
+        LOG.warning("weights and optimiser stay as they are at %s", what)
         if self.skipped_in_a_row >= SKIPS:
-            raise FloatingPointError(f"{SKIPS} steps in a row were skipped, the last at {where}: {what}")
+            hint = "look for inputs that are not finite, or too high a rate"
+            raise FloatingPointError(f"{SKIPS} steps in a row were skipped, the last at {what}; {hint}")
 
     def fit(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 import random
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 from torch import nn
 
 from resonance import PolarTrainer, ResonanceNet, ResonanceTrainer
@@ -298,6 +300,30 @@ def test_a_state_that_could_not_be_read_back_is_refused_and_the_old_one_stays(sa
     with pytest.raises(TypeError, match=r"containers of them, got .*PurePosixPath|Path"):
         write_checkpoint(saved, Checkpoint(7, before.weights, None, {"path": saved}, {}))
     assert read_checkpoint(saved).step == before.step
+    assert trainer_of().resume(saved)
+
+
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("save_file", SafetensorError("I/O error: No space left on device")),
+        ("torch.save", RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")),
+        ("os.replace", OSError(errno.ENOSPC, "No space left on device")),
+        ("written_aside", OSError(errno.EROFS, "Read-only file system")),
+    ],
+)
+def test_a_full_disk_is_said_in_one_way_and_the_old_checkpoint_stays(saved, monkeypatch, place, error):
+    """Whatever error each writer has of its own; and what was half written does not keep the disk full."""
+    before = sorted(saved.iterdir())
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(f"resonance.training.checkpoint.{place}", fail)
+    with pytest.raises(OSError, match=f"could not write to {saved}, where any checkpoint before this one stays: "):
+        trainer_of().fit(lambda epoch: [X] * 3, 3, lambda model: model(X).sum().item(), checkpoint=saved)
+    monkeypatch.undo()
+    assert not list(saved.glob("new-*")) and set(before) <= set(saved.iterdir())
     assert trainer_of().resume(saved)
 
 
