@@ -126,6 +126,9 @@ setup_python() {
     fi
     "$python" -m venv .venv >>build/setup.log 2>&1 || fail "'$python -m venv' failed; see build/setup.log"
   }
+  # pip writes a package's RECORD last: one without it, of an installation that was killed, may lack files, yet counts.
+  local info
+  for info in .venv/lib/python*/site-packages/*.dist-info; do [ -e "$info/RECORD" ] || rm -rf "$info"; done
   # torch first and alone: a later, looser requirement then cannot replace its build.
   { .venv/bin/python -m pip install --progress-bar off ${RESONANCE_TORCH_INDEX:+--index-url "$RESONANCE_TORCH_INDEX"} "$TORCH" &&
     .venv/bin/python -m pip install --progress-bar off -r requirements.lock &&

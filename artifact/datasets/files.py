@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import pooch
 import requests
+from requests.exceptions import ChunkedEncodingError
 
 from artifact.files import ROOT
 
@@ -121,8 +122,8 @@ def fetch(source: Source) -> Path | None:
         for _ in range(2):
             try:
                 return _download(source)
-            except CorruptDataError as error:
-                corrupt = str(error)
+            except (CorruptDataError, ChunkedEncodingError) as error:  # not the published file, or not all of it
+                corrupt = str(error) if isinstance(error, CorruptDataError) else f"{source.url} ended early ({error})"
             except requests.RequestException:  # no network, or no such address; a full disk, say, is an error
                 break
     if corrupt is None and mirrored and mirrored.exists():
@@ -178,7 +179,8 @@ def unpacked(archive: str, folder: Path, is_whole: Callable[[Path], bool], *, ur
                     if path is None or not path.exists():
                         continue
                     _extract(path, aside)
-                except requests.RequestException:
+                except requests.RequestException as error:
+                    corrupt = url if isinstance(error, ChunkedEncodingError) else corrupt
                     continue
                 except (tarfile.TarError, EOFError, OSError) as error:
                     raise CorruptDataError(f"{url or path}: not a whole archive ({error})") from None

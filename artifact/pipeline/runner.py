@@ -51,7 +51,10 @@ def run(name: str, profile: str, threads: int) -> None:
     final = result_folder(name, profile)
     partial = final.with_name(f".{name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / "figures").mkdir(parents=True)
+    try:
+        (partial / "figures").mkdir(parents=True)
+    except OSError as error:
+        raise RunError(f"{name} cannot write its results: {error}") from None
     os.environ.update(
         RESONANCE_PROFILE=profile,
         RESONANCE_RESULTS=str(partial),
@@ -65,16 +68,26 @@ def run(name: str, profile: str, threads: int) -> None:
     started = time.time()
     try:
         _execute(NOTEBOOKS / f"{name}.ipynb", partial / "notebook.ipynb", chosen)
+        seconds = _put_in_place(partial, provenance, started, threads)
     except BaseException as error:
         kept = ROOT / "build" / "failed" / f"{name}.{profile}.ipynb"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        if (partial / "notebook.ipynb").exists():
-            os.replace(partial / "notebook.ipynb", kept)
+        try:
+            _move(partial / "notebook.ipynb", kept)
+            where = f"\nThe notebook as far as it got: {kept.relative_to(ROOT)}"
+        except OSError:  # nothing was written, or the disk is full
+            where = ""
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, KeyboardInterrupt):
             raise
         print(progress.ends(name, time.time() - started, "failed"), flush=True)
-        raise RunError(f"{name} {_reason(error)}\nThe notebook as far as it got: {kept.relative_to(ROOT)}") from None
+        raise RunError(f"{name} {_reason(error)}{where}") from None
+    print(progress.ends(name, seconds), flush=True)
+
+
+def _put_in_place(partial: Path, provenance: dict, started: float, threads: int) -> float:
+    """Make the result of a notebook of what it wrote; return the seconds that it took."""
+    name, profile = provenance["notebook"], provenance["profile"]
+    final = result_folder(name, profile)
     figures = sorted(path.name for path in (partial / "figures").iterdir())
     _place_figures(partial / "figures", ROOT / "figures" / profile, name[:2])
     seconds = round(time.time() - started, 1)
@@ -93,7 +106,7 @@ def run(name: str, profile: str, threads: int) -> None:
     write_text(partial / "provenance.json", json.dumps(provenance, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(final, ignore_errors=True)
     os.replace(partial, final)
-    print(progress.ends(name, seconds), flush=True)
+    return seconds
 
 
 def _execute(source: Path, target: Path, chosen: dict) -> None:
@@ -136,11 +149,22 @@ def _reason(error: BaseException) -> str:
     return f"failed in {where}: {error.ename}: {error.evalue}\n{error.source}"
 
 
+def _move(source: Path, target: Path) -> None:
+    """Move a file, whole or not at all, to what may be another file system."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.part")
+    try:
+        shutil.move(source, aside)
+        os.replace(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
 def _place_figures(source: Path, target: Path, number: str) -> None:
     target.mkdir(parents=True, exist_ok=True)
     new = {path.name for path in source.iterdir()}
     for path in source.iterdir():
-        os.replace(path, target / path.name)
+        _move(path, target / path.name)
     for old in target.glob(f"{number}_*"):
         if old.name not in new:
             old.unlink()

@@ -26,9 +26,12 @@ CONTENT = b"date,a,b\n2020,1.0,2.0\n2021,3.0,4.0\n"
 
 
 class Server:
-    """A local web server that counts requests and serves the bodies it is given, in turn (the last one for ever)."""
+    """A local web server that counts requests and serves the bodies it is given, in turn (the last one for ever).
 
-    def __init__(self, *bodies: bytes):
+    cut: how many of the first answers end before their body does.
+    """
+
+    def __init__(self, *bodies: bytes, cut: int = 0):
         self.requests = 0
         outer = self
 
@@ -39,7 +42,7 @@ class Server:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                self.wfile.write(body[:9] if outer.requests <= cut else body)
 
             def log_message(self, *args):
                 pass
@@ -87,6 +90,16 @@ def test_a_corrupt_download_is_fetched_once_more_then_refused(places):
 def test_a_download_that_was_corrupt_once_succeeds():
     server = Server(b"garbage", CONTENT)
     assert fetch(server.source()).read_bytes() == CONTENT
+
+
+def test_a_download_that_was_cut_is_fetched_once_more_then_refused(places):
+    """A broken transfer is not a network that is missing: no stand-in takes its place."""
+    assert fetch(Server(CONTENT, cut=1).source()).read_bytes() == CONTENT
+    (places / "cache" / "x.csv").unlink()
+    server = Server(CONTENT, cut=2)
+    with pytest.raises(CorruptDataError, match=r"x\.csv ended early .*: nothing was kept"):
+        fetch(server.source())
+    assert server.requests == 2 and not list((places / "cache").glob("*"))[1:]
 
 
 def test_a_corrupt_cache_is_dropped_and_fetched_again(places):

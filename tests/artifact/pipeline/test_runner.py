@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import pytest
 import yaml
 
 from artifact.files import ROOT
-from artifact.pipeline import notebooks
+from artifact.pipeline import notebooks, runner
 from artifact.pipeline.notebooks import RunError
 
 
@@ -116,6 +117,28 @@ def test_a_killed_run_resumes_from_its_last_finished_step(tree):
     assert (tree.record(done).read_bytes(), tree.record(done).stat().st_mtime_ns) == first
     again = tree.run(tree.snakemake("results"))
     assert "Nothing to be done" in again.stderr + again.stdout
+
+
+def test_results_may_be_on_another_file_system(tmp_path, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    (tmp_path / "figure.pdf").write_text("new")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "figure.pdf").write_text("old")
+    monkeypatch.setattr(os, "rename", refuse)
+    runner._move(tmp_path / "figure.pdf", tmp_path / "figures" / "figure.pdf")
+    assert [path.name for path in tmp_path.rglob("*.pdf")] == ["figure.pdf"]
+    assert (tmp_path / "figures" / "figure.pdf").read_text() == "new"
+
+
+def test_a_place_that_cannot_be_written_is_said(tree):
+    tree.add("01_first", write_results())
+    (tree.folder / "data" / "results").mkdir(parents=True)
+    (tree.folder / "data" / "results" / "quick").write_text("a file, not a folder")
+    done = tree.python("-m", "artifact.pipeline.runner", "run", "01")
+    assert done.returncode == 1 and done.stderr.startswith("error: 01_first cannot write its results: ")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_ctrl_c_ends_a_run_at_once_and_in_silence(tree):
