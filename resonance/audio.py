@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .engines.tables import BUILDERS, constants
 from .layers import BandMixing, FeedForward, ResonanceLayer, length_mask
 from .polar import PolarWeight
+from .settings import WithSettings
 from .spectral import check_signal
 
 
@@ -36,7 +39,10 @@ def check_waves(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
     return waves if lengths is None else waves.masked_fill(~length_mask(waves[..., None], lengths)[..., 0], 0.0)
 
 
-class SpectrumFrames(nn.Module):
+BUILDERS["hann"] = lambda key, dtype: [np.hanning(key[0] + (key[0] > 1))[: key[0]]]  # periodic
+
+
+class SpectrumFrames(WithSettings):
     """Log power spectrum of the overlapping frames of a waveform, at linear frequencies (eq:tokens).
 
         S[t, f] = log(floor + |sum_s hann[s] x[t hop + s] e^{-2 pi i f s / frame}|^2 / (frame / 2))
@@ -46,12 +52,17 @@ class SpectrumFrames(nn.Module):
     Raises as `check_waves`, and ValueError for hop outside 1..frame.  Cost: frames x frame log(frame).
     """
 
+    defines = ("frame", "hop", "floor")
+
     def __init__(self, frame: int = 256, hop: int = 128, floor: float = 1e-6):
         super().__init__()
         if not 1 <= hop <= frame:
             raise ValueError(f"expected 1 <= hop <= frame, got hop={hop}, frame={frame}")
         self.frame, self.hop, self.floor, self.bins = frame, hop, floor, frame // 2 + 1
-        self.register_buffer("window", torch.hann_window(frame), persistent=False)
+
+    def window(self, like: Tensor) -> Tensor:
+        """The Hann window of a frame, (frame,), in the dtype and on the device of `like`."""
+        return constants("hann", (self.frame,), like)[0]
 
     def frame_count(self, samples: int | Tensor) -> int | Tensor:
         """Number of whole frames in so many samples, at least one."""
@@ -64,8 +75,9 @@ class SpectrumFrames(nn.Module):
         return F.pad(waves, (0, max(0, short))).unfold(1, self.frame, self.hop)
 
     def forward(self, waves: Tensor) -> Tensor:
-        frames = self.cut(waves) * self.window  # half precision has no FFT on CPUs
-        frames = frames.to(torch.promote_types(frames.dtype, torch.float32))
+        frames = self.cut(waves)
+        frames = frames.to(torch.promote_types(frames.dtype, torch.float32))  # half precision has no FFT on CPUs
+        frames = frames * self.window(frames)
         if frames.shape[0] == 0:  # nor has MKL one of an empty batch
             return frames[..., : self.bins]
         spectra = torch.fft.rfft(frames)  # (batch, frames, bins)
@@ -91,7 +103,7 @@ class LearnedFrames(SpectrumFrames):
         if self.bins < 2:
             raise ValueError(f"expected bins >= 2, got {bins}")
         turns = torch.outer(torch.linspace(0, 0.5, self.bins).double(), torch.arange(frame).double())
-        angle, envelope = -2 * math.pi * turns, self.window.double() / math.sqrt(frame / 2)
+        angle, envelope = -2 * math.pi * turns, self.window(turns) / math.sqrt(frame / 2)
         self.weight = PolarWeight(self.bins, frame).set_(envelope * angle.cos(), envelope * angle.sin())
 
     def forward(self, waves: Tensor) -> Tensor:

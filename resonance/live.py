@@ -61,8 +61,7 @@ class LiveFrames(SpectrumFrames):
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """The state before the first sample."""
-        dtype = torch.promote_types(dtype or self.window.dtype, torch.float32)
-        options = {"device": device or self.window.device, "dtype": dtype}
+        options = {"device": device, "dtype": torch.promote_types(dtype or torch.float32, torch.float32)}
         past = torch.zeros(batch, self.frame - self.hop, **options)
         return {"past": past, "power": torch.zeros(batch, **options), "square": torch.zeros(batch, **options)}
 
@@ -78,7 +77,7 @@ class LiveFrames(SpectrumFrames):
 
     def _spectrum(self, windows: Tensor, power: Tensor, square: Tensor) -> Tensor:
         """Log spectra of windows (..., frame), relative to the loudness of the sums of p and p^2 so far."""
-        spectrum = torch.view_as_real(torch.fft.rfft(windows * self.window.to(windows.dtype)))  # (..., bins, 2)
+        spectrum = torch.view_as_real(torch.fft.rfft(windows * self.window(windows)))  # (..., bins, 2)
         quiet = FrameTokens.quiet
         scale = 1.0 / ((square / power.clamp_min(quiet**2) + quiet) * (self.frame / 2))
         return torch.log(self.floor + spectrum.square().sum(-1) * scale[..., None])

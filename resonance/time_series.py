@@ -15,18 +15,29 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from .band import make_band
+from .engines.tables import BUILDERS, constants
 from .forecasting import ForecastTask, Windows, evaluate
 from .polar import PolarWeight, complex_matmul
+from .settings import WithSettings
 from .spectral import analysis, check_sequences, synthesis
 from .training.trainer import PolarTrainer
 
 
-class ResonanceTimeSeriesNet(nn.Module):
+def _down_weighting(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
+    lag, taper = np.arange(key[0])[::-1], key[1]
+    return [((0.1 + lag / 48.0) ** -taper).astype(np.float32)[:, None]]  # (lookback, 1)
+
+
+BUILDERS["taper"] = _down_weighting
+
+
+class ResonanceTimeSeriesNet(WithSettings):
     """Forecast `pred_horizon` steps of every channel from the kept band of its past (eq:forecast).
 
         X = A taper(x - level),    Y = U (V X),    forecast = level + S Y
@@ -41,6 +52,8 @@ class ResonanceTimeSeriesNet(nn.Module):
     Raises ValueError for a wrong shape.  Parameters: 2 rank (k + pred_horizon//2 + 1), whatever the channels.
     Source: FITS (Xu, Zeng, Xu 2024), whose head is unfactored and untapered.
     """
+
+    defines = ("pred_horizon", "lookback", "level_steps", "taper")
 
     def __init__(
         self,
@@ -69,21 +82,24 @@ class ResonanceTimeSeriesNet(nn.Module):
             raise ValueError(f"level_steps={level_steps} is outside 1..{lookback}")
         self.pred_horizon, self.lookback, self.channels = pred_horizon, lookback, channels
         self.num_frequencies, self.rank, self.level_steps, self.engine = k, rank, level_steps, engine
+        self.taper = taper
         self.past = PolarWeight(rank, k, scale=k**-0.5)  # V
         self.future = PolarWeight(bins, rank, scale=rank**-0.5)  # U
-        lag = torch.arange(lookback, 0, -1, dtype=torch.float64) - 1
-        self.register_buffer("taper", ((0.1 + lag / 48.0) ** -taper).float()[:, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         check_sequences(x, self.channels)
         if x.shape[1] != self.lookback:
             raise ValueError(f"expected a past of lookback={self.lookback} steps, got {x.shape[1]}")
         level = x[:, -self.level_steps :].mean(dim=1, keepdim=True)  # (batch, 1, channels)
-        past = (x - level) * self.taper.to(x.dtype)
+        past = (x - level) * self.down_weighting(x)
         re, im = analysis(past, self.num_frequencies, grid=self.lookback, engine=self.engine)  # (batch, k, channels)
         re, im = complex_matmul(self.past.pair(), (re, im))  # (batch, rank, channels)
         re, im = complex_matmul(self.future.pair(), (re, im))  # (batch, bins, channels)
         return level + synthesis(re, im, self.pred_horizon, grid=self.pred_horizon, engine=self.engine)
+
+    def down_weighting(self, like: Tensor) -> Tensor:
+        """The weights of the taper, (lookback, 1), in the dtype and on the device of `like`."""
+        return constants("taper", (self.lookback, self.taper), like)[0]
 
 
 # --------------------------------------------------------------------------- the closed form
@@ -146,7 +162,10 @@ def _transform(n: int, k: int) -> Tensor:
 
 def _past_map(model: ResonanceTimeSeriesNet) -> Tensor:
     """A taper of eq:forecast, (k, lookback)."""
-    return _transform(model.lookback, model.num_frequencies) * model.taper[:, 0].double()
+    return (
+        _transform(model.lookback, model.num_frequencies)
+        * model.down_weighting(torch.empty(0, dtype=torch.float64))[:, 0]
+    )
 
 
 @torch.no_grad()

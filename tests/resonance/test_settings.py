@@ -15,14 +15,17 @@ from resonance import (
     EnergySelection,
     HolographicMemory,
     LearnedSelection,
+    LiveAudioNet,
     LiveForecaster,
     LongContextResonanceNet,
     MultimodalResonanceNet,
     PatchEmbedding,
     PlaneMixing,
     PolarWeight,
+    ResonanceAudioNet,
     ResonanceLayer,
     ResonanceNet,
+    ResonanceTimeSeriesNet,
     SelectiveMixing,
 )
 from resonance.layers import FeedForward
@@ -68,6 +71,18 @@ def fused(vision):
     return MultimodalResonanceNet(50, hidden_dim=4, num_layers=1, vision_frequencies=vision, patch_size=4)
 
 
+def series(taper, level_steps):
+    return ResonanceTimeSeriesNet(12, 48, 2, taper=taper, level_steps=level_steps)
+
+
+def sound(hop):
+    return ResonanceAudioNet(3, frame=32, hop=hop, dim=4, num_layers=1, num_frequencies=4)
+
+
+def live_sound(hop):
+    return LiveAudioNet(3, frame=32, hop=hop, dim=4, num_layers=1)
+
+
 PAIRS = {
     "frequencies": (
         lambda: BandMixing(3, frequencies=[0, 1, 7, 24]),
@@ -89,6 +104,10 @@ PAIRS = {
     "patches": (lambda: PatchEmbedding(1, 4, 3), lambda: PatchEmbedding(4, 2, 3), "patch_size=4", "patch_size=2"),
     "chunks": (lambda: long(1000), lambda: long(1024), "chunk_size=1000", "chunk_size=1024"),
     "modalities": (lambda: fused((2, 3)), lambda: fused((3, 2)), "'vision': [2, 3]", "'vision': [3, 2]"),
+    "taper": (lambda: series(0.0, 24), lambda: series(0.5, 24), "taper=0.0", "taper=0.5"),
+    "level": (lambda: series(0.0, 12), lambda: series(0.0, 24), "level_steps=12", "level_steps=24"),
+    "hop": (lambda: sound(32), lambda: sound(16), "hop=32", "hop=16"),
+    "live hop": (lambda: live_sound(32), lambda: live_sound(16), "hop=32", "hop=16"),
     "live": (lambda: LiveForecaster(4, 2, period=24), lambda: LiveForecaster(4, 2, period=12), "=24", "=12"),
 }
 
@@ -135,22 +154,29 @@ def test_settings_are_small_real_tensors_of_their_own():
     assert all(isinstance(value, torch.Tensor) and value.dtype == torch.uint8 for value in entries)
 
 
-def test_a_model_made_without_memory_computes_what_its_weights_say():
+@pytest.mark.parametrize("assign", [True, False])
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: ResonanceNet(3, 4, 8, 2, window=50), (2, 40, 3)),
+        (lambda: series(0.5, 24), (2, 48, 2)),
+        (lambda: sound(16), (2, 200)),
+        (lambda: live_sound(16), (2, 200)),
+        (lambda: fused((2, 3)), (2, 3, 8, 8)),
+    ],
+)
+def test_a_model_made_on_meta_computes_what_its_weights_say(make, shape, assign):
     torch.manual_seed(0)
-    model, x = ResonanceNet(3, 4, 8, 2, window=50).eval(), torch.randn(2, 40, 3)
-    model.holographic_memory.encode(torch.randn(5, 3))
-    state = model.state_dict()
-    for assign in (True, False):
-        with torch.device("meta"):
-            empty = ResonanceNet(3, 4, 8, 2, window=50).eval()
-            other = ResonanceNet(3, 4, 8, 2, window=500)
-        if not assign:
-            empty.to_empty(device="cpu")
-        empty.load_state_dict(state, assign=assign)
-        assert torch.equal(empty(x, use_memory=True), model(x, use_memory=True))
-        with pytest.raises(RuntimeError, match=r"window=500.*window=50"):
-            other.load_state_dict(state, assign=True)
-    torch.testing.assert_close(copy.deepcopy(model)(x), model(x))
+    model, x = make().eval(), torch.randn(shape)
+    with torch.device("meta"):
+        empty = make().eval()
+    if not assign:
+        empty.to_empty(device="cpu")
+        for part in (*empty.parameters(), *empty.buffers()):  # memory as it may come
+            part.data.fill_(77)
+    empty.load_state_dict(model.state_dict(), assign=assign)
+    assert torch.equal(empty(x), model(x))
+    assert torch.equal(copy.deepcopy(empty)(x), model(x))
 
 
 @pytest.mark.parametrize(

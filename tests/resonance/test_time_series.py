@@ -41,7 +41,7 @@ def direct_moments(model, windows, *, variance_power):
     level = past[:, -model.level_steps :].mean(dim=1, keepdim=True)
     spectra = []
     for part, k, n in (
-        ((past - level) * model.taper.double(), model.num_frequencies, model.lookback),
+        ((past - level) * model.down_weighting(past), model.num_frequencies, model.lookback),
         (future - level, bins, model.pred_horizon),
     ):
         spectrum = torch.complex(*analysis(part, k, grid=n, engine="fft")) * weight  # (windows, k, channels)
