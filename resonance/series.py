@@ -82,40 +82,40 @@ def calendar(times: np.ndarray) -> Calendar:
     index, steps = pd.DatetimeIndex(times), np.diff(times)
     middle = (len(steps) - 1) // 2
     usual = size = np.sort(steps)[middle]
+
+    def on(offset: pd.DateOffset) -> np.ndarray:
+        return pd.date_range(times[0], times[-1], freq=offset).get_indexer(index)
+
     if usual >= 28 * DAY:
         months = round(usual / DAY / 30.44)
         name = {3: (1, "quarter"), 12: (1, "year")}.get(months, (months, "month"))
         kinds = (offsets.MonthEnd, offsets.MonthBegin, offsets.BusinessMonthEnd, offsets.BusinessMonthBegin)
-        grids = [(one, *name, 12 / months) for one in (*(kind(months) for kind in kinds), pd.DateOffset(months=months))]
+        days = [*(kind(months) for kind in kinds), pd.DateOffset(months=months)]
+        grids = [(on(day), day, *name, 12 / months) for day in days]
     else:
         if 2 * (steps == usual).sum() < len(steps):  # jitter: the mean of the steps without a gap
             size = steps[abs(steps - usual) <= usual // 10].mean()
             usual = np.rint(size / SECOND) * SECOND or size
+        gaps = np.rint(steps / size).astype(np.int64)
+        gaps[abs(steps - gaps * size) > min(size // 10, 2 * HOUR)] = -1  # between two numbers
         units = {"week": 7 * DAY, "day": DAY, "hour": HOUR, "minute": MINUTE, "second": SECOND}
         unit = next((name for name in units if usual % units[name] == 0 * DAY), "second")
         cycle = 8766 * HOUR if usual >= 7 * DAY else 7 * DAY if usual >= DAY else DAY if usual >= MINUTE else HOUR
-        grids = [(pd.Timedelta(size), usual / units[unit], unit, cycle / size)]
+        grids = [(np.r_[0, gaps.cumsum()], pd.Timedelta(size), usual / units[unit], unit, cycle / size)]
         for week, unit in ((set(range(5)), "business day"), (set(index.day_of_week), "day")):
             if usual >= DAY and (unit != "day" or times[-1] - times[0] >= 21 * DAY):
-                mask = "".join("01"[day in week] for day in range(7))
-                grids.append((offsets.CustomBusinessDay(weekmask=mask), 1, unit, len(week)))
+                day = offsets.CustomBusinessDay(weekmask="".join("01"[day in week] for day in range(7)))
+                grids.append((on(day), day, 1, unit, len(week)))
     found = []
-    for offset, count, unit, cycle in grids:
-        if isinstance(offset, pd.Timedelta):
-            gaps = np.rint(steps / size).astype(np.int64)
-            even, numbers = abs(steps - gaps * size).max() <= min(size // 10, 2 * HOUR), np.r_[0, gaps.cumsum()]
-        else:
-            numbers = pd.date_range(times[0], times[-1], freq=offset).get_indexer(index)
-            even, gaps = numbers[0] == 0, np.diff(numbers)
-        if even and gaps.min() > 0 and np.sort(gaps)[middle] == 1:
+    for numbers, offset, count, unit, cycle in grids:
+        gaps = np.diff(numbers)
+        if numbers[0] == 0 and gaps.min() > 0 and np.sort(gaps)[middle] == 1:
             whole = abs(cycle - round(cycle)) < 0.01 * cycle and 2 * round(cycle) <= len(times)
             name = unit if count == 1 else f"{count:.6g}-{unit} step"
             found.append(Calendar(numbers, offset, name, round(cycle) if whole else 1))
     if not found:
         at = int(np.argmax(abs(steps / usual - np.rint(steps / usual))))
-        raise ValueError(
-            f"uneven dates: {index[at + 1]} follows {index[at]}, where most follow after {usual / HOUR:g} h"
-        )
+        raise ValueError(f"uneven dates: {index[at + 1]} follows {index[at]}, most follow after {usual / HOUR:g} h")
     return min(found, key=lambda one: one.numbers[-1])
 
 
@@ -123,8 +123,8 @@ YEAR_LAST = r"(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}(?!\d).*"
 DATES = (r"\d{4}[-/.].*", YEAR_LAST, r".*(?<!\d)\d{4}(?!\d).*|\d{8}[T ]\d.*")
 QUARTER = r"^(\d{4})-?Q([1-4])$", lambda match: f"{match[1]}-{3 * int(match[2]) - 2:02}"
 OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"
-DIGITS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
-EPOCHS = {5: "D", 9: "s", 10: "s", 12: "ms", 13: "ms", 16: "us", 19: "ns"}  # since 1970; D: since 1900, in spreadsheets
+DIGITS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}  # of a number written as a date
+DIGITS |= {5: "D", 9: "s", 10: "s", 13: "ms", 16: "us", 19: "ns"}  # counted since 1970, D since 1900 in spreadsheets
 DATE_NAMES = {"date", "datetime", "time", "timestamp", "ds", "year", "month", "epoch", "unix"}
 
 
@@ -142,13 +142,14 @@ def _times(column: pd.Series, dayfirst: bool | None) -> pd.Series:
     _refuse(column.isna(), column, "stands for a date: write one, or delete the row")
     if pd.api.types.is_numeric_dtype(column):
         whole = column.astype(np.int64).astype(str)
-        digits = len(whole.iloc[0])
-        times = pd.to_datetime(whole, format=DIGITS.get(digits, "%Y"), errors="coerce")
-        if times.dt.year.between(1600, 2200).all() and (column % 1 == 0).all():
+        how = DIGITS.get(len(whole.iloc[0]), "")
+        _refuse((whole.str.len() != len(whole.iloc[0])) | (not how), column, "is no date")
+        if "%" in how:
+            times = pd.to_datetime(whole, format=how, errors="coerce")
+            _refuse(times.isna() | (column % 1 != 0), column, "is no date")
             return times
-        _refuse((whole.str.len() != digits) | (digits not in EPOCHS), column, "is no date")
-        start, unit = "1899-12-30" if digits == 5 else "unix", EPOCHS[digits]
-        return pd.to_datetime(column, unit=unit, origin=start).dt.round("s" if digits == 5 else "us")
+        times = pd.to_datetime(column, unit=how, origin="1899-12-30" if how == "D" else "unix")
+        return times.dt.round("s" if how == "D" else "us")
     text = column.astype(str).str.strip().str.replace(*QUARTER, regex=True)
     form = next((form for form in DATES if re.fullmatch(form, text.iloc[0])), DATES[-1])
     _refuse(~text.str.fullmatch(form), column, f"is not a date with a year of four digits, like {text.iloc[0]!r}")
@@ -156,9 +157,7 @@ def _times(column: pd.Series, dayfirst: bool | None) -> pd.Series:
         first, second = (part.astype(int) for _, part in text.str.extract(form).items())
         either = max(first.max(), second.max()) <= 12 and (first != second).any() and "." not in text.iloc[0][:3]
         if dayfirst is None and either:
-            raise ValueError(
-                f"column {column.name!r}: {text.iloc[0]!r} may begin with day or month, dayfirst= says which"
-            )
+            raise ValueError(f"{column.name!r}: {text.iloc[0]!r} may begin with day or month, dayfirst= says which")
         dayfirst = bool(second.max() <= 12) if dayfirst is None else dayfirst
         _refuse((second if dayfirst else first) > 12, column, f"has no such month, with dayfirst={dayfirst}")
     parse = partial(pd.to_datetime, format="mixed", dayfirst=form == YEAR_LAST and dayfirst, utc=True, errors="coerce")
@@ -264,14 +263,12 @@ def _refuse_repeats(times: pd.Series, table: pd.DataFrame) -> None:
     if not twice.any():
         return
     distinct, most = table.nunique(), min(2 * times.value_counts().max(), times.nunique() - 1)
-    few = distinct[(distinct > 1) & (distinct <= most)].sort_values().index
-    keys = [[*key] for size in (1, 2) for key in combinations(few, size)]
-    key = next((key for key in keys if not table[key].assign(**{"": times}).duplicated().any()), None)
-    advice = (
-        f"once for each of {key}: select one series, or make each a column"
-        if key
-        else ("keep one; an hour that comes twice as clocks go back needs offsets from UTC")
-    )
+    few = distinct[(distinct > 1) & (distinct <= most)].sort_values().index[:8]
+    advice = "keep one; an hour that comes twice as clocks go back needs offsets from UTC"
+    for keys in (*combinations(few, 1), *combinations(few, 2)):
+        if not table[[*keys]].assign(**{"": times}).duplicated().any():
+            advice = f"once for each of {[*keys]}: select one series, or make each a column"
+            break
     row = twice.idxmax()
     raise ValueError(f"row {row} repeats the date {times[row]} of row {times.eq(times[row]).idxmax()}, {advice}")
 
@@ -306,14 +303,14 @@ def load_csv(
         at = date or _date_column(table)
         if at not in table.columns:
             raise ValueError(f"no column {at!r} among {list(table.columns)}")
-        texts = table.drop(columns=at).select_dtypes(exclude=["number", "bool"])
+        texts = table[:200].drop(columns=at).select_dtypes(exclude=["number", "bool"]).astype(str)
         fields = texts.stack().astype(str).str.strip()
         commas = fields[fields.str.fullmatch(r"[-+]?[\d. ]*,\d+")]
         if decimal is None and len(commas):
             if not commas.str.fullmatch(r".*(?:\d{4}|[. ]\d{3}|\b0|\D),\d+|.*,(?:\d\d?|\d{4,})").any():
                 raise ValueError(f'{commas.iloc[0]!r} has decimals or thousands: decimal="," or decimal="." says which')
             table = _table(text, sep, decimal := ",")
-        clock = [name for name in texts if texts[name].str.fullmatch(r"\d\d?([:.]\d\d){1,2}", na=False).all()]
+        clock = [name for name in texts if texts[name].str.fullmatch(r"\d\d?([:.]\d\d){1,2}").all()]
         dates = table.pop(at)
         if len(clock) == 1 and not dates.astype(str).str.contains(":").any():
             dates = dates.astype(str).str.cat(table.pop(clock[0]).str.replace(".", ":"), sep=" ")
@@ -321,27 +318,27 @@ def load_csv(
         table = table.loc[times.index]
         _refuse_repeats(times, table)
         values = np.stack([_number(column, decimal) for _, column in table.items()], axis=1)
-        moments = times.to_numpy()
-        found, holes = calendar(moments), np.isnan(values)
-        gaps = np.diff(found.numbers) - 1
-        if gaps.any() and (fill is None or gaps.sum() > len(times)):
-            gap = int(gaps.argmax())
-            where = f"row {times.index[gap + 1]}: {times.iloc[gap + 1]} follows {times.iloc[gap]}"
-            missing = f"{gaps[gap]} rows are missing, {gaps.sum()} in all"
-            raise ValueError(f'{where}, {missing}; fill="linear" interpolates them, up to as many as there are')
-        if holes.any() and (fill is None or holes[[0, -1]].any()):
-            row, channel = np.argwhere(holes)[0] if fill is None else np.argwhere(holes[[0, -1]])[0] * [-1, 1]
-            advice = 'fill="linear" interpolates' if fill is None else "interpolation ends here: cut the row"
-            where = f"row {times.index[row]}, column {table.columns[channel]!r}"
-            raise ValueError(f"{where}: no value ({holes.sum()} such); {advice}")
-        if gaps.any() or holes.any():
-            every, numbers = np.arange(found.numbers[-1] + 1), found.numbers
-            values = np.stack([np.interp(every, numbers[~h], v[~h]) for v, h in zip(values.T, holes.T, strict=True)], 1)
-            between = [found.after(moments[at], gaps[at]) for at in np.flatnonzero(gaps)]
-            moments = np.sort(np.concatenate([moments, *between]))
+        found, moments = calendar(times.to_numpy()), times.to_numpy()
+        numbers, steps = found.numbers, np.diff(found.numbers)
+        if numbers[-1] >= 2 * len(times):
+            raise ValueError(f"row {times.index[steps.argmax() + 1]}: more rows are missing before it than there are")
+        between = [found.after(moments[at], steps[at] - 1) for at in np.flatnonzero(steps > 1)]
+        moments = np.sort(np.concatenate([moments, *between]))
+        full = np.full((len(moments), values.shape[1]), np.nan)
+        full[numbers] = values
+        holes = np.isnan(full)
+        ends = holes[[0, -1]].any()
+        if holes.any() and (fill is None or ends):
+            at, channel = np.argwhere(holes[[0, -1]])[0] * [-1, 1] if ends else np.argwhere(holes)[0]
+            row = times.index[np.searchsorted(numbers, at % len(full))]
+            advice = "interpolation ends there: cut the row" if ends else 'fill="linear" interpolates'
+            where = f"no {table.columns[channel]!r} at {moments[at].astype('M8[s]')}, in row {row} or before it"
+            raise ValueError(f"{where}, {holes.sum()} values missing in all; {advice}")
+        every = np.arange(len(full))
+        for channel, hole in zip(full.T, holes.T, strict=True):
+            channel[hole] = np.interp(every[hole], every[~hole], channel[~hole])
         name = Path(path).stem if dataset is None else dataset
         period, step = found.period if period is None else period, found.step if step is None else step
-        filled = int(values.size - (~holes).sum())
-        return Series(name, values, tuple(table.columns), period, step, times=moments, filled=filled)
+        return Series(name, full, tuple(table.columns), period, step, times=moments, filled=int(holes.sum()))
     except ValueError as error:  # also those of pandas, as of dates out of range
         raise ValueError(f"{path}: {error}") from None
