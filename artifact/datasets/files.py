@@ -123,7 +123,7 @@ def fetch(source: Source) -> Path | None:
             try:
                 return _download(source)
             except (CorruptDataError, ChunkedEncodingError) as error:  # not the published file, or not all of it
-                corrupt = str(error) if isinstance(error, CorruptDataError) else f"{source.url} ended early ({error})"
+                corrupt = str(error) if isinstance(error, CorruptDataError) else f"{source.url} broke off"
             except requests.RequestException:  # no network, or no such address; a full disk, say, is an error
                 break
     if corrupt is None and mirrored and mirrored.exists():

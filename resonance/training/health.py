@@ -11,9 +11,11 @@ A dead weight passes no signal, and no gradient to its phase, for that has a fac
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,8 +39,8 @@ class PolarHealth:
     """
 
     def __init__(self, model: nn.Module):
-        weights = ((f"{name}.", m) for name, m in model.named_modules() if isinstance(m, PolarWeight))
-        self.weights = {plain_name(name).removesuffix("."): m for name, m in weights}
+        weights = (pair for pair in model.named_modules() if isinstance(pair[1], PolarWeight))
+        self.weights = {plain_name(f"{name}.")[:-1]: weight for name, weight in weights}
         self.start = {name: argument(weight).clone() for name, weight in self.weights.items()}
 
     @torch.no_grad()
@@ -64,31 +66,19 @@ def wrapped(angle: Tensor) -> Tensor:
     return torch.remainder(angle + math.pi, 2.0 * math.pi) - math.pi
 
 
-class Scalars(AbstractContextManager):
-    """Write metrics as TensorBoard scalars to a folder; without a folder, nowhere.
+@contextmanager
+def scalar_log(folder: str | Path | None, first: int) -> Iterator[Any]:
+    """A TensorBoard writer to a folder; without a folder, one that writes nowhere.
 
     Steps from `first` on that an interrupted run wrote to the folder are dropped.
     Raises ModuleNotFoundError where a folder is given and TensorBoard is not installed.
     """
-
-    def __init__(self, folder: str | Path | None, first: int):
-        self.writer = None
-        if folder is not None:
-            try:
-                from torch.utils.tensorboard import SummaryWriter  # slow to import, and optional
-            except ImportError as error:
-                raise ModuleNotFoundError("log_folder needs TensorBoard: pip install tensorboard") from error
-            self.writer = SummaryWriter(str(folder), purge_step=first)
-
-    def write(self, metrics: Mapping[str, float], step: int) -> None:
-        if self.writer is not None:
-            for name, value in metrics.items():
-                self.writer.add_scalar(name, value, step)
-
-    def flush(self) -> None:
-        if self.writer is not None:
-            self.writer.flush()
-
-    def __exit__(self, *error) -> None:
-        if self.writer is not None:
-            self.writer.close()
+    if folder is None:
+        yield SimpleNamespace(add_scalar=lambda *scalar: None, flush=lambda: None)
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and optional
+    except ImportError as error:
+        raise ModuleNotFoundError("log_folder needs TensorBoard: pip install tensorboard") from error
+    with SummaryWriter(str(folder), purge_step=first) as writer:
+        yield writer

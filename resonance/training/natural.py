@@ -1,13 +1,10 @@
 """The natural polar step, for any optimiser (eq:natural).
 
-The metric of a complex weight w = r e^{i phi} is dr^2 + r^2 dphi^2, so r and the arc length s, ds = r dphi, are
-orthonormal coordinates at w:
+At a complex weight w = r e^{i phi}, r and the arc length s, ds = r dphi, are orthonormal coordinates (see `polar`):
 
     dL/ds = (1/r) dL/dphi,    phi <- phi + (step in s) / r
 
-The gradient (dL/dr, dL/ds) has the norm of the gradient in w.  Under plain descent the phase gradient is thus divided
-by r^2, which is descent on w to first order.  Adam is invariant to the scale of a gradient, so dividing it by r^2 would
-change nothing; here its rate bounds the arc, not the angle.
+The gradient (dL/dr, dL/ds) has the norm of the gradient in w, and Adam's rate bounds the arc, not the angle.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from ..layers import length_mask
 from ..polar import parameter_roles
 from .checkpoint import Checkpoint, plain, plain_name, read_checkpoint, set_weights, write_checkpoint
-from .health import PolarHealth, Scalars, gradient_norm
+from .health import PolarHealth, gradient_norm, scalar_log
 from .resume import Batches, Generator, History, Progress, random_state, set_random_state
 
 Metrics = dict[str, float]
@@ -276,7 +276,7 @@ class PolarTrainer:
                 log.flush()
                 self.save(checkpoint, generators)
 
-        with Scalars(log_folder, self.steps + resumed) as log:
+        with scalar_log(log_folder, self.steps + resumed) as log:
             if fresh:
                 self._validate(validate, log)
                 save()
@@ -286,7 +286,8 @@ class PolarTrainer:
                     at.batch += 1
                     if not metrics["skipped"]:
                         at.loss_sum, at.taken = at.loss_sum + loss, at.taken + 1
-                    log.write(metrics, self.steps)
+                    for name, value in metrics.items():
+                        log.add_scalar(name, value, self.steps)
                     if checkpoint_every is not None and self.steps % checkpoint_every == 0:
                         save()
                 at.end_epoch()
@@ -298,7 +299,7 @@ class PolarTrainer:
             set_weights(self.model, self.best_weights)
         return history
 
-    def _validate(self, validate: Callable[[nn.Module], float] | None, log: Scalars) -> None:
+    def _validate(self, validate: Callable[[nn.Module], float] | None, log: Any) -> None:
         if validate is None:
             return
         at = self.progress
@@ -306,7 +307,7 @@ class PolarTrainer:
         with torch.no_grad():
             figure = float(validate(self.model))
         at.history.validation.append(figure)
-        log.write({"validation": figure}, self.steps)
+        log.add_scalar("validation", figure, self.steps)
         if isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.step(figure)
         if figure < at.best:

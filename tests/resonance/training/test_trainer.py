@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize, prune
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 
-from resonance import LongContextResonanceNet, PolarTrainer, ResonanceNet
+from resonance import LongContextResonanceNet, PolarTrainer, ResonanceNet, ResonanceTrainer
 from resonance.polar import parameter_roles
 from resonance.training.trainer import moved
 
@@ -524,3 +525,43 @@ def test_a_skipped_step_is_logged_with_its_place(caplog):
         "weights and optimiser stay as they are at step 2, epoch 1, batch 1 (from 0): "
         "the loss is nan, the gradient's norm nan"
     ]
+
+
+class Positive(nn.Module):
+    """A parametrisation of a magnitude that keeps it positive."""
+
+    def forward(self, x):
+        return F.softplus(x)
+
+    def right_inverse(self, y):
+        return y.expm1().log()
+
+
+@pytest.mark.parametrize("kind", [PolarTrainer, ResonanceTrainer])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weight: prune.l1_unstructured(weight, "magnitude", amount=0.5),
+        lambda weight: prune.l1_unstructured(weight, "phase", amount=0.5),
+        lambda weight: parametrize.register_parametrization(weight, "magnitude", Positive()),
+    ],
+    ids=["pruned magnitude", "pruned phase", "parametrised magnitude"],
+)
+def test_pruned_and_parametrised_weights_train_by_their_roles_and_resume(kind, change, tmp_path):
+    def trainer():
+        model = small_net()
+        change(model.layers[0].mixing.weight)
+        return kind(model, 1e-2, 1e-2)
+
+    x = torch.randn(4, 16, 3)
+    batch, first, second = (x, x.roll(1, dims=1)), trainer(), trainer()
+    polar = [group["params"] for group in first.optimizer.param_groups if group["role"] in ("magnitude", "phase")]
+    before = copy.deepcopy(polar)
+    losses = [first.train_step(batch)[0] for _ in range(5)]
+    moves = [
+        (a - b).abs().max() for now, then in zip(polar, before, strict=True) for a, b in zip(now, then, strict=True)
+    ]
+    assert losses[-1] < losses[0] and len(moves) == 2 and min(moves) > 1e-3
+    first.save(tmp_path)
+    second.resume(tmp_path)
+    assert first.train_step(batch)[0] == second.train_step(batch)[0]
