@@ -11,45 +11,57 @@ square of 1 over the channels, as LayerNorm does for a token: the contribution o
 hundred thousand others that have no energy at that frequency.
 
 The backward pass stores nothing of length n for a layer.  What a layer adds depends on bands alone, so its input is its
-output minus a function of the saved bands: the backward pass recovers each layer's input by subtraction, in place, one
-span of chunks at a time (a reversible network: Gomez et al. 2017).  Memory then grows with depth only by the bands,
+output minus a function of the saved bands: the backward pass recovers each layer's input by subtraction, one span of
+chunks at a time (a reversible network: Gomez et al. 2017).  Memory then grows with depth only by the bands,
 2 k_l / chunk_size of an activation.
+
+What is written in place are buffers of the two passes themselves.  The stack's output, the bands and the weights are
+kept by `save_for_backward`: autograd raises when one of them changes in between, and keeps them for a second backward
+pass under retain_graph=True.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .band import make_band
+from .engines.chunked import transformed
 from .layers import BandMixing
-from .polar import weighted
-from .spectral import check_sequences
+from .polar import mixed, weighted
+from .settings import WithSettings
+from .spectral import check_sequences, without_autocast
 
 EPSILON = 1e-12  # added to the mean square of a frequency's coefficients before dividing by its root
 SPAN = 2**14  # samples processed at a time, rounded to whole chunks, so that activations stay in cache
-
-# A band is one real tensor, (batch, 2k, d), real parts before imaginary ones, as in `BandMixing`.
+LOCAL, BRIDGE, NORM = slice(4), slice(4, 8), slice(8, 10)  # the places of a layer's ten weights
 
 
 def shifted(band: Tensor, frequencies: Iterable[int], grid: int, samples: int) -> Tensor:
-    """A band (batch, 2k, d) times exp(-2 pi i f samples / N): the band of the sequence delayed by `samples`."""
+    """A band (batch, 2k, d), real parts first, times exp(-2 pi i f samples / N): delayed by `samples`."""
     angles = [2.0 * math.pi * (f * samples % grid) / grid for f in frequencies]  # exact: reduced as integers
     angle = torch.tensor(angles, dtype=torch.float64)[:, None]  # (k, 1)
     return weighted(band, torch.cos(angle).to(band), -torch.sin(angle).to(band))
 
 
-class BridgedLayer(nn.Module):
+def spans(n: int, chunk_size: int) -> list[slice]:
+    """The spans of a sequence of n samples: whole chunks, about `SPAN` samples together."""
+    step = max(1, SPAN // chunk_size) * chunk_size
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+
+class BridgedLayer(WithSettings):
     """h + local mixing of each chunk + bridge over the whole sequence, both of LayerNorm(h) (eq:bridge).
 
     h: (batch, n, dim) -> (batch, n, dim), n <= max_length.  gamma = sqrt(N / 2k): a band whose coefficients have a
     mean square of 1 becomes a wave of mean square 1.
     Parameters: 2 k dim + 2 k^2 for each of the two mixings, and the norm.
     """
+
+    defines = ("chunk_size",)
 
     def __init__(self, dim: int, max_length: int, chunk_size: int, num_frequencies: int, local_frequencies: int):
         super().__init__()
@@ -62,18 +74,25 @@ class BridgedLayer(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """The layer by plain autograd on the whole sequence: the definition, which `Bridged` must equal."""
-        u = self.norm(h)
-        bridge = self.bridge.decode(self.mixed(self.bridge.encode(u)), h.shape[1])
-        return h + self.local_wave(self.local_bands(u), h.shape[1]) + bridge  # (batch, n, dim)
+        u, weights = self.norm(h), self.weights()
+        bridge = self.bridge.decode(self.bridged(self.bridge.encode(u), *weights[BRIDGE]), h.shape[1])
+        return h + self.local_wave(self.local_bands(u, *weights[LOCAL]), h.shape[1]) + bridge  # (batch, n, dim)
+
+    def weights(self) -> list[Tensor]:
+        """W = a + i b and M = re + i im, as a, b, re, im, of local mixing and then of the bridge: eight tensors."""
+        return [part for m in (self.local, self.bridge) for part in m.weight.pair() + m.interference.pair()]
 
     # The methods below act on a span: whole chunks h[:, start : start + n] of a sequence, the last one possibly short.
 
-    def local_bands(self, u: Tensor) -> Tensor:
+    def normed(self, h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return F.layer_norm(h, self.norm.normalized_shape, weight, bias, self.norm.eps)
+
+    def local_bands(self, u: Tensor, a: Tensor, b: Tensor, re: Tensor, im: Tensor) -> Tensor:
         """The mixed bands of the chunks of u; a last short one is continued by zeros, which changes no band."""
         size = min(self.chunk_size, u.shape[1])
         u = F.pad(u, (0, 0, 0, -u.shape[1] % size)) if u.shape[1] % size else u
         chunks = u.reshape(-1, size, u.shape[2])  # (batch chunks, size, dim)
-        return self.local.mix(self.local.encode(chunks))  # (batch chunks, 2k, dim)
+        return mixed(self.local.encode(chunks), (a, b), (re, im))  # (batch chunks, 2k, dim)
 
     def local_wave(self, bands: Tensor, n: int) -> Tensor:
         """The output of local mixing on a span of n samples, from its bands."""
@@ -85,99 +104,95 @@ class BridgedLayer(nn.Module):
         """The contribution of a span to the band of the whole sequence."""
         return shifted(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)  # (batch, 2k, dim)
 
-    def mixed(self, band: Tensor) -> Tensor:
+    def bridged(self, band: Tensor, a: Tensor, b: Tensor, re: Tensor, im: Tensor) -> Tensor:
         """The bridge's band after norm, gain gamma, weights and interference, (batch, 2k, dim)."""
         pairs = band.unflatten(1, (2, -1))  # (batch, 2, k, dim)
         power = pairs.square().sum(1, keepdim=True).mean(dim=3, keepdim=True)  # (batch, 1, k, 1)
-        return self.bridge.mix((pairs * (self.gain * torch.rsqrt(power + EPSILON))).flatten(1, 2))
+        return mixed((pairs * (self.gain * torch.rsqrt(power + EPSILON))).flatten(1, 2), (a, b), (re, im))
 
     def branch(self, local: Tensor, bridge: Tensor, start: int, n: int) -> Tensor:
         """The sum of local mixing and bridge on a span of n samples, from their mixed bands."""
         wave = self.bridge.decode(shifted(bridge, self.bridge.frequencies, self.grid, -start), n)
         return wave.add_(self.local_wave(local, n))
 
+    def run(self, weights: Sequence[Tensor], h: Tensor, out: Tensor) -> list[Tensor]:
+        """Write the layer's output into `out`, which may be h; return the bands that `reverse` needs."""
+        parts = spans(h.shape[1], self.chunk_size)
+        collected = sum(self.collect(self.normed(h[:, span], *weights[NORM]), span.start) for span in parts)
+        bridge, local = self.bridged(collected, *weights[BRIDGE]), []
+        for span in parts:
+            local.append(self.local_bands(self.normed(h[:, span], *weights[NORM]), *weights[LOCAL]))
+            branch = self.branch(local[-1], bridge, span.start, span.stop - span.start)
+            torch.add(h[:, span], branch, out=out[:, span])
+        return [collected, bridge, *local]
 
-def spans(n: int, chunk_size: int) -> list[slice]:
-    """The spans of a sequence of n samples: whole chunks, about `SPAN` samples together."""
-    step = max(1, SPAN // chunk_size) * chunk_size
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+    def reverse(self, weights: Sequence[Tensor], bands, h: list[Tensor], gradient: Tensor, out: Tensor) -> None:
+        """Replace the spans h of the output by those of the input, by new tensors: what autograd saves must not change.
+
+        Write the input's gradient into `out`, which may be `gradient`, and those of the weights into their `grad`.
+        """
+        collected, bridge, *local = bands
+        parts = spans(gradient.shape[1], self.chunk_size)
+        # The adjoint of the bridge's synthesis.
+        band_gradient = sum(self.collect(gradient[:, span], span.start) for span in parts)
+        band_gradient *= self.bridge.band_of(gradient.shape[1]).multiplicity(gradient).repeat(2)[:, None]
+        with torch.enable_grad():
+            leaf = collected.detach().requires_grad_(True)
+            torch.autograd.backward(self.bridged(leaf, *weights[BRIDGE]), band_gradient)
+        band_gradient = leaf.grad
+        for i, span in enumerate(parts):
+            branch = self.branch(local[i], bridge, span.start, span.stop - span.start)
+            h[i] = torch.sub(h[i], branch, out=branch)
+            with torch.enable_grad():
+                leaf = h[i].detach().requires_grad_(True)
+                u = self.normed(leaf, *weights[NORM])
+                wave = self.local_wave(self.local_bands(u, *weights[LOCAL]), u.shape[1])
+                band = self.collect(u, span.start)
+            torch.autograd.backward([wave, band], [gradient[:, span], band_gradient])
+            torch.add(gradient[:, span], leaf.grad, out=out[:, span])
 
 
 class Bridged(torch.autograd.Function):
-    """A stack of bridged layers, in place and reversible: (batch, n, dim) -> (batch, n, dim).
+    """A stack of bridged layers, reversible: (batch, n, dim) -> (batch, n, dim), of h and ten weights a layer.
 
-    Its backward pass runs once and is not differentiable itself; that of `BridgedLayer.forward` is.
+    The gradient is not differentiable itself; that of `BridgedLayer.forward` is.
     """
 
     @staticmethod
-    def forward(ctx, h, layers, *parameters):
-        ctx.layers, ctx.kept = layers, []
-        with torch.autocast(h.device.type, enabled=False):
-            for layer in layers:
-                ctx.kept.append(Bridged._layer_forward(layer, h))
-        ctx.mark_dirty(h)
-        ctx.save_for_backward(h)
-        return h
+    def forward(ctx, h, layers, *weights):
+        ctx.layers, saved, out = layers, [], torch.empty_like(h, memory_format=torch.contiguous_format)
+        for i, layer in enumerate(layers):
+            own = weights[10 * i : 10 * i + 10]
+            saved += [*own, *layer.run(own, h, out)]
+            h = out
+        ctx.save_for_backward(out, *saved)
+        return out
 
     @staticmethod
-    def _layer_forward(layer: BridgedLayer, h: Tensor):
-        parts = spans(h.shape[1], layer.chunk_size)
-        collected = sum(layer.collect(layer.norm(h[:, span]), span.start) for span in parts)  # (batch, 2k, dim)
-        bridge, local = layer.mixed(collected), []
-        for span in parts:
-            local.append(layer.local_bands(layer.norm(h[:, span])))
-            h[:, span] += layer.branch(local[-1], bridge, span.start, span.stop - span.start)
-        return collected, bridge, local
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, gradient):
-        (h,) = ctx.saved_tensors
-        gradient = gradient.clone()
-        found: dict[nn.Parameter, Tensor] = {}
-        with torch.autocast(h.device.type, enabled=False):
-            for layer, kept in zip(reversed(ctx.layers), reversed(ctx.kept), strict=True):
-                Bridged._layer_backward(layer, kept, h, gradient, found)
-        ctx.kept = None
-        return gradient, None, *(found.get(p) for layer in ctx.layers for p in layer.parameters())
-
-    @staticmethod
-    def _layer_backward(layer: BridgedLayer, kept, h: Tensor, gradient: Tensor, found: dict) -> None:
-        """Replace h by the layer's input and its gradient likewise, in place; add the weights' gradients to `found`."""
-        collected, bridge, local = kept
-        parts = spans(h.shape[1], layer.chunk_size)
-        for span, bands in zip(parts, local, strict=True):
-            h[:, span] -= layer.branch(bands, bridge, span.start, span.stop - span.start)
-        # The adjoint of the bridge's synthesis.
-        weight = make_band(h.shape[1], layer.bridge.frequencies, layer.grid).multiplicity(h).repeat(2)[:, None]
-        band_gradient = sum(layer.collect(gradient[:, span], span.start) for span in parts) * weight
-
-        def differentiate(outputs, source, cotangents, owners):
-            parameters = [p for module in owners for p in module.parameters() if p.requires_grad]
-            of_input, *of_parameters = torch.autograd.grad(outputs, [source, *parameters], cotangents)
-            for parameter, part in zip(parameters, of_parameters, strict=True):
-                found[parameter] = part if parameter not in found else found[parameter].add_(part)
-            return of_input
-
-        with torch.enable_grad():
-            leaf = collected.detach().requires_grad_(True)
-            band_gradient = differentiate([layer.mixed(leaf)], leaf, [band_gradient], [layer.bridge])
-        for span in parts:
-            with torch.enable_grad():
-                leaf = h[:, span].detach().requires_grad_(True)
-                u = layer.norm(leaf)
-                outputs = [layer.local_wave(layer.local_bands(u), u.shape[1]), layer.collect(u, span.start)]
-                cotangents = [gradient[:, span], band_gradient]
-                step = differentiate(outputs, leaf, cotangents, [layer.norm, layer.local])
-            gradient[:, span] += step
+        if torch.is_grad_enabled():
+            raise RuntimeError("create_graph=True needs the activations of each layer, not stored here: use torch.func")
+        h, *saved = ctx.saved_tensors
+        out, each, found = torch.empty_like(h), len(saved) // len(ctx.layers), []
+        h = [h[:, span].clone() for span in spans(h.shape[1], ctx.layers[0].chunk_size)]
+        ctx.maybe_clear_saved_tensors()  # frees the stack's output, unless the graph is retained
+        with without_autocast(gradient):
+            for i in reversed(range(len(ctx.layers))):
+                needs = ctx.needs_input_grad[2 + 10 * i : 12 + 10 * i]
+                weights = [w.detach().requires_grad_(need) for w, need in zip(saved[each * i :], needs, strict=False)]
+                ctx.layers[i].reverse(weights, saved[each * i + 10 :], h, gradient, out)
+                del saved[each * i :]
+                gradient, found = out, [w.grad for w in weights] + found
+        return gradient, None, *found
 
 
 class LongContextResonanceNet(nn.Module):
     """Sequence to sequence over hundreds of thousands of tokens: projection, bridged layers, norm, projection.
 
     (batch, n, input_dim) -> (batch, n, output_dim), n <= max_context_length; output_dim is input_dim unless given.
-    Every token reaches every other, at a cost linear in n.  One backward pass for each forward pass; the layers compute
-    in the dtype of the parameters, autocast or not.
+    Every token reaches every other, at a cost linear in n.  The layers compute in the dtype of the parameters, autocast
+    or not.  Training stores the activations of one layer, and create_graph=True raises RuntimeError; but compiled, in
+    torch.func, and with a hook on a layer or its norm, the layers run by plain autograd and each stores its own.
     Raises ValueError for a wrong shape, for n above max_context_length (naming both), for bands that do not fit.
     Parameters: num_layers (2 (k_l + k) hidden + 2 k_l^2 + 2 k^2 + 2 hidden), 2 hidden, and the two projections.
     """
@@ -195,13 +210,11 @@ class LongContextResonanceNet(nn.Module):
         output_dim: int | None = None,
     ):
         super().__init__()
-        if min(input_dim, num_layers, chunk_size) < 1:
+        if min(input_dim, num_layers, chunk_size) < 1 or max_context_length < chunk_size:
             raise ValueError(
-                "expected input_dim >= 1, chunk_size >= 1 and num_layers >= 1, got "
-                f"{input_dim}, {chunk_size} and {num_layers}"
+                "expected input_dim >= 1, num_layers >= 1 and 1 <= chunk_size <= max_context_length, got "
+                f"{input_dim=}, {num_layers=}, {chunk_size=} and {max_context_length=}"
             )
-        if max_context_length < chunk_size:
-            raise ValueError(f"max_context_length={max_context_length} is shorter than chunk_size={chunk_size}")
         self.input_dim, self.max_context_length, self.chunk_size = input_dim, max_context_length, chunk_size
         self.input_projection = nn.Linear(input_dim, hidden_dim)
         self.layers = nn.ModuleList(
@@ -217,11 +230,23 @@ class LongContextResonanceNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(check_sequences(x, self.input_dim).shape[1])
-        parameters = [p for layer in self.layers for p in layer.parameters()]
         # (batch, n, hidden_dim), under autocast too in the dtype of the weights: the subtraction must be exact
         h = self.input_projection(x).to(self.norm.weight.dtype)
-        h = Bridged.apply(h, list(self.layers), *parameters)
+        with without_autocast(h):
+            if self._is_plain():
+                for layer in self.layers:
+                    h = layer(h)
+            else:
+                parts = [(*layer.weights(), layer.norm.weight, layer.norm.bias) for layer in self.layers]
+                h = Bridged.apply(h, list(self.layers), *(w for part in parts for w in part))
         return self.output_projection(self.norm(h))
+
+    def _is_plain(self) -> bool:
+        """Whether plain autograd must run the layers: one is traced, or it or its norm is watched or changed."""
+        hooks = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+        watched = any(getattr(m, name) for layer in self.layers for m in (layer, layer.norm) for name in hooks)
+        changed = any(type(layer.norm).forward is not nn.LayerNorm.forward for layer in self.layers)
+        return transformed() or watched or changed
 
     @torch.no_grad()
     def stream(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -241,7 +266,7 @@ class LongContextResonanceNet(nn.Module):
         for layer in self.layers:
             collected, end = 0, 0
             for start, h in self._read(chunks, bridges):
-                with torch.autocast(h.device.type, enabled=False):
+                with without_autocast(h):
                     collected = collected + layer.collect(layer.norm(h), start)
                 end = start + h.shape[1]
             if end == 0:
@@ -249,8 +274,7 @@ class LongContextResonanceNet(nn.Module):
             if length not in (None, end):
                 raise ValueError(f"the chunks had {length} tokens when first read, and {end} later")
             length = end
-            with torch.autocast(collected.device.type, enabled=False):
-                bridges.append(layer.mixed(collected))
+            bridges.append(layer.bridged(collected, *layer.weights()[BRIDGE]))
         for _, h in self._read(chunks, bridges):
             yield self.output_projection(self.norm(h))
 
@@ -263,8 +287,9 @@ class LongContextResonanceNet(nn.Module):
                 raise ValueError(f"every chunk but the last must be a multiple of chunk_size={self.chunk_size} long")
             self._check(start + n)
             h = self.input_projection(x).to(self.norm.weight.dtype)
-            with torch.autocast(h.device.type, enabled=False):
+            with without_autocast(h):
                 for layer, bridge in zip(self.layers, bridges, strict=False):
-                    h = h + layer.branch(layer.local_bands(layer.norm(h)), bridge, start, n)
+                    local = layer.local_bands(layer.norm(h), *layer.weights()[LOCAL])
+                    h = h + layer.branch(local, bridge, start, n)
             yield start, h
             start, ended = start + n, n % self.chunk_size != 0
