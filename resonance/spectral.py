@@ -14,6 +14,7 @@ autocast, compilation, export and gradient all-reduce then work as for any other
 
 An engine is a way to compute these two maps: `"fft"` is the reference, `"dense"` one real matrix product, `"fast"`
 three small ones, linear in n (`engines.linear_time`).  A new one is a row of `ENGINES` and a line in `choose_engine`.
+ONNX can hold "dense" and "fast"; "fft", which "auto" takes where it is cheaper, has complex numbers within.
 """
 
 from __future__ import annotations
@@ -175,6 +176,8 @@ def check_lengths(lengths: Tensor | Iterable[int], batch: int, n: int, device: t
 def _compute(x: Tensor, band: Band, engine: str, adjoint: bool, counted: bool) -> Tensor:
     """The analysis, or its transpose, with the spectrum on its side multiplied by c of eq:layer if `counted`."""
     engine = choose_engine(band) if engine == "auto" else engine
+    if engine == "fft" and x.shape[0] == 0:  # not every FFT library takes an empty batch
+        return x.new_zeros(0, band.n if adjoint else 2 * band.k, x.shape[2])
     if not counted:
         return getattr(ENGINES[engine], "adjoint" if adjoint else "transform")(x, band)
     c = constants("counts", band.key, x)[0]  # (2k, 1)

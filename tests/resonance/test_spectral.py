@@ -256,3 +256,78 @@ def test_lengths_are_checked_in_a_compiled_graph_and_not_on_meta():
     with pytest.raises(RuntimeError, match="lengths as whole numbers"):
         compiled(torch.tensor([3, 4]))
     assert check_lengths(torch.empty(2, dtype=torch.int32, device="meta"), 2, 3, torch.device("meta")).is_meta
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 1000, 1001])
+def test_what_comes_out_can_change_in_place(engine, n):
+    torch.manual_seed(n)
+    k = min(n // 2 + 1, 40)
+    x = torch.randn(3, n, 2, dtype=torch.float64, requires_grad=True)
+
+    def both(relu):
+        re, im = analysis(x, k, engine=engine)
+        power = (im * im).sum()  # kept for the backward pass, which a change of `re` must not touch
+        y = synthesis(relu(re), im, n, engine=engine)
+        return torch.autograd.grad(relu(y).square().sum() + power, x)[0]
+
+    torch.testing.assert_close(both(torch.relu_), both(torch.relu))
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_an_empty_batch_gives_an_empty_result(engine, dtype):
+    x = torch.randn(0, 1000, 2, dtype=dtype, requires_grad=True)
+    re, im = analysis(x, 40, engine=engine)
+    y = synthesis(re, im, 1000, engine=engine)
+    assert re.shape == im.shape == (0, 40, 2) and y.shape == x.shape and y.dtype == dtype
+    assert torch.autograd.grad(y.sum(), x)[0].shape == x.shape
+
+
+@pytest.mark.parametrize("engine", [*ENGINES, "auto"])
+def test_shapes_are_known_on_the_meta_device(engine):
+    x = torch.randn(2, 1000, 2, device="meta", dtype=torch.bfloat16, requires_grad=True)
+    y = synthesis(*analysis(x, 40, engine=engine), 1000, engine=engine)
+    y.sum().backward()
+    assert y.is_meta and y.shape == x.grad.shape == x.shape and y.dtype == torch.bfloat16
+
+
+class Low(torch.nn.Module):
+    def __init__(self, engine, grid=None):
+        super().__init__()
+        self.options = {"engine": engine, "grid": grid}
+
+    def forward(self, x):
+        return synthesis(*analysis(x, 9, **self.options), x.shape[1], **self.options)
+
+
+def test_one_graph_serves_every_length():
+    """One for the first length, one for all others, on five grids, with engines chosen when it runs."""
+    compiled = torch.compile(Low("auto"), backend="aot_eager", fullgraph=True)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for n in [30, 31, 32, 33, 63, 65, 129, 300, 1000]:
+            results = []
+            for call in (Low("auto"), compiled):
+                x = torch.randn(2, n, 3, generator=torch.Generator().manual_seed(n), requires_grad=True)
+                y = call(x)
+                results.append([y, *torch.autograd.grad(y.square().sum(), x)])
+            torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+        with pytest.raises(ValueError, match="1 <= k <= 3"):
+            compiled(torch.randn(2, 3, 3, requires_grad=True))
+
+
+@pytest.mark.parametrize(
+    ("engine", "grid", "strict"),
+    [("dense", None, False), ("fast", 2048, False), ("fft", None, False), ("auto", None, True)],
+)
+def test_export_with_any_batch_and_length(engine, grid, strict):
+    model, x = Low(engine, grid), torch.randn(3, 290, 2)
+    batch, n = torch.export.Dim("batch", min=1, max=64), torch.export.Dim("n", min=17, max=2048)
+    fixed = torch.export.export(model, (x,), dynamic_shapes=({0: batch},), strict=strict)
+    assert not [node for node in fixed.graph.nodes if "resonance" in str(node.target)], "it needs torch alone"
+    exported = torch.export.export(model, (x,), dynamic_shapes=({0: batch, 1: n},), strict=strict).module()
+    for shape in ((1, 290, 2), (5, 290, 2), (2, 17, 2), (2, 1025, 2)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(exported(x), model(x), rtol=1e-4, atol=1e-5)
+        if shape[1] == 290:
+            torch.testing.assert_close(fixed.module()(x), model(x), rtol=1e-4, atol=1e-5)
