@@ -51,7 +51,7 @@ class Series:
 
 # --------------------------------------------------------------------------- dates
 
-DAY, HOUR, MINUTE, SECOND = (np.timedelta64(1, unit) for unit in "Dhms")
+DAY, HOUR, MINUTE, SECOND = (np.timedelta64(seconds, "s") for seconds in (86400, 3600, 60, 1))
 
 
 class Calendar(NamedTuple):
@@ -88,10 +88,10 @@ def calendar(times: np.ndarray) -> Calendar:
 
     if usual >= 28 * DAY:
         months = round(usual / DAY / 30.44)
-        name = {3: (1, "quarter"), 12: (1, "year")}.get(months, (months, "month"))
+        naming = {3: (1, "quarter"), 12: (1, "year")}.get(months, (months, "month"))
         kinds = (offsets.MonthEnd, offsets.MonthBegin, offsets.BusinessMonthEnd, offsets.BusinessMonthBegin)
         days = [*(kind(months) for kind in kinds), pd.DateOffset(months=months)]
-        grids = [(on(day), day, *name, 12 / months) for day in days]
+        grids = [(on(day), day, *naming, 12 / months) for day in days]
     else:
         if 2 * (steps == usual).sum() < len(steps):  # jitter: the mean of the steps without a gap
             size = steps[abs(steps - usual) <= usual // 10].mean()
@@ -179,6 +179,8 @@ def _text(path: str | Path, encoding: str | None) -> str:
     with get_handle(path, "rb", compression="infer", is_text=False) as opened:
         raw = opened.handle.read()
     utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in raw and not (utf16 or encoding):
+        raise ValueError('it has bytes of zero, as UTF-16 without a byte order mark; try encoding="utf-16-le"')
     try:
         text = raw.decode(encoding or ("utf-16" if utf16 else "utf-8"))
     except UnicodeDecodeError as error:
@@ -186,8 +188,6 @@ def _text(path: str | Path, encoding: str | None) -> str:
             raise ValueError(f"byte {error.start} is not {encoding}; encoding= names another") from None
         warnings.warn(f"{path}: byte {error.start} is not UTF-8, read as cp1252; encoding= names another", stacklevel=3)
         text = raw.decode("cp1252", "replace")
-    if "\0" in text:
-        raise ValueError('it has bytes of zero, as UTF-16 without a byte order mark; try encoding="utf-16-le"')
     return text.lstrip("\ufeff\r\n")
 
 

@@ -130,7 +130,7 @@ def fit_filter(
     loss on their first fifth.  errors: mean squared error on the validation rows, in standardised units, with the
     state carried over from the training rows; and those of three trivial forecasts.
     """
-    values = torch.from_numpy((task.series.values - task.mean) / task.std).float()
+    values = task.standardised(task.series.values)
     train, later = values[: task.borders[0]], values[task.borders[0] : task.borders[1]]
     period = task.series.period
     start, model = (CausalMixing(values.shape[1], k, longest=longest) for _ in range(2))
