@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from .engines import chunked
+from .settings import placed
 from .spectral import check_lengths, check_sequences
 
 OCTAVES = (-4.0, 20.0)  # bounds on log2 of a time scale: in float32 exp(-2^-20) is still below 1, by 16 of its steps
@@ -129,7 +130,8 @@ class CausalMixing(nn.Module):
     Cost: n (B + 4k) dim multiply-adds in chunks of B; 6 k dim a step.  Computed in float32 at least.
     """
 
-    def __init__(self, dim: int, num_resonators: int, *, longest: float = 2048, engine: str = "auto"):
+    @placed
+    def __init__(self, dim: int, num_resonators: int, *, longest: float = 2048, engine="auto", device=None, dtype=None):
         super().__init__()
         k = num_resonators
         if dim < 1 or k < 1:
@@ -206,7 +208,7 @@ class CausalMixing(nn.Module):
         """Mix x, the continuation of `state` (None: zero): y and, given a state, the one after each sequence."""
         check_sequences(x, self.dim)
         if state is not None:
-            self._check_state(state, len(x))
+            self._check_state(state, x.shape[0])
         n, (x, lengths, padding) = x.shape[1], masked(x, lengths)
         engine = choose_engine(n) if self.engine == "auto" else self.engine
         with torch.autocast(x.device.type, enabled=False):  # a state in half precision would lose small summands
@@ -229,7 +231,7 @@ class CausalMixing(nn.Module):
         """One sample of the recurrence: x (batch, dim) and a state (batch, dim, k, 2) give y and the next state."""
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(f"expected one sample of shape (batch, {self.dim}), got {tuple(x.shape)}")
-        self._check_state(state, len(x))
+        self._check_state(state, x.shape[0])
         work = self._dtype(x)
         pole, readout = self._step_constants(work)
         u = x.to(work)

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from .keys import KeyIndex
 from .settings import WithSettings, placed
-from .spectral import analysis, synthesis
+from .spectral import analysis, synthesis, without_autocast
 
 
 def capacity_of(aperture: int, *, complex_patterns: bool = False) -> int:
@@ -189,7 +189,7 @@ class HolographicMemory(WithSettings):
         """
         if cue.shape[-1:] != (self.dim,):
             raise ValueError(f"expected cues (..., {self.dim}), got {tuple(cue.shape)}")
-        with torch.autocast(self.fringes.device.type, enabled=False):
+        with without_autocast(self.fringes):
             x, bins = self.aperture, self.aperture // 2
             field = self._split(cue).to(self.dtype) @ self._fringes(cue)  # (parts, ..., X)
             re, im = analysis(field.reshape(-1, x, 1), bins + 1, grid=x)  # (parts ..., bins + 1, 1)
@@ -206,7 +206,7 @@ class HolographicMemory(WithSettings):
         """
         if weights.shape[-1:] != (self.capacity,):
             raise ValueError(f"expected weights (..., {self.capacity}), one a carrier, got {tuple(weights.shape)}")
-        with torch.autocast(self.fringes.device.type, enabled=False):
+        with without_autocast(self.fringes):
             x, bins = self.aperture, self.aperture // 2
             unit = torch.eye(self.parts, dtype=self.dtype, device=weights.device)
             weights = weights.to(self.dtype)[..., None]  # (..., capacity, 1)
@@ -263,7 +263,7 @@ class HolographicMemory(WithSettings):
         """The patterns (m, dim) on the carriers of slots."""
         quadratures = self._quadratures(slots)
         waves = self._references(quadratures)  # (m parts, X)
-        with torch.autocast(self.fringes.device.type, enabled=False):
+        with without_autocast(self.fringes):
             read = waves @ self.fringes.to(waves.dtype).T  # (m parts, dim)
             read *= self._gain[quadratures, None] / self.aperture
         return torch.complex(read[0::2], read[1::2]) if self.complex_patterns else read  # (m, dim)
@@ -283,7 +283,7 @@ class HolographicMemory(WithSettings):
             change = change - before
         change = self._split(change).transpose(0, 1).reshape(-1, self.dim)  # (m parts, dim)
         waves = self._references(self._quadratures(slots))  # (m parts, X)
-        with torch.autocast(self.fringes.device.type, enabled=False):
+        with without_autocast(self.fringes):
             fringes = self.fringes.to(waves.dtype)  # the buffer itself where the dtypes agree: nothing is copied then
             self.fringes.copy_(fringes.addmm_(change.T, waves, alpha=2.0))
         self.background += level.to(self.background.dtype)

@@ -421,3 +421,27 @@ def test_an_empty_memory_says_so():
         with pytest.raises(LookupError, match="empty"):
             call()
     assert memory.correlate(torch.ones(4)).abs().max() == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("complex_patterns", [False, True])
+def test_reading_is_one_graph_for_every_number_of_cues(complex_patterns):
+    torch.manual_seed(0)
+
+    class Reading(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.memory = HolographicMemory(6, 5, complex_patterns=complex_patterns)
+
+        def forward(self, cue):
+            return self.memory.superpose(torch.softmax(self.memory.correlate(cue), -1))
+
+    reading, cues = Reading(), torch.randn(7, 6)
+    reading.memory.encode(torch.randn(4, 6))
+    batch = torch.export.Dim("batch", min=1)
+    exported = torch.export.export(reading, (cues[:3],), dynamic_shapes=({0: batch},)).module()
+    compiled = torch.compile(reading, backend="eager", fullgraph=True)
+    for count in (1, 7):
+        for graph in (exported, compiled):
+            torch.testing.assert_close(graph(cues[:count]), reading(cues[:count]))
+    assert reading(cues[:0]).shape == (0, 6)
