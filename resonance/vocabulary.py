@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .band import make_band
+from .layers import length_mask
 from .polar import PolarWeight
 from .spectral import check_values, traced
 
@@ -248,9 +249,10 @@ class HierarchicalEmbedding(HierarchicalRows):
     def add_parameters(self) -> None:
         self.common = nn.Parameter(torch.zeros(self.dim))  # c
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Rows of ids, (*ids.shape, dim)."""
-        flat = check_ids(ids, self.vocab_size).reshape(-1)
+    def forward(self, ids: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Rows of ids, (*ids.shape, dim); of ids (batch, n), what stands behind `lengths` (batch,) is read as 0."""
+        inside = None if lengths is None else length_mask(ids, lengths)[..., 0]
+        flat = check_ids(ids, self.vocab_size, inside=inside).reshape(-1)
         if traced(flat):  # one graph for any number of ids
             rows = plain_rows(self.rows, self.common, self.hierarchy, flat, self.waves())
         elif 0 < len(flat) < self.hierarchy.base:  # few ids: synthesise their waves alone

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from artifact.peers.transformer import sinusoidal_positions, transformer_layer
-from resonance.multimodal import MODALITIES, MultimodalNet, MultimodalResonanceNet, Tokens
+from resonance.layers import length_mask
+from resonance.multimodal import MODALITIES, Counts, MultimodalNet, MultimodalResonanceNet, Tokens
 from resonance.polar import count_parameters
 
 
@@ -17,8 +18,8 @@ class LateFusion(MultimodalResonanceNet):
     each encoder computes: a strong peer, and the right model if its encoders are calibrated.
     """
 
-    def trunk(self, tokens: Tokens) -> Tokens:
-        return {name: x for m in tokens for name, x in super(LateFusion, self).trunk({m: tokens[m]}).items()}
+    def trunk(self, tokens: Tokens, counts: Counts = None) -> Tokens:
+        return {name: x for m in tokens for name, x in super(LateFusion, self).trunk({m: tokens[m]}, counts).items()}
 
 
 def parameters_in_use(net: MultimodalNet) -> int:
@@ -46,10 +47,12 @@ class MultimodalTransformer(MultimodalNet):
         self.kinds = nn.ParameterDict({name: nn.Parameter(0.02 * torch.randn(dim)) for name in MODALITIES})
         self.layers = nn.ModuleList(transformer_layer(dim, num_heads, dropout=dropout) for _ in range(num_layers))
 
-    def trunk(self, tokens: Tokens) -> Tokens:
+    def trunk(self, tokens: Tokens, counts: Counts = None) -> Tokens:
         lines = {name: x.flatten(1, -2) for name, x in tokens.items()}  # (batch, n_m, dim)
         placed = [x + sinusoidal_positions(x.shape[1], x.shape[2], like=x) + self.kinds[m] for m, x in lines.items()]
         h = torch.cat(placed, dim=1)  # (batch, n, dim)
+        every = {name: x.new_full(x.shape[:1], x.shape[1]) for name, x in lines.items()} | dict(counts or {})
+        padding = torch.cat([~length_mask(x, every[name])[..., 0] for name, x in lines.items()], dim=1)  # (batch, n)
         for layer in self.layers:
-            h = layer(h)
+            h = layer(h, src_key_padding_mask=padding if counts else None)  # without a mask it is faster
         return dict(zip(lines, h.split([x.shape[1] for x in lines.values()], dim=1), strict=True))

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from resonance.band import next_power_of_two
 from resonance.layers import BandMixing
-from resonance.multimodal import MODALITIES, CrossModalMixing, CrossModalResonance, Line, MultimodalResonanceNet, Plane
+from resonance.multimodal import (
+    MODALITIES,
+    CrossModalMixing,
+    CrossModalResonance,
+    Line,
+    MultimodalResonanceNet,
+    PaddedLine,
+    Plane,
+)
 from resonance.plane import plane_frequencies
 from resonance.polar import count_parameters
 
@@ -246,7 +254,7 @@ def test_the_network_names_what_it_expected():
     net = small()
     with pytest.raises(ValueError, match="at least one of vision, audio, text, got none"):
         net()
-    with pytest.raises(ValueError, match=r"one batch size .* vision 2, text 3"):
+    with pytest.raises(ValueError, match=r"one batch size .*'vision': 2, 'text': 3"):
         net(vision=torch.zeros(2, 1, 28, 28), text=torch.zeros(3, 4, dtype=torch.long))
     with pytest.raises(ValueError, match="multiples of patch_size=4"):
         MultimodalResonanceNet(9, (30, 28), 8, 1, **SMALL)
@@ -259,3 +267,83 @@ def test_bfloat16_autocast_is_close():
     with torch.autocast("cpu", torch.bfloat16):
         half = net(**inputs)
     torch.testing.assert_close(half.float(), net(**inputs), atol=0.05, rtol=0.05)
+
+
+# --------------------------------------------------------------------------- padding
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 9), st.lists(st.integers(1, 21), min_size=1, max_size=4), st.integers(0, 5))
+def test_each_part_of_a_padded_line_is_the_line_that_it_is_alone(k, counts, more):
+    line, n = Line(k), max(counts) + more
+    x, z = torch.randn(len(counts), n, 3).double(), torch.randn(len(counts), 2 * k, 3).double()
+    padded = PaddedLine(k, torch.tensor(counts), x)
+    found, back = padded.analysis(x), padded.synthesis(z, (n,))
+    for i, count in enumerate(counts):
+        torch.testing.assert_close(found[i], line.analysis(x[i : i + 1, :count])[0])
+        torch.testing.assert_close(back[i, :count], line.synthesis(z[i : i + 1], (count,))[0])
+        assert not back[i, count:].any()
+
+
+def padded_example():
+    """Inputs with NaN and wrong ids behind their lengths, the lengths, and each sample alone."""
+    inputs, lengths = example(), {"audio": torch.tensor([5248, 700]), "text": torch.tensor([3, 7])}
+    alone = []
+    for i in range(2):
+        cut = {name: inputs[name][i : i + 1, : int(n[i])] for name, n in lengths.items()}
+        alone.append({"vision": inputs["vision"][i : i + 1], **cut})
+    for name, wrong in (("audio", math.nan), ("text", -100)):
+        inside = torch.arange(inputs[name].shape[1]) < lengths[name][:, None]
+        inputs[name] = inputs[name].masked_fill(~inside, wrong)
+    return inputs, lengths, alone
+
+
+@pytest.mark.parametrize("names", [("text",), ("audio",), ("audio", "text"), ("vision", "audio"), MODALITIES])
+def test_padding_has_no_effect(names):
+    net, (inputs, lengths, alone) = small(), padded_example()
+    lengths = {name: n for name, n in lengths.items() if name in names}
+    found = net(**{name: inputs[name] for name in names}, lengths=lengths)
+    expected = torch.cat([net(**{name: one[name] for name in names}) for one in alone])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    if len(names) == 1:
+        narrow = lengths[names[0]].to(torch.uint16)
+        torch.testing.assert_close(net(**{names[0]: inputs[names[0]]}, lengths=narrow), found, atol=0, rtol=0)
+
+
+def test_lengths_that_are_none_are_named():
+    net, (inputs, lengths, _) = small(), padded_example()
+    with pytest.raises(ValueError, match="lengths by name, for 2 modalities"):
+        net(**inputs, lengths=lengths["text"])
+    for wrong in ({"vision": [1, 1]}, {"text": [1, 1]}):
+        with pytest.raises(ValueError, match=f"lengths of audio or text present, got {next(iter(wrong))}"):
+            net(vision=inputs["vision"], audio=inputs["audio"], lengths=wrong)
+    with pytest.raises(ValueError, match=r"1\.\.7, got \[0\]"):
+        net(text=inputs["text"], lengths=[0, 3])
+    with pytest.raises(TypeError, match="int16"):
+        net(audio=example()["audio"].short())
+
+
+def test_a_graph_of_any_batch_empty_batches_meta_and_activations_in_place():
+    net, (inputs, lengths, _) = small(), padded_example()
+    arguments, batch = inputs | {"lengths": lengths}, {0: torch.export.Dim("batch", min=2, max=64)}
+    dynamic = dict.fromkeys(inputs, batch) | {"lengths": dict.fromkeys(lengths, batch)}
+    exported = torch.export.export(net, (), arguments, dynamic_shapes=dynamic).module()
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    thrice = {name: x.repeat(3, *[1] * (x.ndim - 1)) for name, x in inputs.items()}
+    thrice["lengths"] = {name: n.repeat(3) for name, n in lengths.items()}
+    torch.testing.assert_close(exported(**thrice), net(**thrice))
+    torch.testing.assert_close(compiled(**arguments), net(**arguments))
+    assert net(**{name: x[:0] for name, x in inputs.items()}, lengths={"text": []}).shape == (0, 10)
+    for part in (net(**arguments), net.embed(**arguments), *net.trunk(net.tokens(example())).values()):
+        torch.relu_(part).sum().backward(retain_graph=True)
+    with torch.device("meta"):
+        meta = MultimodalResonanceNet(48, (28, 28), 16, 2, **SMALL, **BANDS)
+    assert meta(**{name: x.to("meta") for name, x in inputs.items()}).shape == (2, 10)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_follows_float32(dtype):
+    net, (inputs, lengths, _) = small(), padded_example()
+    expected = net(**inputs, lengths=lengths)
+    half = {name: x.to(dtype) if x.is_floating_point() else x for name, x in inputs.items()}
+    torch.testing.assert_close(net.to(dtype)(**half, lengths=lengths).float(), expected, atol=0.05, rtol=0.05)

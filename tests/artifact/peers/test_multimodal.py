@@ -43,6 +43,14 @@ def test_any_subset_gives_finite_logits_and_unit_vectors(kind):
     assert all((a - b).abs().max() > 1e-4 for a, b in itertools.combinations(outputs, 2))
 
 
+@pytest.mark.parametrize("kind", [LateFusion, MultimodalTransformer])
+def test_padding_has_no_effect(kind):
+    net, inputs, words = small(kind), example(), torch.tensor([3, 7])
+    padded = inputs | {"text": inputs["text"].masked_fill(torch.arange(7) >= words[:, None], -1)}
+    first = {name: x[:1] for name, x in inputs.items()} | {"text": inputs["text"][:1, :3]}
+    torch.testing.assert_close(net(**padded, lengths={"text": words})[:1], net(**first), atol=1e-5, rtol=1e-4)
+
+
 def test_late_fusion_adds_what_each_says_alone_and_ours_does_not():
     inputs = example()
     for kind, adds in ((LateFusion, True), (MultimodalResonanceNet, False)):
