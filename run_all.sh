@@ -203,10 +203,11 @@ NOISE='^(Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute [0-9
 NOISE="$NOISE|WorkflowError:\$|At least one job did not|Exiting because a job|RuleException:\$|CalledProcessError in|Command 'set -euo)"
 
 snake() { # Snakemake, silent but for failures: each notebook says itself that it starts and ends (artifact/pipeline/progress.py)
+  # --ignore-incomplete: outputs are renamed into place, so one that is there is whole, whenever a run was killed.
   local quiet="host reason rules progress"
   if [ -n "$dry" ]; then quiet="host reason"; fi
   # shellcheck disable=SC2086
-  { snakemake "$@" --quiet $quiet --cores "$jobs" --nolock --rerun-triggers mtime --rerun-incomplete --keep-going \
+  { snakemake "$@" --quiet $quiet --cores "$jobs" --nolock --rerun-triggers mtime --ignore-incomplete --keep-going \
     ${dry:+--dry-run} ${extra[@]+"${extra[@]}"} 2>&1 >&3 | (trap '' INT; grep --line-buffered -vE "$NOISE" >&2 || true); } 3>&1
 }
 

@@ -92,7 +92,7 @@ class Tree:
 
     def snakemake(self, *arguments: str) -> list[str]:
         """Return the command that runs the tree's workflow."""
-        options = ["--cores", "1", "--nolock", "--rerun-triggers", "mtime", "--rerun-incomplete", "--keep-going"]
+        options = ["--cores", "1", "--nolock", "--rerun-triggers", "mtime", "--ignore-incomplete", "--keep-going"]
         return [sys.executable, "-m", "snakemake", *arguments, *options]
 
     def record(self, name: str, profile: str = "quick") -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 import os
 import platform
@@ -117,20 +118,27 @@ def _execute(source: Path, target: Path, chosen: dict) -> None:
     import papermill
 
     raised: list[BaseException] = []
+    start = functools.partial(
+        papermill.execute_notebook,
+        source,
+        target,
+        parameters=chosen,
+        kernel_name="python3",
+        cwd=NOTEBOOKS,
+        progress_bar=False,
+        extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+    )
 
-    def work() -> None:
+    def work(tries: int = 3) -> None:
         try:
-            papermill.execute_notebook(
-                source,
-                target,
-                parameters=chosen,
-                kernel_name="python3",
-                cwd=NOTEBOOKS,
-                progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            )
+            start()
         except BaseException as error:
-            raised.append(error)
+            if tries > 1 and "before replying to kernel_info" in str(
+                error
+            ):  # another kernel took its port: nothing ran
+                work(tries - 1)
+            else:
+                raised.append(error)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
@@ -115,6 +116,10 @@ def test_a_killed_run_resumes_from_its_last_finished_step(tree):
     assert resumed.returncode == 0, resumed.stderr
     assert tree.record(cut).exists() and not partial[cut].exists()
     assert (tree.record(done).read_bytes(), tree.record(done).stat().st_mtime_ns) == first
+    # Killed after a result was put in place, before Snakemake noted it: the mark of a begun job is left.
+    mark = base64.b64encode(str(tree.record(done).relative_to(tree.folder)).encode()).decode()
+    (tree.folder / ".snakemake" / "incomplete").mkdir(exist_ok=True)
+    (tree.folder / ".snakemake" / "incomplete" / mark).touch()
     again = tree.run(tree.snakemake("results"))
     assert "Nothing to be done" in again.stderr + again.stdout
 
@@ -139,6 +144,25 @@ def test_a_place_that_cannot_be_written_is_said(tree):
     done = tree.python("-m", "artifact.pipeline.runner", "run", "01")
     assert done.returncode == 1 and done.stderr.startswith("error: 01_first cannot write its results: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("dead", [2, 3])
+def test_a_kernel_that_dies_before_it_replies_is_started_again(monkeypatch, dead):
+    """Two kernels that start at once may choose the same port."""
+    started = []
+
+    def execute(*arguments, **options):
+        started.append(arguments)
+        if len(started) <= dead:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+
+    monkeypatch.setattr("papermill.execute_notebook", execute)
+    if dead == 3:
+        with pytest.raises(RuntimeError, match="before replying"):
+            runner._execute("source", "target", {})
+    else:
+        runner._execute("source", "target", {})
+    assert len(started) == 3
 
 
 def test_ctrl_c_ends_a_run_at_once_and_in_silence(tree):
