@@ -89,9 +89,7 @@ TRACES = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("trace", TRACES)
-@pytest.mark.parametrize(
-    ("f", "engine"), [(low, "dense"), (low, "fast"), (low, "fft"), (plane, "dense"), (plane, "fast")]
-)
+@pytest.mark.parametrize(("f", "engine"), [(low, "fast"), (low, "fft"), (plane, "dense")])
 def test_no_mode_leaves_anything_behind(trace, f, engine):
     """The first call with a table, in any mode, gives the right values and spoils no later one."""
     constants._CACHE.clear()
