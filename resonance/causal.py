@@ -21,7 +21,7 @@ def one_earlier(x: Tensor, previous: Tensor | None) -> Tensor:
 
 def last_token(x: Tensor, lengths: Tensor | None) -> Tensor:
     """The last token of each sequence, (batch, dim), in memory of its own: a state outlives its input."""
-    return x[:, -1].clone() if lengths is None else x[torch.arange(len(x), device=x.device), lengths - 1]
+    return x[:, -1].clone() if lengths is None else x[torch.arange(x.shape[0], device=x.device), lengths - 1]
 
 
 class TokenShift(nn.Module):

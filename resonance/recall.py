@@ -20,9 +20,12 @@ attention, DeltaNet and Hrrformer: report, section "Recall".
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch._higher_order_ops.scan import scan
+from torch.nn import functional as F
 
 from .causal import State, last_token, one_earlier
 from .causal_mixing import masked
@@ -80,13 +83,15 @@ class PlainRecall(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Map x (batch, n, dim) from the zero state: (batch, n, dim), zero after each sequence's length."""
-        check_sequences(x, self.dim)
-        return self.extend(x, self.initial_state(len(x), device=x.device, dtype=x.dtype), lengths)[0]
+        return self.extend(x, None, lengths)[0]
 
-    def extend(self, x: Tensor, state: State, lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        """Map x, the continuation of `state`: y, and the state after it (after each sequence's own length)."""
+    def extend(self, x: Tensor, state: State | None, lengths: Tensor | None = None) -> tuple[Tensor, State]:
+        """Map x, the continuation of `state` (None: zero): y, and the state after each sequence's own length."""
         check_sequences(x, self.dim)
-        self._check_state(state, len(x))
+        if state is None:
+            state = self.initial_state(x.shape[0], device=x.device, dtype=x.dtype)
+        else:
+            self._check_state(state, x.shape[0])
         x, lengths, padding = masked(x, lengths)
         queries, keys, values, strengths = self.parts(x, one_earlier(x, state["previous"]))
         if padding is not None:
@@ -101,7 +106,7 @@ class PlainRecall(nn.Module):
         """One token: x (batch, dim) and a state give y (batch, dim) and the next state."""
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(f"expected one token a sample, shape (batch, {self.dim}), got {tuple(x.shape)}")
-        self._check_state(state, len(x))
+        self._check_state(state, x.shape[0])
         queries, keys, values, strengths = self.parts(x[:, None], state["previous"][:, None].to(x.dtype))
         with torch.autocast(x.device.type, enabled=False):
             hologram = state["hologram"]
@@ -112,7 +117,8 @@ class PlainRecall(nn.Module):
     def _check_state(self, state: State, batch: int) -> None:
         expected = batch, self.heads, self.features, self.dim // self.heads
         shapes = {name: tuple(part.shape) for name, part in state.items()}
-        if shapes != {"hologram": expected, "previous": (batch, self.dim)}:
+        own = state.keys() == {"hologram", "previous"} and state["hologram"].shape == expected
+        if not own or state["previous"].shape != (batch, self.dim):
             raise ValueError(f"expected a state of hologram {expected} and previous {(batch, self.dim)}, got {shapes}")
 
     def parts(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -141,7 +147,7 @@ class PlainRecall(nn.Module):
         queries, keys, written = (in_chunks(part) for part in (queries, keys, strengths * values))
         records = torch.cat([hologram[:, :, None], keys.mT @ written], dim=2).cumsum(dim=2)  # before each chunk
         read = queries @ records[:, :, :-1] + (queries @ keys.mT).tril() @ written
-        return read.flatten(2, 3)[:, :, :n], records[:, :, -1].clone()  # a state keeps no other record
+        return from_chunks(read, n), records[:, :, -1].clone()  # a state keeps no other record
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, heads={self.heads}, features={self.features}"
@@ -177,13 +183,28 @@ class HolographicRecall(PlainRecall):
         system, right = (weighted @ keys.mT).tril(-1), torch.cat([strengths * values, weighted], dim=-1)
         solved = torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
         own, seen = solved.split([values.shape[-1], self.features], dim=-1)
-        holograms, written = [], []
-        for one_own, one_seen, adjoint in zip(own.unbind(2), seen.unbind(2), keys.mT.unbind(2), strict=True):
-            holograms.append(hologram)
-            written.append(one_own - one_seen @ hologram)
-            hologram = hologram + adjoint @ written[-1]
-        read = queries @ torch.stack(holograms, 2) + (queries @ keys.mT).tril() @ torch.stack(written, 2)
-        return read.flatten(2, 3)[:, :, :n], hologram
+        parts = [part.movedim(2, 0) for part in (own, seen, keys.mT)]
+        hologram, (holograms, written) = (scan if torch.compiler.is_compiling() else one_by_one)(
+            record, hologram, parts
+        )
+        read = queries @ holograms.movedim(0, 2) + (queries @ keys.mT).tril() @ written.movedim(0, 2)
+        return from_chunks(read, n), hologram
+
+
+def record(hologram: Tensor, parts: list[Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The hologram after a chunk, of its (own, seen, R'); and the one before with the U that the chunk records."""
+    own, seen, adjoint = parts
+    written = own - seen @ hologram
+    return hologram + adjoint @ written, (hologram.clone(), written)
+
+
+def one_by_one(step: Callable, carried: Tensor, parts: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """What torch's `scan` computes, by a loop: it is not in a graph, where the number of steps would be fixed."""
+    outputs = []
+    for part in zip(*parts, strict=True):
+        carried, output = step(carried, part)
+        outputs.append(output)
+    return carried, tuple(map(torch.stack, zip(*outputs, strict=True)))
 
 
 def waves(phases: Tensor) -> Tensor:
@@ -194,5 +215,16 @@ def waves(phases: Tensor) -> Tensor:
 def in_chunks(x: Tensor) -> Tensor:
     """Cut (batch, heads, n, d) into chunks, (batch, heads, chunks, C, d), padded with zeros."""
     n = x.shape[2]
+    if torch.compiler.is_compiling():  # gathered, with no condition on n: a graph serves every length
+        place = torch.arange(n // CHUNK + 2, device=x.device)[:, None] * CHUNK + torch.arange(CHUNK, device=x.device)
+        return F.pad(x, (0, 0, 0, 1))[:, :, place.clamp_max(n)]
     size = min(CHUNK, n)
-    return nn.functional.pad(x, (0, 0, 0, -n % size)).unflatten(2, (-1, size))
+    return F.pad(x, (0, 0, 0, -n % size)).unflatten(2, (-1, size))
+
+
+def from_chunks(x: Tensor, n: int) -> Tensor:
+    """The first n steps of chunks (batch, heads, chunks, C, d): (batch, heads, n, d)."""
+    if torch.compiler.is_compiling():
+        place = torch.arange(n, device=x.device)
+        return x[:, :, place // CHUNK, place % CHUNK]
+    return x.flatten(2, 3)[:, :, :n]

@@ -202,7 +202,7 @@ def by_chunks(
     start = x.new_zeros(*x.shape[:2], *powers.shape[1:]) if start is None else start
     padded = F.pad(x, (0, -n % size)) if n % size else x.contiguous()
     y, states = (by_operations if transformed() else _Chunked.apply)(padded, powers, readout, direct, start)
-    return y[..., :n], states
+    return (y[..., :n] if n % size else y), states
 
 
 def end_state(x: Tensor, powers: Tensor, lengths: Tensor, states: Tensor) -> Tensor:

@@ -319,3 +319,19 @@ def stepped_anew(layer, tokens):
         y, state = layer.step(token.clone(), state)
         ys.append(y)
     return torch.stack(ys), state
+
+
+@pytest.mark.parametrize("name", ["sublayer", "recall"])
+def test_one_graph_serves_every_batch_and_length(name):
+    torch.manual_seed(0)
+    layer, x = LAYERS[name](), torch.randn(3, 70, 3)
+    torch._dynamo.reset()
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    with torch._dynamo.config.patch(recompile_limit=4), torch.no_grad():
+        for n in (70, *range(40, 46), 1, 2, 64, 65, 130):
+            torch.testing.assert_close(compiled(x[:, :1].expand(-1, n, -1)), layer(x[:, :1].expand(-1, n, -1)))
+    sizes = {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("n")} if name == "sublayer" else {})
+    program = torch.export.export(layer, (x,), dynamic_shapes=(sizes,)).module()
+    for batch, n in [(1, 70), (5, 70)] + ([(1, 1), (2, 65), (2, 300)] if name == "sublayer" else []):
+        x = torch.randn(batch, n, 3)
+        torch.testing.assert_close(program(x), layer(x), rtol=1e-4, atol=1e-5)
