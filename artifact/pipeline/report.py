@@ -28,7 +28,7 @@ from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenan
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks
 from artifact.pipeline.readme import renew
 from artifact.pipeline.runner import PACKAGES
-from artifact.pipeline.tables import provenance_table, stand_ins, state, verdict_table
+from artifact.pipeline.tables import fault_table, provenance_table, stand_ins, state, verdict_table
 from artifact.studies.common.latex import Cells, escape, with_interval
 from resonance.training.checkpoint import written_aside
 
@@ -130,6 +130,7 @@ def generate(profile: str) -> Path:
         "macros": macros(claims, measures, provenance, profile),
         "verdicts": verdict_table(claims),
         "provenance": provenance_table(provenance) or "No notebook has run.\n",
+        "faults": fault_table() or "No fault has been injected.\n",
     }
     tables = study_tables(measures)
     if twice := set(texts) & set(tables):
@@ -265,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             for path, text in renew().items():
                 write_text(path, text)
-    except (RunError, FileNotFoundError) as error:
+    except (RunError, OSError) as error:  # a file that is missing, or cannot be written
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from artifact.files import PAPER
 from artifact.pipeline.freshness import digest
 from artifact.pipeline.notebooks import notebooks
 from artifact.studies.common.latex import escape, number, to_latex
@@ -87,3 +88,13 @@ def stand_ins(provenance: list[dict]) -> str:
         + "; ".join(f"{record['notebook']} read {record['dataset']}" for record in used)
         + f". Where the text names {', '.join(replaced)}, the numbers of these notebooks are of the stand-ins."
     )
+
+
+def fault_table() -> str:
+    """The faults that `tests/faults.py` injected, as paper/faults.csv has them; "" where it has not run."""
+    path = PAPER / "faults.csv"
+    table = pd.read_csv(path, dtype=str, keep_default_na=False) if path.exists() else pd.DataFrame()
+    heads = {"fault": "Fault", "lost": "What is lost", "message": "What is said", "equal": "Same"}
+    rows = [{head: escape(row[name]) for name, head in heads.items()} for _, row in table.iterrows()]
+    columns = "".join(rf">{{\RaggedRight}}p{{{width}cm}}" for width in (3.2, 2.6, 7.4, 0.9))
+    return to_latex(rows, f"@{{}}{columns}@{{}}")

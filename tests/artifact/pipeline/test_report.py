@@ -113,6 +113,13 @@ def test_every_listed_result_is_in_the_reference_ledger():
     assert (printed_claims()["short"].str.split().str.len() <= 12).all()
 
 
+def test_no_injected_fault_changed_a_result():
+    listed = pd.read_csv(ROOT / "paper" / "faults.csv", dtype=str, keep_default_na=False)
+    assert len(listed) >= 12 and set(listed["equal"]) == {"yes"} and not listed["fault"].duplicated().any()
+    table = tables.fault_table()
+    assert table.count(r"\\") == len(listed) + 1 and escape(listed["message"][0]) in table
+
+
 def test_a_marker_without_partner_or_part_is_refused():
     assert readme.renewed("a\n<!-- x -->\nold\n<!-- /x -->\nb", {"x": "new"}) == "a\n<!-- x -->\nnew\n<!-- /x -->\nb"
     for text in ("<!-- x -->\n", "<!-- y -->\n<!-- /y -->\n"):
