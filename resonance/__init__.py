@@ -13,6 +13,7 @@ The rest: selection, long contexts, images (plane, vision), sound, text, several
 from .audio import ResonanceAudioNet, SpectrumFrames
 from .causal import CausalResonance
 from .causal_mixing import CausalMixing
+from .forecaster import Forecast, Forecaster
 from .language import ResonanceLM
 from .layers import BandMixing, ResonanceLayer
 from .live import LiveAudioNet, LiveForecaster
@@ -39,6 +40,8 @@ __all__ = [
     "CausalResonance",
     "DocumentClassifier",
     "EnergySelection",
+    "Forecast",
+    "Forecaster",
     "HierarchicalEmbedding",
     "HierarchicalHead",
     "HolographicMemory",

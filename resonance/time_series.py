@@ -198,7 +198,8 @@ def fit_closed_form(model: ResonanceTimeSeriesNet, moments: BandMoments, ridge: 
     fitted = full @ moments.future_past.mH  # (bins, bins)
     basis = torch.linalg.eigh((fitted + fitted.mH) / 2).eigenvectors[:, -model.rank :]  # (bins, rank)
     future, past = basis / _root_multiplicity(model), basis.mH @ full
-    scale = (past.abs().square().mean() / future.abs().square().mean()) ** 0.25  # equal size of both factors
+    size = (past.abs().square().mean() / future.abs().square().mean()).clamp_min(1e-60)  # 0 for a constant series
+    scale = size**0.25  # equal size of both factors
     future, past = future * scale, past / scale
     model.future.set_(future.real.float(), future.imag.float())
     model.past.set_(past.real.float(), past.imag.float())
@@ -296,7 +297,7 @@ def choose_closed_form(task: ForecastTask, grid: Iterable[tuple]) -> tuple[dict[
         return path(lookback, taper, power).errors(ridge).tolist()
 
     errors = {s: ranks(s.lookback, s.taper, s.variance_power, s.ridge)[s.rank - 1] for s in settings}
-    return errors, min(errors, key=errors.get)
+    return errors, min(errors, key=errors.__getitem__)
 
 
 class Fit(NamedTuple):
