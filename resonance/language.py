@@ -143,7 +143,7 @@ class LanguageModel(nn.Module):
 
     def _checked(self, ids: Tensor, axes: int) -> Tensor:
         ids = check_ids(ids, self.vocab_size)
-        if ids.dim() != axes or ids.numel() == 0:
+        if ids.dim() != axes or (axes == 2 and ids.shape[1] == 0):
             shape = "(batch, n)" if axes == 2 else "(batch,)"
             raise ValueError(f"expected ids of shape {shape}, at least one, got {tuple(ids.shape)}")
         return ids

@@ -183,3 +183,15 @@ def test_poles_stand_where_they_are_set():
     moved = model.mixing.set_poles_(torch.full((35,), 8.0), torch.full((35,), 0.25))
     torch.testing.assert_close(moved.time_scales().float(), torch.full((35,), 8.0), rtol=1e-5, atol=0)
     torch.testing.assert_close(moved.frequencies().float(), torch.full((35,), 0.25), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "others"),
+    [(small, (3, 200), [(1, 200), (5, 200)]), (small_forecaster, (3, 30, 2), [(1, 5, 2), (2, 150, 2)])],
+)
+def test_a_graph_serves_any_batch(model, shape, others):
+    model, sizes = model(), {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("n")} if len(shape) == 3 else {})
+    program = torch.export.export(model, (torch.randn(shape),), dynamic_shapes=(sizes,)).module()
+    for other in others:
+        x = torch.randn(other)
+        torch.testing.assert_close(program(x), model(x), rtol=1e-3, atol=1e-4)
