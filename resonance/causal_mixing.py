@@ -211,6 +211,8 @@ class CausalMixing(nn.Module):
             self._check_state(state, x.shape[0])
         n, (x, lengths, padding) = x.shape[1], masked(x, lengths)
         engine = choose_engine(n) if self.engine == "auto" else self.engine
+        if not torch.compiler.is_compiling() and x.shape[0] == 0:
+            engine = "chunked"  # FFT libraries refuse an empty batch
         with torch.autocast(x.device.type, enabled=False):  # a state in half precision would lose small summands
             work = self._dtype(x)
             u = x.to(work).permute(2, 0, 1)  # (dim, batch, n)

@@ -335,3 +335,13 @@ def test_one_graph_serves_every_batch_and_length(name):
     for batch, n in [(1, 70), (5, 70)] + ([(1, 1), (2, 65), (2, 300)] if name == "sublayer" else []):
         x = torch.randn(batch, n, 3)
         torch.testing.assert_close(program(x), layer(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 40, 200])
+def test_an_empty_batch_gives_an_empty_result(layer, n):
+    x = torch.randn(0, n, 3, dtype=torch.float64, requires_grad=True)
+    y, state = layer.extend(x, state_of(layer, 0))
+    assert y.shape == x.shape == layer(x, torch.zeros(0, dtype=torch.int32)).shape
+    assert all(len(part) == 0 for part in (state.values() if isinstance(state, dict) else [state]))
+    y.sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in layer.parameters())
