@@ -59,9 +59,9 @@ class Forecaster:
     """Fit a series of any length and period, and forecast the `horizon` steps after its end.
 
     Of n rows the last max(n // 5, horizon) are held back, and as many before them validate.  Validation chooses the
-    lookback (1, 2, 4, ... periods), rank and ridge, each widened until the best is inside; a note says where it cannot
-    be.  The choice is refitted on all rows before the held-back ones and compared there with the seasonal repeat and
-    the ridge, chosen alike.  The best of the three is refitted on all rows.
+    rank, the ridge (over 16 decades) and the lookback, 1, 2, 4, ... periods until the best is inside; a note says where
+    the rows end that.  The choice is refitted on all rows before the held-back ones and compared there with the
+    seasonal repeat and the ridge, chosen alike.  The best of the three is refitted on all rows.
 
     Intervals: for every step ahead and channel, the quantile of |error| on validation and held-back windows (split
     conformal, Lei et al. 2018).  Those of validation alone are measured on the held-back rows; where they hold less of
@@ -128,8 +128,9 @@ class Forecaster:
         lookback, forecast = methods[best](whole)
         values = forecast(whole.standardised(series.values[rows - lookback :])[None])[0].double().numpy()
         values, half = values * whole.std + whole.mean, half * whole.std
-        bounds, facts = (values - half, values + half), (self.coverage, measured, best, held_back, tuple(notes))
-        self._forecast = Forecast(series.following(horizon), series.channels, values, *bounds, *facts)
+        times, lower, upper = series.following(horizon), values - half, values + half
+        shown = (times, series.channels, values, lower, upper)
+        self._forecast = Forecast(*shown, self.coverage, measured, best, held_back, tuple(notes))
         return self
 
 
