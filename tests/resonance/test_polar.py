@@ -8,13 +8,92 @@ from torch import nn
 from torch.nn.utils import parametrize, prune
 
 from resonance import BandMixing, NaturalPolarTrainer, PolarTrainer, ResonanceNet
-from resonance.polar import PolarWeight, arc_gradients_, mixed, natural_polar_step, parameter_roles
+from resonance.polar import (
+    Interference,
+    PolarWeight,
+    arc_gradients_,
+    complex_matmul,
+    complex_product,
+    count_parameters,
+    frame_radius,
+    mixed,
+    natural_polar_step,
+    parameter_roles,
+)
 
 
 def test_interference_starts_near_the_identity():
     torch.manual_seed(0)
     m = BandMixing(4, 32).interference
     assert torch.linalg.matrix_norm(torch.complex(m.re, m.im) - torch.eye(32), 2) < 0.1
+
+
+def test_pairs_multiply_as_complex_numbers():
+    torch.manual_seed(0)
+    a, b = (torch.randn(3, 3, dtype=torch.complex128) for _ in range(2))
+    for product, exact in ((complex_product, a * b), (complex_matmul, a @ b)):
+        re, im = product((a.real, a.imag), (b.real, b.imag))
+        torch.testing.assert_close(torch.complex(re, im), exact)
+    weight = PolarWeight(3, 3, dtype=torch.float64)
+    re, im = weight(a.real, a.imag)
+    torch.testing.assert_close(torch.complex(re, im), torch.polar(weight.magnitude, weight.phase) * a)
+
+
+@torch.no_grad()
+def test_weights_start_as_they_say():
+    torch.manual_seed(0)
+    weight, matrix = PolarWeight(100, 100, scale=3.0), Interference(100)
+    assert weight.magnitude.mean() == pytest.approx(3.0, rel=0.01)
+    assert weight.magnitude.std() == pytest.approx(0.06, rel=0.05)
+    assert PolarWeight(100, 100).magnitude.mean() == pytest.approx(1.0, rel=0.01)
+    for sign in (-1, 1):  # uniform on the circle, and within one turn of it
+        assert (sign * weight.phase).max() == pytest.approx(torch.pi, rel=0.01)
+    assert weight.phase.abs().max() <= torch.pi and abs(weight.phase.mean()) < 0.1
+    for noise in (matrix.re - torch.eye(100), matrix.im):
+        assert noise.std() == pytest.approx(0.02 / 10, rel=0.05)
+    assert count_parameters(matrix) == 2 * 100**2
+
+
+def test_complex_parameters_count_twice_and_frozen_ones_not_at_all():
+    model = nn.ParameterDict({"re": torch.zeros(3), "complex": torch.zeros(4, dtype=torch.complex64)})
+    assert count_parameters(model) == 3 + 2 * 4
+    model["re"].requires_grad_(False)
+    assert count_parameters(model) == 8
+
+
+def test_the_radius_of_a_frame_keeps_its_sign_and_a_least_size():
+    radius = frame_radius(torch.tensor([2.0, -2.0, 1e-5, -1e-5, 0.0]))
+    assert torch.equal(radius, torch.tensor([2.0, -2.0, 1e-3, -1e-3, 1e-3]))
+
+
+def test_a_phase_shared_by_two_magnitudes_is_refused_and_shared_weights_count_once():
+    first, second = PolarWeight(3), PolarWeight(3)
+    second.phase = first.phase
+    model = nn.ModuleList([nn.Linear(1, 1), first, second])
+    first.phase.grad = torch.ones(3)
+    with pytest.raises(ValueError, match="two weights share a phase"):
+        arc_gradients_(model)
+    second.magnitude = first.magnitude
+    arc_gradients_(model)
+    torch.testing.assert_close(first.phase.grad, 1 / first.magnitude.detach())
+
+
+def test_phases_are_restored_after_a_failed_step_and_without_a_gradient_untouched():
+    weight, other = PolarWeight(3), PolarWeight(3)
+    weight.phase.grad = torch.ones(3)
+    before = [w.phase.detach().clone() for w in (weight, other)]
+    with pytest.raises(RuntimeError, match="stop"), natural_polar_step(nn.ModuleList([weight, other])):
+        assert torch.equal(weight.phase, torch.zeros(3)) and torch.equal(other.phase, before[1])
+        raise RuntimeError("stop")
+    assert torch.equal(weight.phase, before[0]) and torch.equal(other.phase, before[1])
+
+
+def test_the_mixing_of_a_band_under_autocast_keeps_the_precision_of_the_weights():
+    torch.manual_seed(0)
+    spectrum, weight, matrix = torch.randn(2, 6, 2), torch.randn(2, 3, 2).unbind(), torch.randn(2, 3, 3).unbind()
+    with torch.autocast("cpu"):
+        y = mixed(spectrum.bfloat16(), weight, matrix)
+    assert torch.equal(y, mixed(spectrum.bfloat16().float(), weight, matrix))
 
 
 def test_roles_cover_every_parameter_once():
