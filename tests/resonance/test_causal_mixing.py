@@ -144,6 +144,103 @@ def test_a_step_follows_a_change_of_the_parameters_however_made():
         assert not torch.allclose(before.double(), kept)
 
 
+def test_the_gradients_that_are_written_out_are_those_of_autograd():
+    torch.manual_seed(0)
+    octave = torch.tensor([-3.0, 2.0, 8.0, 15.0], dtype=torch.float64)
+    turn = torch.tensor([0.0, 0.3, 1.7, -0.4], dtype=torch.float64)
+    inputs = [t.requires_grad_(True) for t in (octave, turn, torch.randn(8, 2, dtype=torch.float64))]
+    results = []
+    for call in (causal_mixing.powers_and_readout, causal_mixing._PowersAndReadout.apply):
+        torch.manual_seed(1)
+        outputs = call(*inputs, 7)
+        cotangents = [torch.randn_like(output) for output in outputs]
+        gradients = torch.autograd.grad(outputs, inputs, cotangents, create_graph=True)
+        first = torch.autograd.grad(call(*inputs, 7), inputs, cotangents)  # without a graph: another path
+        second = torch.autograd.grad(sum(g.square().sum() for g in gradients), inputs)
+        results.append([*outputs, *gradients, *first, *second])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-9, atol=1e-9)
+    single = [t.detach().float().requires_grad_(True) for t in inputs]
+    outputs = causal_mixing._PowersAndReadout.apply(*single, 7)
+    gradients = torch.autograd.grad(outputs, single, [c.float() for c in cotangents])
+    assert {t.dtype for t in (*outputs, *gradients)} == {torch.float32}
+    for ours, exact in zip(gradients, results[0][5:8], strict=True):
+        torch.testing.assert_close(ours.double(), exact, rtol=1e-4, atol=1e-4)
+
+
+def test_time_scales_stay_within_their_octaves():
+    theta = torch.tensor([-1e9, -4.0, 0.0, 8.0, 9.0, 20.0, 1e9], dtype=torch.float64)
+    exact = torch.exp2(8 + 12 * torch.tanh((theta - 8) / 12))
+    torch.testing.assert_close(1 / causal_mixing.decay_rate(theta), exact)
+    assert exact[0] == 2**-4 and exact[3] == 2**8 and exact[-1] == 2**20
+    torch.testing.assert_close(causal_mixing.octave_of(exact[1:-1]), theta[1:-1])
+    mixing = resonators(theta[1:-1].tolist(), [0.0, 0.25, -0.25, 1.2, -3.4])
+    torch.testing.assert_close(mixing.time_scales(), exact[1:-1])
+    turns = torch.tensor([0.0, 0.25, -0.25, 0.2, -0.4], dtype=torch.float64)
+    torch.testing.assert_close(mixing.frequencies(), turns, rtol=1e-5, atol=1e-9)
+    poles = torch.polar(torch.exp(-1 / exact[1:-1]), 2 * math.pi * turns)
+    torch.testing.assert_close(torch.view_as_complex(mixing.poles()), poles, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_mixing_starts_as_it_says():
+    torch.manual_seed(0)
+    mixing = CausalMixing(500, 6)
+    tau = mixing.time_scales()
+    assert tau[0] == pytest.approx(2, rel=1e-5) and tau[-1] == pytest.approx(2048, rel=1e-5)
+    assert mixing.turns.tolist() == [0.0, 0.25, 0.5, 1.0, 0.0, 0.25]
+    cycles = torch.tensor([0.0, 0.25, 0.5, 1.0, 0.0, 0.25], dtype=torch.float64)
+    torch.testing.assert_close(mixing.frequencies() * tau, cycles, rtol=1e-3, atol=1e-4)
+    assert mixing.readout.std() == pytest.approx(6**-0.5, rel=0.05) and torch.equal(mixing.direct, torch.ones(500))
+    assert CausalMixing(1, 1, longest=2, dtype=torch.float64).octave.dtype == torch.float64
+    assert CausalMixing(1, 4, longest=2**20 - 1).num_resonators == 4
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_padding_has_no_effect_and_the_output_there_is_zero(engine):
+    torch.manual_seed(0)
+    mixing = CausalMixing(3, 2, engine=engine)
+    x, start, lengths = torch.randn(4, 70, 3), torch.randn(4, 3, 2, 2), torch.tensor([1, 33, 69, 70])
+    spoilt = x.masked_fill(torch.arange(70)[:, None] >= lengths[:, None, None], math.nan)
+    y, state = mixing.extend(spoilt, start, lengths)
+    for i, n in enumerate(lengths.tolist()):
+        alone, end = mixing.extend(x[i : i + 1, :n], start[i : i + 1])
+        torch.testing.assert_close(y[i, :n], alone[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(state[i], end[0], rtol=1e-4, atol=1e-5)
+        assert (y[i, n:] == 0).all()
+    out, none = mixing.extend(spoilt, None, lengths)
+    assert none is None and torch.equal(out, mixing(spoilt, lengths)) and (out[0, 1:] == 0).all()
+
+
+@torch.no_grad()
+def test_states_are_float32_at_least_and_outputs_as_the_input():
+    mixing = CausalMixing(3, 2)
+    assert mixing.initial_state(4).shape == (4, 3, 2, 2) and not mixing.initial_state(4).any()
+    for dtype, kept in ((torch.bfloat16, torch.float32), (None, torch.float32), (torch.float64, torch.float64)):
+        assert mixing.initial_state(1, dtype=dtype).dtype == kept
+    x = torch.randn(4, 3, dtype=torch.bfloat16)
+    for model in (mixing, CausalMixing(3, 2, dtype=torch.bfloat16)):
+        y, state = model.step(x, model.initial_state(4))
+        assert y.dtype == torch.bfloat16 and state.dtype == torch.float32
+        z, state = model.extend(x[:, None], model.initial_state(4))
+        assert z.dtype == torch.bfloat16 and state.dtype == torch.float32
+        torch.testing.assert_close(z[:, 0], y)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mixing(torch.ones(1, 200, 3)), mixing(torch.ones(1, 200, 3)).float())
+    assert mixing.poles(torch.float64).dtype == torch.float64 and mixing.poles().dtype == torch.float32
+
+
+def test_constants_of_a_step_are_kept_while_no_gradient_is_recorded():
+    layer = CausalMixing(3, 2)
+    x, state = torch.randn(1, 3), torch.randn(1, 3, 2, 2)
+    layer.step(x, state)[0].sum().backward()
+    assert layer._kept is None and layer.octave.grad is not None
+    with torch.no_grad():
+        first = layer._step_constants(torch.float32)
+        assert all(a is b for a, b in zip(first, layer._step_constants(torch.float32), strict=True))
+        assert layer._step_constants(torch.float64)[0].dtype == torch.float64
+    assert layer._step_constants(torch.float64)[0].requires_grad
+
+
 def test_time_scales_are_spread_over_the_octaves():
     mixing = CausalMixing(1, 11, longest=2048)
     torch.testing.assert_close(
@@ -157,13 +254,24 @@ def test_auto_is_one_of_the_engines_and_its_chunks_fit(n):
     assert causal_mixing.choose_engine(n) in ENGINES and 1 <= causal_mixing.chunk_size(n) <= n
 
 
+def test_the_measured_choices():
+    assert [causal_mixing.choose_engine(n) for n in (128, 129)] == ENGINES
+    assert [causal_mixing.chunk_size(n) for n in (31, 33, 4096, 4097)] == [31, 32, 32, 64]
+    compiled = torch.compile(lambda x: x * (causal_mixing.choose_engine(len(x)) == "fft"), backend="eager")
+    assert compiled(torch.ones(500)).all()
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: CausalMixing(0, 4), "dim >= 1"),
-        (lambda: CausalMixing(4, 4, longest=1), "longest time scale"),
+        (lambda: CausalMixing(4, 0), "num_resonators >= 1"),
+        (lambda: CausalMixing(4, 4, longest=1.5), "longest time scale"),
+        (lambda: CausalMixing(4, 4, longest=2**20), "longest time scale"),
         (lambda: CausalMixing(4, 4, engine="fast"), "unknown engine 'fast'"),
         (lambda: CausalMixing(4, 2).step(torch.zeros(2, 3, 4), torch.zeros(2, 4, 2, 2)), "one sample"),
+        (lambda: CausalMixing(4, 2).step(torch.zeros(2, 3), torch.zeros(2, 4, 2, 2)), "one sample"),
+        (lambda: CausalMixing(4, 2).step(torch.zeros(2, 4), torch.zeros(3, 4, 2, 2)), "expected a state"),
         (lambda: CausalMixing(4, 2).extend(torch.zeros(2, 3, 4), torch.zeros(1, 4, 2, 2)), "expected a state"),
     ],
 )
