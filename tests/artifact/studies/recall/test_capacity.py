@@ -28,24 +28,32 @@ def test_theory_says_what_recording_measures(rule, features, pairs):
     assert found == pytest.approx(predicted, abs=0.06)
 
 
-def test_delta_noise_is_what_recording_leaves():
-    """The power of the error of every pair, oldest first, against the recursion, at two strengths."""
-    features, pairs, trials = 32, 40, 300
-    generator = torch.Generator().manual_seed(0)
-    for strength in (1.0, 0.5):
-        layer = HolographicRecall(64, 1, features=features).double()
-        references = waves(2 * math.pi * torch.rand(trials, 1, pairs, 16, generator=generator, dtype=torch.float64))
-        values = torch.randn(trials, 1, pairs, 64, generator=generator, dtype=torch.float64)
-        strengths = torch.full((trials, 1, pairs, 1), strength, dtype=torch.float64)
-        empty = layer.initial_state(trials)["hologram"]
-        _, hologram = layer.recorded(references, references, values, strengths, empty)
-        read = references @ hologram
-        signal = (read * values).sum(-1).mean(0) / values.square().sum(-1).mean(0)
-        power = read.square().sum(-1).mean(0) / values.square().sum(-1).mean(0)
-        found = (power / signal**2 - 1)[0].numpy()
-        expected = delta_noise(pairs, features, strength)
-        np.testing.assert_allclose(found[:-4], expected[:-4], rtol=0.25)
-        assert strength < 1 or found[-1] < 1e-12
+@pytest.mark.parametrize("phases", [True, False], ids=["phases", "sphere"])
+@pytest.mark.parametrize(("features", "trials"), [(4, 8000), (8, 6000)])
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_delta_noise_is_what_recording_leaves(features, trials, strength, phases):
+    """Signal and crosstalk of every pair, oldest first, against the recursion: few features tell its orders apart."""
+    pairs, channels = 2 * features, 8
+    generator = torch.Generator().manual_seed(features)
+    layer = HolographicRecall(channels, 1, features=features).double()
+    shape = (trials, 1, pairs, features)
+    references = torch.nn.functional.normalize(torch.randn(shape, generator=generator, dtype=torch.float64), dim=-1)
+    if phases:
+        angles = torch.rand(trials, 1, pairs, features // 2, generator=generator, dtype=torch.float64)
+        references = waves(2 * math.pi * angles)
+    values = torch.randn(trials, 1, pairs, channels, generator=generator, dtype=torch.float64)
+    strengths = torch.full((trials, 1, pairs, 1), strength, dtype=torch.float64)
+    empty = layer.initial_state(trials)["hologram"]
+    _, hologram = layer.recorded(references, references, values, strengths, empty)
+    read = references @ hologram
+    signal = strength * (1 - strength / features) ** torch.arange(pairs - 1, -1, -1, dtype=torch.float64)
+    norm = values.square().sum(-1).mean(0)
+    torch.testing.assert_close((read * values).sum(-1).mean(0)[0] / norm[0], signal, rtol=0, atol=0.03)
+    power = (read.square().sum(-1).mean(0) / norm)[0].numpy()
+    expected = (delta_noise(pairs, features, strength) + 1) * signal.numpy() ** 2
+    np.testing.assert_allclose(power, expected, rtol=0.05)
+    assert power.mean() == pytest.approx(expected.mean(), rel=0.015)
+    assert strength < 1 or delta_noise(pairs, features)[-1] == 0
 
 
 def test_selection_without_noise_is_sure_and_in_noise_alone_a_guess():
