@@ -149,6 +149,7 @@ def forget_plans():
 @example(make_band(1100, 64), 1e-6)  # folded, blocks missing at the end
 @example(make_band(1000, 64), 1e-6)
 @example(make_band(300, 100, 4096), 1e-6)  # not folded
+@example(make_band(1500, 100, 4096), 1e-6)  # not folded, for more than a third of the grid
 @example(make_band(2039, 9, 2039), 1e-6)  # a grid that no block divides
 @example(make_band(4096, range(0, 128, 2)), 1e-6)  # even frequencies alone
 @example(make_band(4096, range(1, 128, 2)), 1e-6)  # odd ones alone
@@ -166,6 +167,61 @@ def test_the_fast_engine_stays_within_its_bound(band, tolerance):
     missed = (ours - exact).square().sum(1)
     assert (missed[: band.k] + missed[band.k :]).sqrt().max() <= plan.bound + 1e-13
     torch.testing.assert_close(back, ours.T, rtol=0, atol=1e-13)
+
+
+def test_operations_and_cost_are_those_of_the_three_products():
+    band = make_band(60, 7, 64)
+    whole, folded = (linear_time.Plan(16, 4, 5, 0.0, fold, 3) for fold in (False, True))
+    assert whole.parts(band) == (60 * 5, 2 * 3 * 4 * 5, 4 * 7 * 5) and whole.operations(band) == 300 + 120 + 140
+    assert folded.parts(band) == (60 * 5, 2 * 3 * 2 * 5, 4 * 7 * 5)
+    assert whole.cost(band) == pytest.approx(300 + 1.1 * 120 + 1.9 * 140 + 80 * 4 * 5 + 2**14)
+    dense = linear_time.Plan(1, 60, 1, 0.0, False, 7)
+    assert dense.operations(band) == 2 * 7 * 60 and dense.cost(band) == pytest.approx(1.1 * 2 * 7 * 60)
+
+
+@pytest.mark.parametrize("size", [1, 5, 8, 16])
+def test_residues_are_phase_advances_up_to_their_sign(size):
+    band = make_band(64, range(33), 64)
+    residue, sign = linear_time.residues(band, size)
+    advance = np.exp(2j * np.pi * np.arange(33) * size / 64)
+    np.testing.assert_allclose(np.exp(2j * np.pi * sign * residue / 64), advance, atol=1e-13)
+    assert residue.min() >= 0 and residue.max() <= 32 and set(sign[2 * residue % 64 == 0]) == {1.0}
+
+
+@pytest.mark.parametrize(("n", "k", "grid"), [(4096, 64, None), (3000, 64, None), (2**13, 100, None), (3000, 20, 3001)])
+def test_the_plan_costs_least(n, k, grid):
+    """Of all sizes, by the functions themselves; the choice goes by their number in a block of many samples."""
+    band = make_band(n, k, grid)
+    plan, costs = make_plan(band, torch.float32), [linear_time.Plan(1, n, 1, 0.0, False, k).cost(band)]
+    for size in sorted({4, 5, 6, 7, *(2**e // 2**half for e in range(3, 13) for half in (0, 0.5)), plan.size}):
+        rho = linear_time.block_functions(band, int(size))[1]
+        rank = int((rho > 1e-6).sum())
+        if rank < size:
+            costs.append(linear_time._plan(band, int(size), rank, 0.0).cost(band))
+    assert min(costs) <= plan.cost(band) <= 1.02 * min(costs) and plan.size > 1
+    assert plan.rank == int((linear_time.block_functions(band, plan.size)[1] > 1e-6).sum())
+    assert plan.bound == linear_time.block_functions(band, plan.size)[1][plan.rank]
+
+
+def test_a_dense_plan_is_chosen_where_blocks_do_not_pay():
+    for band in (make_band(1, 1), make_band(3, 2), make_band(64, 33), make_band(300, 3)):
+        assert make_plan(band, torch.float32) == (1, band.n, 1, 0.0, False, band.k)
+
+
+@pytest.mark.parametrize("tolerance", [1e-2, 1e-6, 1e-12])
+def test_the_number_of_functions_hardly_depends_on_how_they_are_sampled(tolerance):
+    place = (np.arange(500) + 0.5) / 250 - 1
+    for theta in (0.3, 4.0, 17.0, 30.0):
+        angle = np.multiply.outer(place, np.linspace(0, theta, 60))
+        fine = (misses(np.cos(angle), np.sin(angle))[1] > tolerance).sum()
+        assert abs(turn_rank(theta, tolerance) - fine) <= 1
+
+
+@pytest.mark.parametrize("theta", [0.0, 0.3, 5.0])
+def test_the_bound_is_its_series(theta):
+    for rank in (0, 1, 4):
+        series = 4 * sum((theta / 2) ** j / math.factorial(j) for j in range(rank, rank + 60))
+        assert turn_bound(theta, rank) == pytest.approx(series, rel=1e-9, abs=1e-15)
 
 
 def test_short_plans_are_exercised():
