@@ -1,1 +1,1 @@
-"""Training: the trainer, the natural polar step, gradient health, checkpoints, and what a resumed run restores."""
+"""Training: the trainer, the natural polar step, gradient health, checkpoints and what a resumed run restores."""

@@ -33,7 +33,7 @@ def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
 
 
 class PolarHealth:
-    """Compare the polar weights of a model with their present values, kept in `start`: arg w by module name.
+    """Compare the polar weights of a model with those of now, kept in `start`: arg w by module name.
 
     Cost: a copy of the phases, and one pass over the polar weights a reading.
     """

@@ -1,21 +1,16 @@
-"""Training: a learning rate for magnitudes, one for phases and one for the rest; clipping; metrics of every step.
-
-    PolarTrainer.train_step    one step of the optimiser
-    PolarTrainer.fit           epochs, validation, early stop, checkpoints that resume bitwise
+"""Training: a learning rate for magnitudes, one for phases and one for the rest; clipping, metrics, checkpoints.
 
 A batch is one of
     tensor   x                              model(x), compared with x itself
     tuple    (x, ..., target)               model(x, ...), compared with the last entry
     dict     {"x": x, "target": y, ...}     model(x=x, ...), compared with "target"; the other keys name arguments
 
-Here the optimiser moves r and phi themselves, as the source does; `natural.NaturalPolarTrainer` (also called
-`ResonanceTrainer`) moves them along the complex weight.
+The optimiser moves r and phi themselves, as in the source; that of `natural.NaturalPolarTrainer`, the complex weight.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,9 +26,21 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from ..layers import length_mask
 from ..polar import parameter_roles
-from .checkpoint import Checkpoint, plain, plain_name, read_checkpoint, set_weights, write_checkpoint
+from .checkpoint import (
+    Batches,
+    Checkpoint,
+    Generator,
+    History,
+    Progress,
+    plain,
+    plain_name,
+    random_state,
+    read_checkpoint,
+    set_random_state,
+    set_weights,
+    write_checkpoint,
+)
 from .health import PolarHealth, gradient_norm, scalar_log
-from .resume import Batches, Generator, History, Progress, random_state, set_random_state
 
 Metrics = dict[str, float]
 SKIPS = 10  # steps in a row without a finite loss and gradient that end a run
@@ -56,8 +63,7 @@ def unpacked(batch: Any) -> tuple[tuple, dict[str, Any], Any]:
             raise ValueError(f'expected a dict batch of "target" and the model\'s inputs, got the keys {list(batch)}')
         case tuple() | list():
             raise ValueError(f"expected a batch of inputs and a target, got {len(batch)} entries")
-        case _:
-            raise TypeError(f"expected a batch as a tensor, a tuple or a dict, got {type(batch).__name__}")
+    raise TypeError(f"expected a batch as a tensor, a tuple or a dict, got {type(batch).__name__}")
 
 
 def moved(value: Any, device: torch.device) -> Any:
@@ -79,10 +85,9 @@ def default_loss(prediction: Tensor, target: Tensor, lengths: Tensor | None = No
     Raises ValueError for a floating target of another shape than the prediction, an integer one of other positions.
     """
     floating = target.is_floating_point()
-    expected = prediction.shape if floating else prediction.shape[:-1]
+    what, expected = ("shape", prediction.shape) if floating else ("positions", prediction.shape[:-1])
     if target.shape != expected:
-        what = "the prediction's shape" if floating else "the prediction's positions"
-        raise ValueError(f"expected a target of {what} {tuple(expected)}, got {tuple(target.shape)}")
+        raise ValueError(f"expected a target of the prediction's {what} {tuple(expected)}, got {tuple(target.shape)}")
     if lengths is not None and prediction.ndim == 3:
         inside = length_mask(prediction, lengths)[..., 0]
         prediction, target = prediction[inside], target[inside]
@@ -173,7 +178,7 @@ class PolarTrainer:
         self.steps += 1
         if finite:
             if clipped:
-                for parameter in itertools.chain(*(group["params"] for group in self.optimizer.param_groups)):
+                for parameter in (p for group in self.optimizer.param_groups for p in group["params"]):
                     if parameter.grad is not None:
                         parameter.grad.mul_(self.gradient_clip / total)
             self._update()
@@ -193,10 +198,9 @@ class PolarTrainer:
     def _loss(self, batch: Any) -> Tensor:
         device = self.optimizer.param_groups[0]["params"][0].device
         inputs, named, target = moved(unpacked(batch), device)
+        loss_fn = self.loss_fn or partial(default_loss, lengths=named.get("lengths"))
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bfloat16):
-            prediction = self.model(*inputs, **named)
-            loss_fn = self.loss_fn or partial(default_loss, lengths=named.get("lengths"))
-            loss = loss_fn(prediction, target)
+            loss = loss_fn(self.model(*inputs, **named), target)
         if loss.ndim:
             raise ValueError(f"expected a loss of shape (), got {tuple(loss.shape)}: take its mean or sum")
         return loss
@@ -214,15 +218,14 @@ class PolarTrainer:
         for buffer, before in buffers:
             if not buffer.isfinite().all():
                 buffer.copy_(before)
-        self.skipped += 1
-        self.skipped_in_a_row += 1
+        self.skipped, self.skipped_in_a_row = self.skipped + 1, self.skipped_in_a_row + 1
         at = self.progress
-        where = f"step {self.steps}" + (f", epoch {at.epoch + 1}, batch {at.batch} (from 0)" if at.order else "")
-        what = f"{where}: the loss is {loss}, the gradient's norm {norm}"
+        place = f", epoch {at.epoch + 1}, batch {at.batch} (from 0)" if at.order else ""
+        what = f"step {self.steps}{place}: the loss is {loss}, the gradient's norm {norm}"
         LOG.warning("weights and optimiser stay as they are at %s", what)
         if self.skipped_in_a_row >= SKIPS:
-            hint = "look for inputs that are not finite, or too high a rate"
-            raise FloatingPointError(f"{SKIPS} steps in a row were skipped, the last at {what}; {hint}")
+            what += "; look for inputs that are not finite, or too high a rate"
+            raise FloatingPointError(f"{SKIPS} steps in a row were skipped, the last at {what}")
 
     def fit(
         self,
@@ -239,12 +242,11 @@ class PolarTrainer:
         """Train for some epochs; keep the weights with the lowest validation figure, the initial ones included.
 
         batches: a function of the epoch, from 1, that gives its batches, or a list or DataLoader of those of every one.
-        validate(model): a figure to minimise, without gradients.
-        Without `validate` the last weights stay.  patience: stop after so many epochs without a lower figure.
+        validate(model): a figure to minimise, without gradients; without it the last weights stay.
+        patience: stop after so many epochs without a lower figure.
         checkpoint: a folder, written at the start, after each epoch, and every `checkpoint_every` steps.  Where it
         holds a checkpoint the run resumes from it, and every loss is bitwise that of a run never stopped (same machine
-        and torch) if the batches of an epoch depend on its number, on the global random sources when `batches` is
-        called, and on `generators`.  Within an epoch, those are reset and the batches already done drawn again.
+        and torch) if the batches of an epoch depend on its number, the global random sources and `generators` alone.
         log_folder: write every metric as a TensorBoard scalar.  Each epoch is logged (`logging`, level INFO).
         Raises ValueError for a damaged checkpoint or one of another run, for an epoch without a batch, and for options
         that lack what they need; TypeError for one batch, or an iterator; FloatingPointError as `train_step`.
@@ -261,7 +263,7 @@ class PolarTrainer:
             wanted = "batches as a function of the epoch, a list or a DataLoader, to be read anew in every epoch"
             raise TypeError(f"expected {wanted}, got one {type(batches).__name__}")
         own = getattr(batches, "generator", None)  # that of a DataLoader
-        if isinstance(own, torch.Generator) and all(own is not generator for generator in generators):
+        if isinstance(own, torch.Generator) and own not in generators:
             generators = (*generators, own)
         self.progress, self.best_weights = Progress(), None
         resumed = checkpoint is not None and self.resume(checkpoint, generators)
@@ -343,7 +345,6 @@ class PolarTrainer:
         if self.health is not None and state["health"]:
             self.health.start = state["health"]
         self.steps, self.skipped, self.skipped_in_a_row = state["steps"]
-        progress, self.best_weights = state["progress"], found.best
-        self.progress = Progress(**progress | {"history": History(**progress["history"])})
+        self.progress, self.best_weights = Progress(**state["progress"]), found.best
         set_random_state(state["random"], generators)
         return True

@@ -19,13 +19,14 @@ from resonance import PolarTrainer, ResonanceNet, ResonanceTrainer
 from resonance.training import checkpoint
 from resonance.training.checkpoint import (
     Checkpoint,
+    random_state,
     read_checkpoint,
     read_weights,
     save_weights,
+    set_random_state,
     set_weights,
     write_checkpoint,
 )
-from resonance.training.resume import random_state, set_random_state
 
 X = torch.randn(4, 16, 3, generator=torch.Generator().manual_seed(0))
 
