@@ -25,7 +25,7 @@ import pandas as pd
 
 from artifact.files import PAPER, ROOT, write_text
 from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenance
-from artifact.pipeline.notebooks import RunError, check_profile, notebooks
+from artifact.pipeline.notebooks import RunError, check_profile, notebooks, read_notebook
 from artifact.pipeline.readme import renew
 from artifact.pipeline.runner import PACKAGES
 from artifact.pipeline.tables import fault_table, provenance_table, stand_ins, state, verdict_table
@@ -73,16 +73,26 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
 
 
 def known_keys() -> set[str]:
-    """The keys that the reference run measured, those of a notebook that is just being run again included."""
+    """The keys that the reference run measured, those of a notebook that is just being run again included, and those
+    that a notebook names, so that it would measure them when it is next run."""
     paths = (ROOT / "data" / "results" / "full").glob("**/measures.csv")
     measured = set().union(*(pd.read_csv(path)["key"] for path in paths))
-    return measured | _used_without_reference(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}")
+    named = {key for _, text in _sources() for key in re.findall(r'measure\(\s*"([\w.]+)"', text)}
+    return measured | named | _used_without_reference(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}")
 
 
 def known_figures() -> set[str]:
-    """The names of the figures that the reference run drew."""
+    """The names of the figures that the reference run drew, and of those that a notebook draws when it is next run."""
     drawn = {path.stem for path in (ROOT / "figures" / "full").glob("*.pdf")}
-    return drawn | _used_without_reference(r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}")
+    named = {f"{name[:2]}_{key}" for name, text in _sources() for key in re.findall(r'figure\(\s*"(\w+)"', text)}
+    return drawn | named | _used_without_reference(r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}")
+
+
+def _sources() -> list[tuple[str, str]]:
+    """Every notebook's name, and the source of its code."""
+    return [
+        (name, "\n".join(c.source for c in read_notebook(name).cells if c.cell_type == "code")) for name in notebooks()
+    ]
 
 
 def _used_without_reference(pattern: str) -> set[str]:

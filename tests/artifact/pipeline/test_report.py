@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 
+import nbformat
 import pandas as pd
 import pytest
 
@@ -37,13 +38,26 @@ def test_no_decimal_is_typed(path):
     assert not re.findall(r"(?<![\w])\d+\.\d+", left)
 
 
-def test_every_number_of_the_report_is_in_the_reference_ledger():
+def test_every_number_of_the_report_is_in_the_reference_ledger_or_measured_by_a_notebook():
     claims, measures = read_ledger("full")
-    keys = set(measures["key"])
+    keys = set(measures["key"]) | report.known_keys()
     used = set(re.findall(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX))
     assert len(used) > 20 and used <= keys, used - keys
     ids = set(re.findall(r"\\(?:verdict|rulefor|conditionfor|datasetfor)\{([\w.]+)\}", TEX))
     assert ids <= set(claims["id"])
+
+
+def test_a_key_or_figure_of_a_notebook_is_known_before_its_reference_run(tmp_path, monkeypatch):
+    cells = [
+        nbformat.v4.new_code_cell(
+            'measure("new.key", 1)\nmeasure(\n    "new.longer", 2\n)\nexperiment.figure("new", f);'
+        )
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "01_new.ipynb")
+    monkeypatch.setattr(report, "notebooks", lambda: ["01_new"])
+    monkeypatch.setattr(report, "read_notebook", lambda name: nbformat.read(tmp_path / f"{name}.ipynb", 4))
+    assert {"new.key", "new.longer"} <= report.known_keys() and "new.kye" not in report.known_keys()
+    assert "01_new" in report.known_figures()
 
 
 def test_every_claim_group_and_claim_is_in_the_report():
