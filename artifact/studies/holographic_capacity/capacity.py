@@ -8,12 +8,14 @@
 
 thm:limit    no readout of one real hologram determines N complex patterns unless N <= floor((D-1)/2) (`lookalikes`)
 thm:noise    e^2 = 2N / (D SNR); information I = N D log2(1 + 1/e^2) <= (D^2/2) log2(1 + SNR) bits
+thm:references   e^2 >= 2N / (D SNR) for every set of references read linearly; plane waves attain it (eq:references)
 prop:rate    N random real D-vectors at error e need N D log2(1/e) bits, whatever the scheme
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import pandas as pd
 import torch
@@ -33,6 +35,7 @@ from artifact.studies.holographic_capacity.holography import (
     stored_reals,
 )
 from resonance.memory import HolographicMemory, capacity_of
+from resonance.polar import complex_product
 
 PRINTED = pd.DataFrame(
     {"dim": [512, 1024, 2048], "n": [250, 500, 1000], "error": [0.042, 0.038, 0.051], "bits": [4096, 16384, 65536]}
@@ -239,6 +242,70 @@ def information_bits(read: Pair, patterns: Pair) -> float:
     a, b = (torch.complex(*pair).flatten() for pair in (read, patterns))
     rho2 = (torch.vdot(a, b).abs() / (a.norm() * b.norm())).item() ** 2
     return -a.numel() * math.log2(1 - rho2)
+
+
+REFERENCES = ("plane waves", "carriers + 1/2", "two powers", "random phases")
+
+
+def references_of(kind: str, n: int, dim: int, *, seed: int) -> Pair:
+    """n references on `dim` pixels, (n, dim) float64, of a kind in `REFERENCES`.
+
+    Carriers 1 .. n of one power; the same plus 1/2, orthogonal still but no longer to the zero order; the same, every
+    second one of twice the amplitude; independent uniform phases, a pixel each.
+    """
+    if kind == "random phases":
+        return random_phasors(n, dim, generator_of(seed), torch.float64)
+    re, im = plane_waves(range(1, n + 1), dim, torch.float64)
+    if kind == "carriers + 1/2":
+        angle = math.pi / dim * torch.arange(dim, dtype=torch.float64)
+        return complex_product((re, im), (angle.cos(), angle.sin()))
+    amplitude = 1.0 + (torch.arange(n) % 2)[:, None] * (kind == "two powers")
+    return re * amplitude, im * amplitude
+
+
+def blind_reading(references: Pair) -> tuple[Tensor, Tensor]:
+    """(L, B) of references (N, D): the fringes' map L (D, 2N), and its reading B (2N, D) of least noise.
+
+    One row of fringes is L p, p = (Re P, Im P).  B L = I (unbiased) and B 1 = 0 (blind to the patterns' zero order, a
+    constant along the row); of these B has the least norm (thm:references).  Raises ValueError where there is none.
+    """
+    re, im = (part.double() for part in references)
+    linear = 2 * torch.cat([re, im]).mT
+    fringes = linear - linear.mean(dim=0)
+    if fringes.shape[1] >= len(fringes) or torch.linalg.matrix_rank(fringes) < fringes.shape[1]:
+        raise ValueError(f"expected references independent of each other and of a constant, got {tuple(re.shape)}")
+    return linear, torch.linalg.pinv(fringes)
+
+
+def reference_error(references: Pair, *, snr: float, seed: int) -> dict[str, float]:
+    """Error of random patterns on any references, in noise at `snr`, read by `blind_reading` (eq:references).
+
+    error: measured.  expected: s |B| / sqrt(N), s^2 the noise a pixel.  bound: sqrt(2N / (D SNR)), that of every
+    set of references (thm:references).
+    """
+    n, dim = references[0].shape
+    linear, reading = blind_reading(references)
+    scale = math.sqrt(linear.square().sum().item() / (2 * dim * snr))  # fringes of power |L|^2 / 2D, entries of power 1
+    generator = generator_of(seed)
+    patterns = gaussian_patterns(n, dim, generator, torch.float64)
+    hologram = IntensityHologram(references).record(patterns)
+    noise = scale * torch.randn(hologram.shape, generator=generator, dtype=torch.float64)
+    own = references[0].square().sum(0) + references[1].square().sum(0)  # |R|^2, known
+    read = reading @ (hologram + noise - own).mT
+    error = relative_error((read[:n], read[n:]), patterns)
+    expected = scale * reading.norm().item() / math.sqrt(n)
+    return {"n": n, "snr": snr, "error": error, "expected": expected, "bound": math.sqrt(2 * n / (dim * snr))}
+
+
+def reference_table(dim: int, loads: Sequence[float], snr: float, *, seed: int) -> pd.DataFrame:
+    """`reference_error` of each kind of references at each load, a share of the floor((D-1)/2) of thm:limit."""
+    rows = []
+    for kind in REFERENCES:
+        for load in loads:
+            n = max(1, round(load * ((dim - 1) // 2)))
+            row = reference_error(references_of(kind, n, dim, seed=seed), snr=snr, seed=seed + 1)
+            rows.append({"references": kind, "load": load} | row)
+    return pd.DataFrame(rows)
 
 
 def quantise(x: Tensor, bits: int) -> Tensor:

@@ -89,6 +89,18 @@ def noise(noises: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
     return figure
 
 
+def references(table: pd.DataFrame) -> Figure:
+    """Error over the bound of every reference against load: measured (points), that of the best reading (lines)."""
+    figure, (axes,) = panels(1, 2.6)
+    for (kind, group), colour, marker in zip(table.groupby("references", sort=False), PALETTE, "osD^", strict=True):
+        axes.plot(group["load"], group["expected"] / group["bound"], color=colour, lw=1)
+        axes.plot(group["load"], group["error"] / group["bound"], marker, ms=4, mfc="none", color=colour, label=kind)
+    axes.axhline(1, color=GREY, lw=0.9, ls="--")
+    axes.set(xlabel="load: patterns over $(D-1)/2$", ylabel="error over the bound", yscale="log")
+    axes.legend(loc="upper left")
+    return figure
+
+
 def capacity(information: pd.DataFrame, noises: pd.DataFrame) -> Figure:
     """Left: bits against D at SNR 1, printed and true.  Right: share of Shannon's capacity against load."""
     figure, (left, right) = panels(2, 2.9)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from artifact.pipeline.ledger import printed_claims
 from artifact.studies.holographic_capacity.capacity import (
     PRINTED,
+    REFERENCES,
     SCHEMES,
+    blind_reading,
     carrier_error,
     contradiction,
     gaussian_patterns,
@@ -27,6 +29,9 @@ from artifact.studies.holographic_capacity.capacity import (
     quantise,
     quantised_error,
     real_error,
+    reference_error,
+    references_of,
+    relative_error,
     scheme_errors,
     shannon_bits,
 )
@@ -165,3 +170,62 @@ def test_rounding_follows_its_law_and_pays():
     for bits in (5, 8):
         row = quantised_error(128, 63, bits, seed=0)
         assert row["error"] == pytest.approx(row["law"], rel=0.03) and 0.5 < row["needed"] < 1
+
+
+# --------------------------------------------------------------------------- noise, every reference
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(4, 24), st.data())
+def test_no_references_are_read_with_less_noise_than_plane_waves(dim, data):
+    n, seed = data.draw(st.integers(1, (dim - 1) // 2)), data.draw(st.integers(0, 999))
+    references = gaussian_patterns(n, dim, generator_of(seed), torch.float64)
+    linear, reading = blind_reading(references)
+    torch.testing.assert_close(reading @ linear, torch.eye(2 * n, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert reading.sum(dim=1).abs().max() < 1e-8 * max(1.0, reading.norm().item())
+    row = reference_error(references, snr=3.0, seed=seed)
+    assert row["expected"] >= row["bound"] * (1 - 1e-9)
+    other = blind_reading(references_of("random phases", n, dim, seed=seed))[1]  # one of least noise for others only
+    assert reading.norm() <= (reading + other - other @ linear @ reading).norm() + 1e-9
+
+
+@pytest.mark.parametrize("dim", [9, 16, 33])
+def test_equality_takes_both_conditions(dim):
+    n = (dim - 1) // 2 - 1
+    excess = {}
+    for kind in REFERENCES:
+        references = references_of(kind, n, dim, seed=1)
+        row = reference_error(references, snr=10.0, seed=0)
+        excess[kind] = row["expected"] / row["bound"] - 1
+        if kind == "carriers + 1/2":  # orthogonal to each other, not to the zero order
+            linear = blind_reading(references)[0]
+            gram = linear.mT @ linear
+            torch.testing.assert_close(gram, gram[0, 0] * torch.eye(2 * n, dtype=torch.float64), atol=1e-9, rtol=0)
+    assert abs(excess.pop("plane waves")) < 1e-9
+    assert min(excess.values()) > 1e-4
+
+
+def test_two_powers_cost_what_the_harmonic_mean_says():
+    row = reference_error(references_of("two powers", 20, 64, seed=0), snr=10.0, seed=0)
+    assert row["expected"] / row["bound"] == pytest.approx(math.sqrt((1 + 4) / 2 * (1 + 1 / 4) / 2))
+
+
+@pytest.mark.parametrize("kind", REFERENCES)
+def test_readings_have_the_error_of_their_norm(kind):
+    row = reference_error(references_of(kind, 40, 128, seed=2), snr=5.0, seed=3)
+    assert row["error"] == pytest.approx(row["expected"], rel=0.04)
+
+
+def test_a_biased_reading_has_less_error_than_the_bound():
+    n, dim, e2 = 20, 64, 2 * 20 / 64  # SNR 1
+    patterns = gaussian_patterns(n, dim, generator_of(0), torch.float64)
+    noise = gaussian_patterns(n, dim, generator_of(1), torch.float64)
+    read = tuple((p + math.sqrt(e2) * q) / (1 + e2) for p, q in zip(patterns, noise, strict=True))
+    assert relative_error(read, patterns) == pytest.approx(math.sqrt(e2 / (1 + e2)), rel=0.05)
+    assert relative_error(read, patterns) < 0.85 * math.sqrt(e2)
+
+
+@pytest.mark.parametrize(("n", "dim"), [(4, 8), (3, 4)])
+def test_no_unbiased_reading_past_the_limit(n, dim):
+    with pytest.raises(ValueError, match="independent"):
+        blind_reading(gaussian_patterns(n, dim, generator_of(0), torch.float64))
