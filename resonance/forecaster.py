@@ -9,6 +9,7 @@ Three methods, each one map for all channels of the last rows to the next `horiz
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, gcd, nan
@@ -74,6 +75,7 @@ class Forecaster:
     """
 
     def __init__(self, horizon: int, *, period: int | None = None, coverage: float = 0.9):
+        horizon, period = operator.index(horizon), period if period is None else operator.index(period)
         if horizon < 1 or not 0 < coverage < 1 or (period is not None and period < 1):
             raise ValueError(f"expected horizon >= 1, period >= 1, coverage in (0, 1); got {horizon, period, coverage}")
         self.horizon, self.period, self.coverage = horizon, period, coverage
@@ -85,16 +87,22 @@ class Forecaster:
             raise RuntimeError("expected fit(series) before predict()")
         return self._forecast
 
-    @torch.no_grad()
     def fit(self, series: Series | np.ndarray) -> Forecaster:
         """Choose, compare and refit on a Series, or on values (steps,) or (steps, channels), evenly sampled."""
+        with torch.no_grad(), torch.device("cpu"):  # whatever the default device is
+            self._forecast = self._fit(series)
+        return self
+
+    def _fit(self, series: Series | np.ndarray) -> Forecast:
         if not isinstance(series, Series):
             if self.period is None:
                 raise ValueError("expected period=, the steps of the main cycle (1 for none), with an array")
-            values = np.asarray(series, np.float64)
-            values = values[:, None] if values.ndim == 1 else values
-            series = Series("series", values, tuple(map(str, range(values.shape[-1]))), self.period, "step")
+            if np.asarray(getattr(series, "index", 0)).dtype.kind == "M":
+                raise TypeError("expected dates in Series(..., times=), got a pandas object indexed by them")
+            values = series if np.ndim(series) == 2 else np.ma.asarray(series)[..., None]
+            series = Series("series", values, tuple(map(str, range(np.shape(values)[-1]))), self.period, "step")
         series = replace(series, period=self.period or series.period)
+        times = series.following(self.horizon)  # refuses missing rows
         rows, period, horizon, least = len(series.values), series.period, self.horizon, series.period + self.horizon
         if rows < least:
             needed = f"{least} rows, for a period of {period} and a horizon of {horizon}"
@@ -128,10 +136,9 @@ class Forecaster:
         lookback, forecast = methods[best](whole)
         values = forecast(whole.standardised(series.values[rows - lookback :])[None])[0].double().numpy()
         values, half = values * whole.std + whole.mean, half * whole.std
-        times, lower, upper = series.following(horizon), values - half, values + half
+        lower, upper = values - half, values + half
         shown = (times, series.channels, values, lower, upper)
-        self._forecast = Forecast(*shown, self.coverage, measured, best, held_back, tuple(notes))
-        return self
+        return Forecast(*shown, self.coverage, measured, best, held_back, tuple(notes))
 
 
 # --------------------------------------------------------------------------- methods and their choice

@@ -32,21 +32,29 @@ class Series:
     filled: int = 0  # values that were interpolated
 
     def __post_init__(self) -> None:
-        shape, times, bad = np.shape(self.values), self.times, int((~np.isfinite(self.values)).sum())
-        if len(shape) != 2 or shape[1] != len(self.channels) or bad or self.period < 1:
-            expected = f"expected finite values (steps, {len(self.channels)}) and period >= 1"
-            raise ValueError(f"{expected}, got {shape} with {bad} not finite and period={self.period}")
-        if times is not None and (times.shape != shape[:1] or (np.diff(times) <= np.timedelta64(0)).any()):
+        if np.iscomplexobj(self.values):
+            raise TypeError("expected real values, got complex ones")
+        values = np.ma.filled(np.ma.asarray(self.values, np.float64), np.nan)  # what a mask hides is missing
+        times = None if self.times is None else np.asarray(self.times).astype("M8[ns]")
+        shape, bad = values.shape, int((~np.isfinite(values)).sum())
+        if len(shape) != 2 or not shape[1] == len(self.channels) >= 1 or bad or self.period < 1:
+            wanted = f"expected finite values (steps, {len(self.channels) or 'channels'}) and period >= 1"
+            raise ValueError(f"{wanted}, got {shape} with {bad} not finite and period={self.period}")
+        if times is not None and (times.shape != shape[:1] or not (np.diff(times) > np.timedelta64(0)).all()):
             raise ValueError(f"expected increasing times ({shape[0]},), one a step, got {times.shape}")
+        vars(self).update(values=values, times=times)
 
     def following(self, horizon: int) -> np.ndarray:
         """Times (horizon,) of the steps after the end, on the series' own `calendar`; row numbers without times.
 
-        Raises ValueError for uneven times, and for a future past the year 2261.
+        Raises ValueError for uneven times, for missing rows, and for a future past the year 2261.
         """
         if self.times is None:
             return len(self.values) + np.arange(horizon)
-        return calendar(self.times).after(self.times[-1], horizon)
+        found = calendar(self.times)
+        if (gaps := np.diff(found.numbers) > 1).any():
+            raise ValueError(f"rows are missing after {self.times[gaps.argmax()]}: a {found.step} follows another")
+        return found.after(self.times[-1], horizon)
 
 
 # --------------------------------------------------------------------------- dates
@@ -211,15 +219,13 @@ def _table(text: str, sep: str | None, decimal: str) -> pd.DataFrame:
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"{error} (fields separated by {sep!r}, sep= names another)") from None
     keep = (names != "").to_numpy() | table.notna().any().to_numpy()
-    if not names[0] and table.dtypes.iloc[0] == np.int64 and (table.iloc[:, 0].diff()[1:] == 1).all():
+    if names[0] in ("", "Unnamed: 0") and table.dtypes.iloc[0] == np.int64 and (table.iloc[:, 0].diff()[1:] == 1).all():
         keep[0] = False  # the row numbers that pandas writes
     table.columns, table.index = names.rename(None), table.index + 2
     table = table.loc[:, keep].dropna(how="all")
     if len(table.columns) < 2 or len(table) < 2 or table.columns.has_duplicates:
-        raise ValueError(
-            "expected a header of different names, then two rows at least of a date and a number a channel, got "
-            f"{len(table)} rows of {list(names)} (fields separated by {sep!r}, sep= names another)"
-        )
+        got = f"{len(table)} rows of {list(names)} (fields separated by {sep!r}, sep= names another)"
+        raise ValueError(f"expected a header of different names, then 2 rows or more of a date and numbers, got {got}")
     return table
 
 
@@ -306,6 +312,7 @@ def load_csv(
         texts = table[:200].drop(columns=at).select_dtypes(exclude=["number", "bool"]).astype(str)
         fields = texts.stack().astype(str).str.strip()
         commas = fields[fields.str.fullmatch(r"[-+]?[\d. ]*,\d+")]
+        decimal = decimal or ("." if fields.str.fullmatch(r"[-+]?\d{1,3}(,\d{3})+\.\d*").any() else None)
         if decimal is None and len(commas):
             if not commas.str.fullmatch(r".*(?:\d{4}|[. ]\d{3}|\b0|\D),\d+|.*,(?:\d\d?|\d{4,})").any():
                 raise ValueError(f'{commas.iloc[0]!r} has decimals or thousands: decimal="," or decimal="." says which')
@@ -334,11 +341,10 @@ def load_csv(
             advice = "interpolation ends there: cut the row" if ends else 'fill="linear" interpolates'
             where = f"no {table.columns[channel]!r} at {moments[at].astype('M8[s]')}, in row {row} or before it"
             raise ValueError(f"{where}, {holes.sum()} values missing in all; {advice}")
-        every = np.arange(len(full))
+        every, missing = np.arange(len(full)), int(holes.sum())
         for channel, hole in zip(full.T, holes.T, strict=True):
             channel[hole] = np.interp(every[hole], every[~hole], channel[~hole])
-        name = Path(path).stem if dataset is None else dataset
-        period, step = found.period if period is None else period, found.step if step is None else step
-        return Series(name, full, tuple(table.columns), period, step, times=moments, filled=int(holes.sum()))
+        name, period = dataset or Path(path).stem, found.period if period is None else period
+        return Series(name, full, tuple(table.columns), period, step or found.step, times=moments, filled=missing)
     except ValueError as error:  # also those of pandas, as of dates out of range
         raise ValueError(f"{path}: {error}") from None

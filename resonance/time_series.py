@@ -262,7 +262,8 @@ class Setting:
     def model(self, task: ForecastTask) -> ResonanceTimeSeriesNet:
         """An untrained model of this setting."""
         shape = (task.horizon, self.lookback, len(task.series.channels))
-        return ResonanceTimeSeriesNet(*shape, rank=self.rank, level_steps=task.series.period, taper=self.taper)
+        model = ResonanceTimeSeriesNet(*shape, rank=self.rank, level_steps=task.series.period, taper=self.taper)
+        return model.float()  # as the windows of a task
 
     def moments(self, task: ForecastTask, stride: int = 1) -> BandMoments:
         """Second moments for the closed form of this setting, from one pass over every `stride`-th training window."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -146,3 +147,27 @@ def test_windows_left_out_are_of_every_phase(period):
 def test_what_cannot_be_forecast_is_refused_with_what_was_expected(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+def test_the_defaults_of_torch_change_no_forecast():
+    values, _ = wave(150)
+    plain = Forecaster(5, period=12).fit(values).predict().values
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        np.testing.assert_array_equal(Forecaster(5, period=12).fit(values).predict().values, plain)
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+
+
+def test_dates_are_not_lost():
+    days = pd.date_range("2020-01-01", periods=60)
+    for frame in (pd.Series(wave(60)[0][:, 0], days[::-1]), pd.DataFrame(wave(60)[0], days)):
+        with pytest.raises(TypeError, match="times="):
+            Forecaster(5, period=7).fit(frame)
+    plain = Forecaster(5, period=7).fit(wave(60)[0]).predict().values
+    np.testing.assert_array_equal(Forecaster(5, period=7).fit(pd.DataFrame(wave(60)[0])).predict().values, plain)
+    gap = Series("gap", wave(59)[0], ("a",), 7, "day", times=np.delete(days, 30))
+    with pytest.raises(ValueError, match="missing after 2020-01-30"):
+        Forecaster(5).fit(gap)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -102,11 +103,39 @@ def test_no_time_is_counted_past_the_range_of_nanoseconds():
         (np.array([[0.0], [np.nan]]), None),
         (np.zeros((2, 1)), np.array(["2020-01-02", "2020-01-01"], "M8[ns]")),
         (np.zeros((2, 1)), np.array(["2020-01-01"], "M8[ns]")),
+        (np.zeros((3, 1)), np.array(["2020-01-01", "NaT", "2020-01-03"], "M8[ns]")),
+        (np.ma.masked_less([[0.0], [1.0]], 0.5), None),
+        (np.zeros(()), None),
     ],
 )
 def test_a_series_is_checked(values, times):
     with pytest.raises(ValueError, match="expected"):
         Series("bad", values, ("a",), 1, "step", times=times)
+
+
+@pytest.mark.parametrize("kind", [np.int16, np.float16, torch.tensor, pd.DataFrame, list])
+def test_values_and_times_of_any_kind_are_float64_and_nanoseconds(kind):
+    days = pd.date_range("2020-01-01", periods=3, freq="D")
+    for times in (days, list(days), days.to_numpy().astype("M8[D]")):
+        values = [[1], [2], [4]]
+        values = np.array(values, kind) if kind in (np.int16, np.float16) else kind(values)
+        series = Series("any", values, ("a",), 1, "day", times=times)
+        assert series.values.dtype == np.float64 and series.times.dtype == np.dtype("M8[ns]")
+        np.testing.assert_array_equal(series.values, [[1.0], [2.0], [4.0]])
+        assert series.following(1) == np.datetime64("2020-01-04")
+
+
+def test_no_channels_and_complex_values_are_refused():
+    with pytest.raises(ValueError, match=r"steps, channels.*\(4, 0\)"):
+        Series("none", np.zeros((4, 0)), (), 1, "step")
+    with pytest.raises(TypeError, match="complex"):
+        Series("complex", np.zeros((4, 1), complex), ("a",), 1, "step")
+
+
+def test_nothing_follows_times_with_rows_missing():
+    days = np.delete(pd.date_range("2020-01-01", periods=30).to_numpy(), 7)
+    with pytest.raises(ValueError, match="missing after 2020-01-07"):
+        Series("gap", np.zeros((29, 1)), ("a",), 7, "day", times=days).following(2)
 
 
 # --------------------------------------------------------------------------- a CSV
@@ -219,6 +248,16 @@ def test_separators_decimal_marks_and_encodings_are_found(tmp_path, sep, numbers
         series = read(tmp_path, written.encode(encoding))
         assert series.channels == ("T (°C)", "E", "0") and len(series.times) == 3
         np.testing.assert_array_equal(series.values, [[1.5, 3, 1], [1000.25, 4, 1], [0, 5, 1]])
+
+
+def test_thousands_with_a_decimal_point_leave_no_doubt(tmp_path):
+    series = read(tmp_path, 'date,a\n2020-01-01,"1,234"\n2020-01-02,"12,345,678.5"\n2020-01-03,-7\n')
+    np.testing.assert_array_equal(series.values[:, 0], [1234, 12345678.5, -7])
+
+
+def test_the_row_numbers_of_two_writings_are_no_channel(tmp_path):
+    rows = [f"{i},{day.date()},{i}.5\n" for i, day in enumerate(DAYS)]
+    assert read(tmp_path, "Unnamed: 0,date,a\n" + "".join(rows)).channels == ("a",)
 
 
 def test_what_a_file_does_not_show_is_given(tmp_path):
