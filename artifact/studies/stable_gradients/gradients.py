@@ -3,13 +3,14 @@
     glossary   code    report
                g       dL/da + i dL/db, PyTorch's gradient of w = a + i b
                W       dL/dw, the Wirtinger derivative: conj(g) / 2
-               u       w / |w|
+               u       e^(i phi), w = r u; the magnitude r may be negative, and then u = -w / |w|
                c       multiplicity of a kept frequency (1 at DC and Nyquist, else 2)
                G       analysis of dL/dy, propagated back through the interference matrix
 
-thm:polar     dL/d|w| = Re(g conj(u)), dL/dphi = Im(g conj(w))
+thm:polar     dL/dr = Re(g conj(u)), dL/dphi = Im(g conj(w))
 thm:bounds    g_k = c_k sum_b conj(X_bk) G_bk, hence |g_k| <= c_k |X_k| |G_k| (norms over the batch) and
               sum_k |g_k| <= |x|_F |dL/dy|_F for the layer without interference
+eq:lipschitz  |g_k| <= sqrt(c_k) kappa |X_k| |dL/dy|_F, and |dL/dy|_F <= Lambda for a loss of that Lipschitz constant
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from resonance.band import make_band, next_power_of_two
 from resonance.layers import BandMixing, ResonanceLayer
 from resonance.spectral import analysis, synthesis
 
-# What "dL/dw" may mean in the printed formulas, as a function of PyTorch's gradient g.
+# What "dL/dw" may mean in the printed formulas, as a function of PyTorch's gradient g: the readings that were tried.
 CONVENTIONS = {
     "PyTorch gradient g": lambda g: g,
     "conjugate gradient conj(g)": lambda g: g.conj(),
@@ -34,9 +35,13 @@ CONVENTIONS = {
 }
 
 
-def polar_gradients(g: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-    """(dL/d|w|, dL/dphi) = (Re(g conj(u)), Im(g conj(w))) from complex g and w of one shape (thm:polar)."""
-    return (g * (w / w.abs()).conj()).real, (g * w.conj()).imag
+def polar_gradients(g: Tensor, w: Tensor, phase: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(dL/dr, dL/dphi) = (Re(g conj(u)), Im(g conj(w))), u = e^(i phi), from complex g and w = r u (thm:polar).
+
+    Without a phase u = w / |w|, which is e^(i phi) only where r > 0.
+    """
+    u = w / w.abs() if phase is None else torch.polar(torch.ones_like(phase), phase)
+    return (g * u.conj()).real, (g * w.conj()).imag
 
 
 def printed_gradients(derivative: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,9 +64,19 @@ class GradientProblem:
 
 
 def gradient_problem(
-    n: int, k: int, dim: int, *, batch: int = 4, seed: int, interference: bool = True, scale: float = 1.0
+    n: int,
+    k: int,
+    dim: int,
+    *,
+    batch: int = 4,
+    seed: int,
+    interference: bool = True,
+    scale: float = 1.0,
+    negative: bool = False,
 ) -> GradientProblem:
     """Draw a layer with random weights and a random smooth loss, times `scale`; differentiate it both ways.
+
+    Magnitudes lie in 0.1 .. 2; `negative` turns the sign of those of the even frequencies.
 
     The polar gradients come from the layer itself, g from a complex leaf tensor in an independent computation of the
     same map.
@@ -72,6 +87,8 @@ def gradient_problem(
     with torch.no_grad():
         weight.magnitude.copy_(torch.rand_like(weight.magnitude) * 1.9 + 0.1)
         weight.phase.copy_((2 * torch.rand_like(weight.phase) - 1) * torch.pi)
+        if negative:
+            weight.magnitude[::2].neg_()
     x = torch.randn(batch, n, dim, dtype=torch.float64)
     target = torch.randn_like(x)
 
@@ -131,6 +148,18 @@ def bound_ratios(problem: GradientProblem) -> pd.DataFrame:
             "total": (problem.g.abs().sum() / whole).item(),
         }
     )
+
+
+def lipschitz_ratios(problem: GradientProblem) -> Tensor:
+    """|g_k| over sqrt(c_k) kappa |X_k| |dL/dy|, (k, dim), at most 1 (eq:lipschitz): the tightest Lipschitz constant.
+
+    kappa = |C^1/2 M C^-1/2|_2.  A loss that is Lipschitz in y with constant Lambda has |dL/dy| <= Lambda.
+    """
+    k = len(problem.w)
+    c = make_band(problem.x.shape[1], k).multiplicity(problem.x)[:, None]
+    spectrum = torch.complex(*analysis(problem.x, k, engine="fft"))
+    kappa = mixing_norm(problem.mixing, problem.x)
+    return problem.g.abs() / (c.sqrt() * kappa * spectrum.norm(dim=0) * problem.cotangent.norm())
 
 
 # --------------------------------------------------------------------------- depth

@@ -14,6 +14,7 @@ from artifact.studies.stable_gradients.gradients import (
     check_formulas,
     depth_profile,
     gradient_problem,
+    lipschitz_ratios,
     polar_gradients,
     printed_gradients,
     relative_error,
@@ -26,20 +27,31 @@ from resonance.layers import ResonanceLayer
 def problems(draw):
     n = draw(st.integers(1, 80))
     k = draw(st.integers(1, next_power_of_two(n) // 2 + 1))
-    return gradient_problem(n, k, 2, seed=draw(st.integers(0, 10**6)), interference=draw(st.booleans()))
+    options = {"interference": draw(st.booleans()), "negative": draw(st.booleans())}
+    return gradient_problem(n, k, 2, seed=draw(st.integers(0, 10**6)), **options)
 
 
 @settings(deadline=None, max_examples=30)
 @given(problems())
 def test_corrected_formulas_are_autograd(problem):
-    magnitude, phase = polar_gradients(problem.g, problem.w)
+    magnitude, phase = polar_gradients(problem.g, problem.w, problem.mixing.weight.phase.detach())
     scale = problem.g.abs().max()
     torch.testing.assert_close(magnitude, problem.magnitude_gradient, rtol=1e-10, atol=1e-10 * scale.item())
     torch.testing.assert_close(phase, problem.phase_gradient, rtol=1e-10, atol=1e-10 * scale.item())
 
 
+@pytest.mark.parametrize("negative", [False, True])
+def test_the_direction_is_that_of_the_phase_where_a_magnitude_is_negative(negative):
+    problem = gradient_problem(20, 7, 2, seed=0, negative=negative)
+    by_weight, phase = polar_gradients(problem.g, problem.w)
+    torch.testing.assert_close(phase, problem.phase_gradient)
+    sign = problem.mixing.weight.magnitude.detach().sign()
+    torch.testing.assert_close(by_weight * sign, problem.magnitude_gradient)
+    assert torch.allclose(by_weight, problem.magnitude_gradient) != negative
+
+
 @settings(deadline=None, max_examples=30)
-@given(problems())
+@given(problems().filter(lambda problem: (problem.mixing.weight.magnitude > 0).all()))
 def test_printed_phase_is_minus_the_magnitude_gradient(problem):
     magnitude, phase = printed_gradients(problem.g.conj(), problem.w)
     assert relative_error(-phase, problem.magnitude_gradient) < 1e-10
@@ -52,10 +64,43 @@ def test_printed_phase_is_wrong_under_every_convention():
     assert table.loc["corrected", "phase_error"] < 1e-12
 
 
+@pytest.mark.parametrize("reading", [lambda g: g / 2, lambda g: -g, lambda g: 1j * g, lambda g: 2 * g.conj()])
+def test_readings_outside_the_rule_do_not_save_the_phase_formula(reading):
+    """Both formulas under one reading: the phase is minus the magnitude formula, so the two are never right at once."""
+    for seed in range(4):
+        problem = gradient_problem(64, 20, 3, seed=seed)
+        magnitude, phase = printed_gradients(reading(problem.g), problem.w)
+        torch.testing.assert_close(phase, -magnitude)
+        assert relative_error(phase, problem.phase_gradient) > 0.1
+
+
 @settings(deadline=None, max_examples=30)
 @given(problems())
 def test_bounds_hold(problem):
     assert (bound_ratios(problem)[["g", "magnitude", "phase", "total"]] <= 1 + 1e-9).all(axis=None)
+
+
+@settings(deadline=None, max_examples=30)
+@given(problems())
+def test_the_lipschitz_bound_holds(problem):
+    ratios = lipschitz_ratios(problem)
+    assert (ratios <= 1 + 1e-9).all()
+    assert (ratios.flatten().numpy() <= bound_ratios(problem)["g"] + 1e-9).all()  # no tighter than thm:bounds
+
+
+def test_the_lipschitz_bound_is_attained_and_depends_on_the_loss_by_its_constant_alone():
+    """One frequency, one channel, a loss linear along the layer's output: the bound is the gradient."""
+    torch.manual_seed(0)
+    problem = gradient_problem(16, 1, 1, seed=0, batch=1, interference=False)
+    direction = problem.mixing(problem.x).detach()
+    for constant in (1.0, 100.0):
+        cotangent = constant * direction / direction.norm()
+        weight = problem.mixing.weight.magnitude
+        dr = torch.autograd.grad((problem.mixing(problem.x) * cotangent).sum(), weight)[0]
+        spectrum = problem.x.sum() / 4  # X at DC, where c = 1
+        torch.testing.assert_close(
+            dr.abs() / problem.mixing.weight.phase.cos().abs(), constant * spectrum.abs()[None, None]
+        )
 
 
 def test_gradients_follow_the_loss_not_the_spectrum():
