@@ -76,8 +76,8 @@ class CausalBlocks(nn.ModuleList):
 
     def initial_state(self, batch: int, **place) -> State:
         """The zero states of all mixers; place: device and dtype."""
-        states = [mixer.initial_state(batch, **place) for mixer in self.mixers]
-        return {f"{at}.{key}": part for at, own in enumerate(states) for key, part in own.items()}
+        states = enumerate(mixer.initial_state(batch, **place) for mixer in self.mixers)
+        return {f"{at}.{key}": part for at, own in states for key, part in own.items()}
 
 
 class LanguageModel(nn.Module):
@@ -106,15 +106,11 @@ class LanguageModel(nn.Module):
         branches = sum(len(block.mixers) + 1 for block in self.blocks)
         own = {part for mixer in self.blocks.mixers if isinstance(mixer, PlainRecall) for part in mixer.modules()}
         for name, module in self.named_modules():
-            if module in own:
-                continue
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | nn.Embedding) and module not in own:
                 ends = name.rpartition(".")[2] in ENDS
                 nn.init.normal_(module.weight, std=self.std / math.sqrt(branches) if ends else self.std)
-                if module.bias is not None:
+                if getattr(module, "bias", None) is not None:
                     module.bias.zero_()
-            elif isinstance(module, nn.Embedding):
-                nn.init.normal_(module.weight, std=self.std)
 
     # ----------------------------------------------------------------------- three ways to run it
 
@@ -183,16 +179,13 @@ class LanguageModel(nn.Module):
 
         The prompt takes one call of the parallel form, and each new id one step of the recurrence.  Ids are drawn from
         softmax(logits / temperature) among the top_k likeliest; top_k = 1 takes the likeliest.
-        Raises ValueError for an empty prompt, ids out of range, temperature <= 0, top_k < 1; TypeError for ids that
-        are not integers.
+        Raises as `forward`, and ValueError for max_new_tokens < 0, temperature <= 0, top_k < 1.
         """
-        ids = self._checked(prompt, 2)
-        if max_new_tokens < 0 or int(max_new_tokens) != max_new_tokens:
-            raise ValueError(f"expected max_new_tokens >= 0, a whole number, got {max_new_tokens}")
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"expected a finite temperature > 0, got {temperature}")
-        if top_k is not None and (top_k < 1 or int(top_k) != top_k):
-            raise ValueError(f"expected top_k >= 1, a whole number, or None, got {top_k}")
+        ids, most = self._checked(prompt, 2), 1 if top_k is None else top_k
+        counts = max_new_tokens >= 0 and most >= 1 and int(max_new_tokens) == max_new_tokens and int(most) == most
+        if not (counts and 0 < temperature < math.inf):
+            expected = "expected max_new_tokens >= 0 and top_k >= 1, whole numbers, and a finite temperature > 0"
+            raise ValueError(f"{expected}, got {max_new_tokens}, {top_k} and {temperature}")
         written, (logits, state) = [ids], self.extend(self.readable(ids), self.initial_state(len(ids)))
         logits = logits[:, -1]
         for left in range(max_new_tokens, 0, -1):

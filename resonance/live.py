@@ -1,9 +1,5 @@
 """Causal models of signals as they arrive: a sound classifier 20 ms at a time, a forecaster one step at a time.
 
-    LiveFrames        the log power spectrum of the newest frame, relative to the loudness so far
-    LiveAudioNet      frames, causal blocks, mean over the frames so far, linear map: logits after every frame
-    LiveForecaster    resonators driven by every channel, a linear readout: forecasts after every step
-
 `forward` is the parallel form, for training: the outputs after every frame or step of whole recordings or series.
 `step` takes one frame or step and a state of constant size.  Both are one map, and no output depends on later input.
 """
@@ -45,8 +41,7 @@ class LiveFrames(SpectrumFrames):
 
     def frame_count(self, samples: int | Tensor) -> int | Tensor:
         """Number of whole hops in so many samples, at least one."""
-        count = samples // self.hop
-        return count.clamp_min(1) if isinstance(count, Tensor) else max(1, count)
+        return (samples // self.hop).clamp_min(1) if isinstance(samples, Tensor) else max(1, samples // self.hop)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frames (batch, frames, bins) of waves (batch, samples), taken as zero after each one's length."""
@@ -69,9 +64,8 @@ class LiveFrames(SpectrumFrames):
         """The newest frame (batch, bins) and the next state, of the next samples (batch, hop)."""
         if samples.ndim != 2 or samples.shape[1] != self.hop:
             raise ValueError(f"expected the next samples, (batch, {self.hop}), got {tuple(samples.shape)}")
-        samples = samples.to(state["past"].dtype)
-        latest = torch.cat([state["past"], samples], dim=1)  # (batch, frame)
-        new = samples.square().mean(1)
+        latest = torch.cat([state["past"], samples.to(state["past"].dtype)], dim=1)  # (batch, frame)
+        new = latest[:, -self.hop :].square().mean(1)
         power, square = state["power"] + new, state["square"] + new.square()
         return self._spectrum(latest, power, square), {"past": latest[:, self.hop :], "power": power, "square": square}
 
@@ -88,10 +82,8 @@ class LiveAudioNet(nn.Module):
 
         logits_t = V (1 / t sum_(s <= t) LayerNorm(h_s)) + c,    h = blocks(W (S - level) / spread + b)
 
-    forward: (batch, samples) -> (batch, frames, num_classes).  With `lengths`, in samples, padding behind a recording
-    has no effect, and its last logits are repeated after its own frames.
-    step: the next `hop` samples (batch, hop) -> logits (batch, num_classes), with a state of constant size.
-    Each word begins with a fresh state; finding the beginnings of words in a stream is not part of this model.
+    With `lengths`, in samples, padding behind a recording has no effect, and its last logits are repeated after its own
+    frames.  Each word begins with a fresh state; finding where words begin in a stream is not part of this model.
     Arguments: num_classes; hop and frame in samples (20 ms and 32 ms at 8 kHz); dim, num_layers; num_resonators of each
     layer, their longest time scale `longest` in frames; mixing, a function that returns a causal sublayer in place of
     `CausalResonance`.  Feed-forwards are 2 dim wide.
@@ -185,10 +177,7 @@ class LiveForecaster(WithSettings):
         yhat_(t, h) = level_t + b_h (x_t - level_t) + Re sum_j c_jh e_j (s_tj - level_t g_tj)
 
     s: resonators of unit energy (`CausalMixing`) driven by the channel; g: the same driven by 1, so that a constant
-    added to the series is added to every forecast, from the first step on.  level: mean of the last `period` steps, of
-    fewer at the beginning.  The channels share all weights.
-    forward: (batch, n, channels) -> (batch, n, pred_horizon, channels).  step: (batch, channels) -> (batch,
-    pred_horizon, channels).
+    added to the series is added to every forecast, from the first step on.  The channels share all weights.
     Arguments: period in steps; scales, the number of time scales of each harmonic, even in octaves from an eighth of a
     period to `longest` periods; harmonics 0 .. harmonics - 1 of the period at each of them: k = scales x harmonics.
     State: "resonators" (batch, channels + 1, k, 2), "recent" (batch, period, channels), "count" (batch,).

@@ -49,8 +49,7 @@ class HierarchicalHead(HierarchicalRows):
 
     `forward` scores targets, `log_prob` all ids, `topk` finds the most probable ones (eq:head, prop:head).
     Arguments: as `vocabulary.HierarchicalRows`; a head and an embedding share no weights.
-    Raises TypeError for targets that are not integers; ValueError for targets out of range, for hidden states that are
-    not (..., dim), and as `HierarchicalRows`.
+    Raises ValueError for hidden states that are not (..., dim), and as `HierarchicalRows` and `check_ids`.
     Parameters: 2 k L b + direct dim, and a bias for each node, about vocab_size.
     Cost of the log-probability of a target: (direct + L b) dim multiply-adds, against vocab_size dim.
     """
@@ -79,8 +78,6 @@ class HierarchicalHead(HierarchicalRows):
         self.root_bias.copy_(torch.cat([own, mass]).log())
         return self
 
-    # ----------------------------------------------------------------------- scores of the children of a node
-
     def _root(self, hidden: Tensor, waves: Tensor) -> Tensor:
         """Log p of the root's children, own leaves first, (count, direct + nodes of depth 1)."""
         children = torch.cat([self.rows.to(waves.dtype), waves[: self.hierarchy.nodes(1)]])
@@ -97,16 +94,13 @@ class HierarchicalHead(HierarchicalRows):
             raise ValueError(f"expected hidden states of shape (..., {self.dim}), got {tuple(hidden.shape)}")
         return hidden.reshape(-1, self.dim)
 
-    # ----------------------------------------------------------------------- the three ways to use it
-
     def forward(self, hidden: Tensor, target: Tensor) -> Tensor:
         """Log p(target | hidden), of the shape of target, for hidden (*target.shape, dim)."""
         target = check_ids(target, self.vocab_size, "targets")
         if hidden.shape[:-1] != target.shape:
             raise ValueError(f"expected one target a hidden state, got {tuple(target.shape)} for {tuple(hidden.shape)}")
         h, states, ids = self.hierarchy, self._flat(hidden), target.reshape(-1)
-        waves = self.waves()
-        tail = (ids >= h.direct).nonzero().squeeze(1)
+        waves, tail = self.waves(), (ids >= h.direct).nonzero().squeeze(1)
         digits = h.digits(ids[tail])
         place = ids.index_copy(0, tail, h.direct + digits[0])
         result = self._root(states, waves[0]).gather(1, place[:, None]).squeeze(1)
@@ -141,8 +135,7 @@ class HierarchicalHead(HierarchicalRows):
         """
         if not 1 <= k <= self.vocab_size:
             raise ValueError(f"expected k in 1..{self.vocab_size}, got {k}")
-        states = self._flat(hidden)
-        waves = self.waves()
+        states, waves = self._flat(hidden), self.waves()
         found = [self._search(*row, waves, k) for row in zip(states, self._root(states, waves[0]), strict=True)]
         values, ids, opened = ([row[part] for row in found] for part in range(3))
         whole, shape = {"dtype": torch.long, "device": states.device}, (len(states), k)

@@ -1,21 +1,16 @@
 """Embedding of large vocabularies: a product of waves for the digits of an id, instead of a table of rows.
 
-    Hierarchy              which ids own a row, and the digits of the others
-    DigitWaves             the waves of every digit of every level, from polar spectra
-    HierarchicalRows       tree, waves and own rows, of the embedding and of its output head
-    HierarchicalEmbedding  ids to rows; `output_head` maps hidden states to log-probabilities along the same tree
-
 An id t below `direct` owns a row.  Any other id has digits d_1 .. d_L, the most significant first, in base b, and
 
     e_t = c + x_1[d_1] * x_2[d_2] * ... * x_L[d_L],    x_l[d] = S W_l[d]    (eq:embedding)
 
 with S the synthesis on a grid of `dim` samples, W_l[d] the polar weights of k frequencies, * the elementwise product,
 and c one row shared by all of them, zero at the start, because products of waves have no common part.  A product of
-waves convolves their spectra, so the digits interfere: rows of two ids that share a digit are nearly orthogonal, where
-a sum of waves would have a cosine of one half.  The transform acts on the L b digits and not on the tokens: a lookup
-is L gathers from tables that fit a cache.
+waves convolves their spectra, so rows of two ids that share a digit are nearly orthogonal, where a sum of waves would
+have a cosine of one half.  The transform acts on the L b digits: a lookup is L gathers from tables that fit a cache.
 
 Number ids by falling frequency: the most frequent then own rows, and the first digit is a band of frequency ranks.
+`output_head` maps hidden states to log-probabilities along the same tree.
 Related: quotient and remainder embeddings (Shi et al., KDD 2020), binding of vectors (Plate 1995).
 """
 
@@ -23,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import accumulate
 
 import torch
@@ -177,10 +172,9 @@ class _Rows(torch.autograd.Function):
     def backward(ctx, gradient):
         own, common, ids, waves = ctx.saved_tensors
         if torch.is_grad_enabled():
-            rows, trained = plain_rows(own, common, ctx.hierarchy, ids, waves), (own, common, waves)
-            wanted = [part for part in trained if part.requires_grad]
-            found = iter(torch.autograd.grad(rows, wanted, gradient, create_graph=True, allow_unused=True))
-            own_gradient, common_gradient, wave_gradients = (next(found) if p.requires_grad else None for p in trained)
+            rows = partial(plain_rows, hierarchy=ctx.hierarchy, ids=ids)
+            _, pull = torch.func.vjp(lambda own, common, waves: rows(own, common, waves=waves), own, common, waves)
+            own_gradient, common_gradient, wave_gradients = pull(gradient)
             return own_gradient, common_gradient, None, None, wave_gradients
         size = max(1, _Rows.CHUNK // own.shape[1])
         own_gradient, wave_gradients = torch.zeros_like(own), torch.zeros_like(waves)
@@ -240,10 +234,9 @@ class HierarchicalEmbedding(HierarchicalRows):
     ids: any shape, integers in 0 .. vocab_size-1 -> (*shape, dim).  A drop-in for `nn.Embedding`: rows start with
     entries of mean square std^2 and nearly orthogonal.  Only rows and waves that were looked up get a gradient, and c.
 
-    Arguments, errors: as `HierarchicalRows`, and TypeError for ids that are not integers, ValueError for ids out of
-    range.  Parameters: 2 k L b + (direct + 1) dim, b the root of degree L of the ids without a row, rounded up: 1.03%
-    of the table at 1,000,000 x 768.  Cost of a lookup: L gathers and L - 1 products of dim a token, and the synthesis
-    of at most L b waves a call.
+    Arguments, errors: as `HierarchicalRows` and `check_ids`.
+    Parameters: 2 k L b + (direct + 1) dim, b the root of degree L of the ids without a row, rounded up: 1.03% of the
+    table at 1,000,000 x 768.  Cost: L gathers and L - 1 products of dim a token, and L b waves at most a call.
     """
 
     def add_parameters(self) -> None:
