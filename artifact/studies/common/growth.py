@@ -67,7 +67,7 @@ def slope(n: Iterable[float], cost: Iterable[float], confidence: float = 0.95) -
 
 
 def _inverse_fft_flops(shape, dims, normalization, length, *args, **kwargs) -> int:
-    """2.5 N log2 N real operations a line: half of the 5 N log2 N of a complex FFT."""
+    """2.5 N log2 N operations a line: half of the textbook 5 N log2 N of a complex FFT; a figure, not a count."""
     lines = math.prod(shape) // shape[dims[0]]
     return int(2.5 * lines * length * math.log2(max(length, 2)))
 
@@ -81,7 +81,7 @@ def _attention_flops(query_shape, key_shape, value_shape, *args, **kwargs) -> in
     return 2 * batch * heads * queries * key_shape[-2] * (width + value_shape[-1])
 
 
-# torch's counter has no formula for FFTs, nor for fused attention on CPUs.
+# torch's counter has no formula for FFTs, which get the textbook figure, nor for fused attention on CPUs.
 FLOPS = {
     torch.ops.aten._fft_r2c: _real_fft_flops,
     torch.ops.aten._fft_c2r: _inverse_fft_flops,
@@ -93,6 +93,7 @@ FLOPS = {
 def count_operations(model: nn.Module, *inputs: Tensor, **named: Tensor) -> int:
     """Count the floating-point operations of one forward pass (prop:operations): products, attention and FFTs.
 
+    Products and attention are counted by their shapes as executed; an FFT is assigned its textbook figure.
     Elementwise operations, linear in n for every model here, are not counted.  The model is in training mode: in
     evaluation torch may run a Transformer layer as one fused operation that the counter does not know.
     """
@@ -101,6 +102,14 @@ def count_operations(model: nn.Module, *inputs: Tensor, **named: Tensor) -> int:
         model.train()(*inputs, **named)
     model.train(training)
     return counter.get_total_flops()
+
+
+def interference_share(n: float, k: float) -> float:
+    """8 k^2 / (5 n log2 n), operations of the k x k matrix over those of the transforms (prop:operations).
+
+    Bounded as n grows if and only if k = O(sqrt(n log n)): k << n is not enough.
+    """
+    return 8 * k**2 / (5 * n * math.log2(n))
 
 
 # --------------------------------------------------------------------------- time

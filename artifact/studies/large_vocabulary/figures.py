@@ -19,7 +19,7 @@ def nearest_cosines(nearest: pd.DataFrame, chance: float) -> Figure:
         share = {"bins": bins, "weights": np.full(len(group), 100 / len(group)), "color": colour}
         axes.hist(group["cosine"], **share, alpha=0.35)
         axes.hist(group["cosine"], **share, histtype="step", ls=line, label=name)
-    axes.axvline(chance, color=GREY, lw=1, ls=":", label="random directions, approximately")
+    axes.axvline(chance, color=GREY, lw=1, ls=":", label="random directions, mean")
     axes.set(xlabel="cosine with the nearest of all other rows", ylabel="share of sampled rows (%)", xlim=(0, 1))
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

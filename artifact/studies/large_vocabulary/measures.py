@@ -58,8 +58,16 @@ def nearest_rows(embedding: nn.Module, vocab_size: int, *, sample: int, seed: in
 
 
 def chance_cosine(vocab_size: int, dim: int) -> float:
-    """Approximate largest cosine of a random direction with vocab_size others: sqrt(2 log V / dim)."""
-    return math.sqrt(2 * math.log(vocab_size) / dim)
+    """Mean of the largest cosine of a direction with vocab_size - 1 others, all uniform on the sphere.
+
+    (1 + cosine)/2 has the law Beta((dim - 1)/2, (dim - 1)/2); the mean is over the quantiles of the largest.
+    """
+    from scipy.stats import beta
+
+    levels = (np.arange(1000) + 0.5) / 1000
+    tails = -np.expm1(np.log(levels) / (vocab_size - 1))  # of one cosine, beyond each quantile of the largest
+    half = (dim - 1) / 2
+    return float((2 * beta.isf(tails, half, half) - 1).mean())
 
 
 # --------------------------------------------------------------------------- seconds

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from artifact.peers.transformer import transformer_layer
 from artifact.pipeline.ledger import printed_claims
-from artifact.studies.common.growth import LAWS, count_operations, fit_laws, measure_growth, slope
+from artifact.studies.common.growth import (
+    LAWS,
+    count_operations,
+    fit_laws,
+    interference_share,
+    measure_growth,
+    slope,
+)
 from artifact.studies.complexity import figures as plots_cost
 from artifact.studies.complexity.engine_errors import PRINTED_POINTS
 from artifact.studies.scoreboard import figures as plots_scoreboard
@@ -62,6 +69,17 @@ def test_counts_are_the_formula():
     assert dense == d * (8 * n * k + 8 * k * k)
     fft = count_operations(ResonanceLayer(d, k, engine="fft"), torch.randn(1, n, d))
     assert fft == d * (5 * n * np.log2(n) + 8 * k * k)
+
+
+def test_k_small_beside_n_is_not_the_condition_of_n_log_n():
+    n = 2.0 ** np.array([14, 20, 26])
+    small = [interference_share(x, x / np.log2(x)) for x in n]
+    assert small == pytest.approx([9.55, 210, 6109], rel=0.01)  # k / n falls, the interference takes over
+    sharp = [interference_share(x, np.sqrt(x * np.log2(x))) for x in n]
+    assert sharp == pytest.approx([1.6] * 3)
+    layer, k = ResonanceLayer(4, 40, engine="fft"), 40
+    counted = count_operations(layer, torch.randn(1, 512, 4)) / (4 * 5 * 512 * 9) - 1
+    assert counted == pytest.approx(interference_share(512, k))
 
 
 def test_fused_attention_is_counted():

@@ -24,6 +24,20 @@ TEXT = ["The cat, the dog. The cat's dog! A cat? " * 60, "One dog; one cat: the 
 # --------------------------------------------------------------------------- rows
 
 
+@pytest.mark.parametrize(("vocab_size", "dim"), [(300, 16), (50, 3), (2, 8)])
+def test_chance_is_the_mean_nearest_cosine_of_random_directions(vocab_size, dim):
+    generator = torch.Generator().manual_seed(0)
+    others = torch.randn(2000, vocab_size - 1, dim, generator=generator, dtype=torch.float64)
+    largest = torch.nn.functional.normalize(others, dim=-1)[..., 0].max(dim=1).values  # with the first axis
+    error = 4 * (largest.std() / len(largest) ** 0.5).item()
+    assert large_vocabulary.chance_cosine(vocab_size, dim) == pytest.approx(largest.mean().item(), abs=error)
+
+
+def test_chance_among_a_million_is_below_its_first_order():
+    found = large_vocabulary.chance_cosine(1_000_000, 768)
+    assert found == pytest.approx(0.1745, abs=0.0005) and found < math.sqrt(2 * math.log(1_000_000) / 768)
+
+
 def test_rows_are_distinct_and_nearly_orthogonal_where_sums_are_not():
     torch.manual_seed(0)
     count, dim = 30_000, 256
