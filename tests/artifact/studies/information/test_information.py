@@ -274,6 +274,9 @@ def test_block_ranks():
     assert table.loc["pre-norm", "rank"] == table.loc["residual, no norm", "rank"] == 48
     assert table.loc["post-norm, as printed", "rank"] == 40  # each token's mean over the channels is gone
     assert table.loc["no residual", "rank"] == 5 * 6
+    without = block_ranks(8, 6, 3, seed=0, eps=0.0).set_index("block")
+    assert without.loc["post-norm, as printed", "rank"] == 32  # and its scale, which eps alone preserved
+    assert without.loc["pre-norm", "rank"] == 48
 
 
 # --------------------------------------------------------------------------- nearest neighbours
