@@ -4,8 +4,7 @@
     tokens        recordings at unit power, one projected token a frame (`FrameTokens`)
     network       resonance layers over the frames, each followed by a feed-forward; mean, linear map
 
-Unit power removes loudness alone.  Subtracting the mean spectrum, as is usual against microphones, would also remove
-steady sounds, and costs short words accuracy.
+Unit power removes loudness alone: subtracting the mean spectrum would also remove steady sounds.
 """
 
 from __future__ import annotations
@@ -21,14 +20,13 @@ from .engines.tables import BUILDERS, constants
 from .layers import BandMixing, FeedForward, ResonanceLayer, length_mask
 from .polar import PolarWeight
 from .settings import WithSettings
-from .spectral import check_signal
+from .spectral import check_signal, widened
 
 
 def check_waves(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Check recordings (batch, samples) and set what lies beyond their `lengths`, in samples, to zero.
 
-    Raises TypeError for integers, ValueError for another shape, (samples, channels) among them, for an empty wave, and
-    for lengths outside 1..samples.
+    Raises TypeError for integers, ValueError for another shape, (samples, channels) among them, or bad lengths.
     """
     check_signal(waves, "waves of (batch, samples)", "divide by their range, as int16 / 32768 or (uint8 - 128.0) / 128")
     if waves.ndim != 2 or waves.shape[1] < 1:
@@ -75,10 +73,9 @@ class SpectrumFrames(WithSettings):
         return F.pad(waves, (0, max(0, short))).unfold(1, self.frame, self.hop)
 
     def forward(self, waves: Tensor) -> Tensor:
-        frames = self.cut(waves)
-        frames = frames.to(torch.promote_types(frames.dtype, torch.float32))  # half precision has no FFT on CPUs
+        frames = widened(self.cut(waves))
         frames = frames * self.window(frames)
-        if frames.shape[0] == 0:  # nor has MKL one of an empty batch
+        if frames.shape[0] == 0:  # MKL has no FFT of an empty batch
             return frames[..., : self.bins]
         spectra = torch.fft.rfft(frames)  # (batch, frames, bins)
         power = spectra.real.square() + spectra.imag.square()
@@ -91,9 +88,8 @@ class LearnedFrames(SpectrumFrames):
         S[t, b] = log(floor + |sum_s w[b, s] x[t hop + s]|^2)
 
     (batch, samples) -> (batch, frames, bins).  w, polar weights (bins, frame), start as the windowed transform of
-    `SpectrumFrames` at `bins` frequencies evenly spaced from zero to Nyquist: with all frame // 2 + 1 bins the two
-    agree at the start.  Short waves, errors: as `SpectrumFrames`, and ValueError for fewer than two bins.
-    Parameters: 2 bins frame.  Cost: 2 bins frame multiply-adds a frame.
+    `SpectrumFrames` at `bins` frequencies evenly spaced from zero to Nyquist.  Short waves, errors: as there, and
+    ValueError for fewer than two bins.  Parameters, multiply-adds a frame: 2 bins frame.
     Source: the modulus of learned filters of a waveform, as in LEAF (Zeghidour et al. 2021); there Gabor filters.
     """
 
@@ -142,8 +138,7 @@ class FrameTokens(nn.Module):
 
     def spectrum(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frames (batch, frames, bins) of recordings scaled to unit power."""
-        waves = check_waves(waves, lengths)
-        waves = waves.to(torch.promote_types(waves.dtype, torch.float32))  # `quiet` is 0 in float16
+        waves = widened(check_waves(waves, lengths))  # `quiet` is 0 in float16
         samples = waves.shape[1] if lengths is None else torch.as_tensor(lengths, device=waves.device).long()[:, None]
         power = waves.square().sum(dim=1, keepdim=True) / samples
         return self.front_end(waves * (power + self.quiet).rsqrt())
@@ -154,10 +149,10 @@ class ResonanceAudioNet(nn.Module):
 
     (batch, samples) -> (batch, num_classes) logits.  `lengths`, (batch,), in samples: padding behind a recording has
     no effect, since `window` fixes the grid of the mixing.
-    Arguments: num_classes; frame and hop in samples; dim, num_layers and num_frequencies of the resonance layers, each
-    followed by a feed-forward 2 dim wide; window, the most frames of a recording; front_end, `LearnedFrames` in place
-    of `SpectrumFrames` (frame and hop are then its own); interference as in `ResonanceLayer`.  Each channel starts as a
-    shift by up to 4 frames either way (`delays_`).  The defaults suit 5 s at 44.1 kHz, 429 frames of 23 ms.
+    Arguments: frame and hop in samples; dim, num_layers and num_frequencies of the resonance layers, each followed by a
+    feed-forward 2 dim wide; window, the most frames of a recording; front_end, `LearnedFrames` in place of
+    `SpectrumFrames` (frame and hop are then its own).  Each channel starts as a shift by up to 4 frames either way
+    (`delays_`).  The defaults suit 5 s at 44.1 kHz, 429 frames of 23 ms.
     Raises as `check_waves`, and ValueError for more frames than the window.
     Parameters: (bins + 1) dim, for each layer 2 k dim + 2 k^2 + 4 dim^2 + 7 dim, 2 dim, (dim + 1) classes.
     Cost: linear in the samples, beside the transform of a frame.

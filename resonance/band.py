@@ -20,9 +20,8 @@ def next_power_of_two(n: int) -> int:
 
 
 def index_set(frequencies: int | Iterable[int]) -> range | tuple[int, ...]:
-    """Normalise a choice of frequencies: the range 0 .. k-1 for a number k, else a sorted tuple of whole numbers.
+    """Frequencies as the range 0 .. k-1 for a number k, else as a sorted tuple: of a list, array or integer tensor.
 
-    A set is any iterable of whole numbers: a list, a range, an array or a tensor of any integer dtype.
     Raises TypeError for booleans and floats, ValueError when the set is empty, not sorted or not distinct, or below 0.
     """
     if isinstance(frequencies, range) and frequencies == range(len(frequencies)):
@@ -58,10 +57,8 @@ class Band:
             raise ValueError(f"a grid of {self.grid} samples cannot hold a sequence of n={self.n}")
         top = self.grid // 2
         if self.is_lowest and not 1 <= self.k <= top + 1:
-            raise ValueError(
-                f"k={self.k} frequencies, but a grid of N={self.grid} samples has at most N//2+1={top + 1}: "
-                f"expected 1 <= k <= {top + 1}"
-            )
+            most = f"at most N//2+1={top + 1} on a grid of N={self.grid} samples"
+            raise ValueError(f"expected 1 <= k <= {top + 1} frequencies, {most}, got k={self.k}")
         if self.highest > top:
             raise ValueError(f"frequency {self.highest} is above the band 0 .. N//2={top} of a grid of N={self.grid}")
 
@@ -93,9 +90,7 @@ class Band:
     def multiplicity(self, like: Tensor) -> Tensor:
         """c of eq:layer, how often a frequency occurs in the full spectrum: 1 at DC and Nyquist, else 2; (k,)."""
         c = like.new_full((self.k,), 2.0)
-        for place in self.real:
-            c[place].fill_(1.0)
-        return c
+        return c.index_fill_(0, torch.tensor(self.real, dtype=torch.int64, device=like.device), 1.0)
 
 
 def make_band(n: int, frequencies: int | Iterable[int], grid: int | None = None) -> Band:
@@ -120,11 +115,8 @@ def open_band(n: int, frequencies: int | Iterable[int], grid: int | None = None)
 
 
 def fourier_table(band: Band, time: np.ndarray) -> np.ndarray:
-    """N^(-1/2) (cos; -sin)(2 pi f t / N) at integer times t: (2k, times) in float64.
-
-    The angle is reduced modulo N in integers before it is converted to float: exact at any length.
-    """
-    turns = np.multiply.outer(np.array(band.frequencies), time) % band.grid  # (k, times)
+    """N^(-1/2) (cos; -sin)(2 pi f t / N) at integer times t: (2k, times) in float64."""
+    turns = np.multiply.outer(np.array(band.frequencies), time) % band.grid  # (k, times), reduced exactly, as integers
     angle = turns * (2.0 * math.pi / band.grid)
     sine = -np.sin(angle)
     sine[band.real] = 0.0  # what rounding leaves at DC and Nyquist

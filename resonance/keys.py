@@ -12,18 +12,14 @@ LAST_KEY = 2**63 - 2  # one below the largest int64: the next key must have room
 
 
 class KeyIndex(nn.Module):
-    """Keys of the patterns in `capacity` slots; keys are whole numbers in 0 .. LAST_KEY.
-
-    State, all int64: `key` and `age` (capacity,), age the number of the write, 0 in a free slot; `counters` (2,),
-    writes so far and the next key.
-    """
+    """Keys, whole numbers in 0 .. LAST_KEY, of the patterns in `capacity` slots."""
 
     def __init__(self, capacity: int):
         super().__init__()
         self.capacity = capacity
         self.register_buffer("key", torch.zeros(capacity, dtype=torch.int64))
-        self.register_buffer("age", torch.zeros(capacity, dtype=torch.int64))
-        self.register_buffer("counters", torch.zeros(2, dtype=torch.int64))
+        self.register_buffer("age", torch.zeros(capacity, dtype=torch.int64))  # number of the write; 0: a free slot
+        self.register_buffer("counters", torch.zeros(2, dtype=torch.int64))  # writes so far, the next key
 
     def __len__(self) -> int:
         return int((self.age > 0).sum())
@@ -40,22 +36,14 @@ class KeyIndex(nn.Module):
         return int(self.key[self.age.argmax()])
 
     def find(self, key) -> tuple[Tensor, bool]:
-        """The slots (m,) of a key or of a sequence of m, and whether a single key was given.
-
-        Raises KeyError for a key that is not held.
-        """
-        keys, single = as_keys(key)
-        held = self.held()
-        missing = [k for k in keys if k not in held]
-        if missing:
+        """The slots (m,) of a key or of m, and whether a single one was given; KeyError for one that is not held."""
+        (keys, single), held = as_keys(key), self.held()
+        if missing := [k for k in keys if k not in held]:
             raise KeyError(f"no pattern has key {missing[0]}; {len(held)} are held, see keys()")
         return torch.tensor([held[k] for k in keys], dtype=torch.int64, device=self.key.device), single
 
     def choose(self, key, count: int, single: bool) -> list[int]:
-        """The keys of `count` new patterns: those given, or the next free ones.
-
-        Raises ValueError for keys out of range, in use or given twice, and for a number of keys other than `count`.
-        """
+        """The keys of `count` new patterns: those given, or the next free ones; ValueError for keys that do not fit."""
         first = int(self.counters[1])
         keys, alone = (list(range(first, first + count)), single) if key is None else as_keys(key)
         if alone != single or len(keys) != count:
@@ -64,16 +52,12 @@ class KeyIndex(nn.Module):
             raise ValueError(f"keys are whole numbers in 0..{LAST_KEY}, got {min(keys)}..{max(keys)}")
         if len(set(keys)) < count:
             raise ValueError(f"a key occurs twice in {keys}")
-        used = sorted(set(keys) & self.held().keys())
-        if used:
+        if used := sorted(set(keys) & self.held().keys()):
             raise ValueError(f"key {used[0]} is in use: forget it first")
         return keys
 
     def room(self, count: int, overwrite: str | None) -> Tensor:
-        """Slots for `count` new patterns, or the whole capacity: free ones, then with overwrite="oldest" the oldest.
-
-        Raises RuntimeError, naming the capacity, when there is no room; ValueError for any other `overwrite`.
-        """
+        """Slots for `count` new patterns, at most all: free ones, then with overwrite="oldest" the oldest."""
         if overwrite not in (None, "oldest"):
             raise ValueError(f"expected overwrite=None or 'oldest', got {overwrite!r}")
         if len(self) + count > self.capacity and overwrite is None:

@@ -6,7 +6,7 @@
     AsSelfAttention   BandMixing where `nn.TransformerEncoderLayer` has its `self_attn`
 
 LayerNorm comes first, so that the residual path carries the gradient through any depth (thm:depth); the source puts it
-after the residual sum.  `01_stable_gradients` measures both.
+after the residual sum.
 """
 
 from __future__ import annotations
@@ -85,9 +85,7 @@ class BandMixing(WithSettings):
         if self.window and isinstance(n, torch.SymInt):  # exported for every length: the tables of the window serve all
             whole = self(F.pad(x, (0, 0, 0, self.window - n)))
             return whole.index_select(1, torch.arange(n, device=x.device))  # a slice would exclude n = window
-        # A spectrum is one real tensor here: the real parts of the k frequencies, then the imaginary parts.
-        spectrum = self.mix(self.encode(x))  # (batch, 2k, dim)
-        return self.decode(spectrum, n)  # (batch, n, dim)
+        return self.decode(self.mix(self.encode(x)), n)  # (batch, n, dim)
 
     def band_of(self, n: int) -> Band | OpenBand:
         """The kept band of a sequence of n samples; raises ValueError when n or the band does not fit."""
@@ -134,11 +132,10 @@ def length_mask(x: Tensor, lengths: Tensor) -> Tensor:
 class ResonanceLayer(nn.Module):
     """A residual block around `BandMixing`: x + dropout(BandMixing(LayerNorm(x))).
 
-    Give `window`, the longest n: without it one sample more can change every output (`BandMixing`).
     x: (batch, n, dim) -> (batch, n, dim).  With `lengths`, (batch,), sample b has lengths[b] positions and padding
     behind them: the mixing treats the padding as zero, and it passes through unchanged.  With `window` as well, a
     sample's output does not depend on how far its batch was padded.
-    Arguments, errors, cost: as `BandMixing`; `dropout` in [0, 1) acts on the branch, not on the residual path.
+    Arguments, errors, cost: as `BandMixing`, where `window` matters; `dropout` acts on the branch.
     """
 
     @placed
@@ -185,8 +182,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = F.gelu(self.widen(self.norm(x)))  # (..., width)
-        return x + self.dropout(self.narrow(inner))  # (..., dim)
+        return x + self.dropout(self.narrow(F.gelu(self.widen(self.norm(x)))))  # (..., dim)
 
 
 class AsSelfAttention(nn.Module):

@@ -10,14 +10,10 @@ memory: only the 2 k dim numbers of the bridge are exchanged.  norm scales the c
 square of 1 over the channels, as LayerNorm does for a token: the contribution of one token is then not lost among a
 hundred thousand others that have no energy at that frequency.
 
-The backward pass stores nothing of length n for a layer.  What a layer adds depends on bands alone, so its input is its
-output minus a function of the saved bands: the backward pass recovers each layer's input by subtraction, one span of
-chunks at a time (a reversible network: Gomez et al. 2017).  Memory then grows with depth only by the bands,
-2 k_l / chunk_size of an activation.
-
-What is written in place are buffers of the two passes themselves.  The stack's output, the bands and the weights are
-kept by `save_for_backward`: autograd raises when one of them changes in between, and keeps them for a second backward
-pass under retain_graph=True.
+What a layer adds depends on bands alone, so the backward pass recovers each layer's input from its output by
+subtraction, one span of chunks at a time (a reversible network: Gomez et al. 2017).  Memory then grows with depth only
+by the bands, 2 k_l / chunk_size of an activation.  What is written in place are buffers of the two passes themselves;
+autograd keeps the stack's output, the bands and the weights, and raises when one of them changes in between.
 """
 
 from __future__ import annotations
@@ -133,8 +129,7 @@ class BridgedLayer(WithSettings):
         """
         collected, bridge, *local = bands
         parts = spans(gradient.shape[1], self.chunk_size)
-        # The adjoint of the bridge's synthesis.
-        band_gradient = sum(self.collect(gradient[:, span], span.start) for span in parts)
+        band_gradient = sum(self.collect(gradient[:, span], span.start) for span in parts)  # the adjoint of synthesis
         band_gradient *= self.bridge.band_of(gradient.shape[1]).multiplicity(gradient).repeat(2)[:, None]
         with torch.enable_grad():
             leaf = collected.detach().requires_grad_(True)
@@ -211,10 +206,8 @@ class LongContextResonanceNet(nn.Module):
     ):
         super().__init__()
         if min(input_dim, num_layers, chunk_size) < 1 or max_context_length < chunk_size:
-            raise ValueError(
-                "expected input_dim >= 1, num_layers >= 1 and 1 <= chunk_size <= max_context_length, got "
-                f"{input_dim=}, {num_layers=}, {chunk_size=} and {max_context_length=}"
-            )
+            got = f"got {input_dim=}, {num_layers=}, {chunk_size=} and {max_context_length=}"
+            raise ValueError(f"expected num_layers >= 1, input_dim >= 1, 1 <= chunk_size <= max_context_length, {got}")
         self.input_dim, self.max_context_length, self.chunk_size = input_dim, max_context_length, chunk_size
         self.input_projection = nn.Linear(input_dim, hidden_dim)
         self.layers = nn.ModuleList(
@@ -253,10 +246,8 @@ class LongContextResonanceNet(nn.Module):
         """Yield the output of each chunk of a sequence that is never in memory as a whole.
 
         `chunks` is iterated several times (a list or a data set, not a generator); it yields tensors (batch, length,
-        input_dim), each but the last a multiple of chunk_size long.  For each layer one pass collects the bridge's
-        band, from recomputed activations, and one more computes the outputs.
-        Memory: one chunk's activations and one band a layer, whatever n.  Cost: num_layers + 1 passes over `chunks`,
-        about (num_layers + 3) / 2 times the work of `forward`.
+        input_dim), each but the last a multiple of chunk_size long.  Memory: one chunk's activations and one band a
+        layer, whatever n.  Cost: num_layers + 1 passes, about (num_layers + 3) / 2 times the work of `forward`.
         Raises TypeError for an iterator that can be read only once, ValueError for misplaced or changing lengths.
         """
         if iter(chunks) is chunks:

@@ -38,17 +38,15 @@ class HolographicMemory(WithSettings):
     """A key-value store of patterns: intensities in one real hologram, one carrier a pattern, read exactly (eq:memory).
 
     A pattern has `dim` entries; real ones use the two quadratures of a carrier in turn.  `aperture`, X, is by default
-    the smallest that holds `capacity` patterns; the source's square table has aperture = dim.
+    the smallest that holds `capacity` patterns, and ValueError is raised for one too small for them.
     Keys are whole numbers from 0 up, the next free one unless given.
 
     State: `fringes` (dim, X) and `background` (dim,), whose sum is H: stored separately, the rounding error of many
     exposures is smaller by the root of their number.  `energy` (capacity,), |P_i|^2; `index`, which carrier holds which
-    key and since when.  All of it is in the state dict; phases are computed in float64, products in float32 or float64.
-    The absolute error of a reading is that of the largest patterns, also for one of small amplitude.
-    Raises ValueError when `capacity` patterns do not fit the aperture.
+    key and since when.  Products are computed in float32 or float64.  The absolute error of a reading is that of the
+    largest patterns, also for one of small amplitude.
     Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).  A plain table of the
-    patterns is as small and faster (`python -m artifact.studies.efficiency.benchmark memory-recall`): the hologram is
-    an orthogonal transform of it.
+    patterns is as small and faster: the hologram is an orthogonal transform of it.
     """
 
     defines = ("complex_patterns",)
@@ -64,17 +62,13 @@ class HolographicMemory(WithSettings):
         most = capacity_of(aperture, complex_patterns=complex_patterns)
         if capacity > most:
             kind = "complex" if complex_patterns else "real"
-            raise ValueError(
-                f"an aperture of {aperture} pixels carries at most {most} {kind} patterns, got capacity={capacity}"
-            )
+            raise ValueError(f"an aperture of {aperture} pixels holds at most {most} {kind} patterns, got {capacity=}")
         self.dim, self.capacity, self.aperture, self.complex_patterns = dim, capacity, aperture, complex_patterns
         self.parts = 2 if complex_patterns else 1  # quadratures a pattern uses
         self.register_buffer("fringes", torch.zeros(dim, aperture))
         self.register_buffer("background", torch.zeros(dim))
         self.register_buffer("energy", torch.zeros(capacity))
         self.index = KeyIndex(capacity)
-
-    # ----------------------------------------------------------------------- verbs
 
     @torch.no_grad()
     def encode(self, pattern, key=None, *, overwrite: str | None = None):
@@ -93,20 +87,14 @@ class HolographicMemory(WithSettings):
 
     @torch.no_grad()
     def reconstruct(self, key=None) -> Tensor:
-        """The pattern (dim,) of a key, by default the last written, or (m, dim) for a sequence of m keys.
-
-        Raises KeyError for a key that is not held, LookupError when the memory is empty.
-        """
+        """The pattern (dim,) of a key, by default the last written, or (m, dim) of m keys; KeyError, LookupError."""
         slots, single = self.index.find(self.index.last() if key is None else key)
         patterns = self._to_storage(self._read(slots))  # (m, dim)
         return patterns[0] if single else patterns
 
     @torch.no_grad()
     def forget(self, key) -> None:
-        """Erase the pattern of a key, or of each of a sequence; the other carriers are unchanged.
-
-        Raises KeyError for a key that is not held; nothing is then forgotten.
-        """
+        """Erase the pattern of a key, or of each of a sequence; KeyError, and nothing erased, for one not held."""
         slots = self.index.find(key)[0].unique()
         if len(slots) == len(self):
             self.clear()  # exactly zero, without rounding errors
@@ -125,8 +113,7 @@ class HolographicMemory(WithSettings):
         """(key, pattern) of the stored pattern nearest to a noisy or partial cue, in Euclidean distance.
 
         cue: (dim,), or (m, dim) for a list of keys and patterns (m, dim).  known: booleans of the cue's shape or of
-        (dim,); entries where it is false are ignored.
-        Raises LookupError when the memory is empty; ValueError and TypeError for a bad cue, as `encode`.
+        (dim,); entries where it is false are ignored.  Raises LookupError when the memory is empty, and as `encode`.
         Cost: O(dim X + X log X) a cue; a partial cue reads every pattern once.
         """
         if len(self) == 0:
@@ -163,8 +150,6 @@ class HolographicMemory(WithSettings):
             raise ValueError(f"expected snr >= 0, a ratio of powers, got {snr}")
         return 0.5 * self.aperture * self.dim * math.log2(1.0 + snr)
 
-    # ----------------------------------------------------------------------- the recording itself
-
     @property
     def hologram(self) -> Tensor:
         """The recorded intensity H of eq:memory, (dim, X): not negative, except by rounding."""
@@ -179,13 +164,11 @@ class HolographicMemory(WithSettings):
         self.background.copy_(level)
         self.fringes.copy_(hologram - level[:, None])
 
-    # ----------------------------------------------------------------------- differentiable reading
-
     def correlate(self, cue: Tensor) -> Tensor:
         """Inner products Re <P_i, cue> of cues (..., dim) with every carrier's pattern: (..., capacity).
 
         Optically: the cue illuminates the hologram, and the far field is read on the carriers; free ones give 0.
-        Linear in the cue, and differentiable.  Cost: dim X multiply-adds and one transform of length X a cue.
+        Differentiable.  Cost: dim X multiply-adds and one transform of length X a cue.
         """
         if cue.shape[-1:] != (self.dim,):
             raise ValueError(f"expected cues (..., {self.dim}), got {tuple(cue.shape)}")
@@ -201,8 +184,7 @@ class HolographicMemory(WithSettings):
     def superpose(self, weights: Tensor) -> Tensor:
         """The weighted sum of patterns, sum_i a_i P_i, for real weights a (..., capacity) of the carriers: (..., dim).
 
-        Optically: the weighted sum of the references illuminates the hologram.  Linear in the weights, differentiable.
-        Cost: as `correlate`.
+        Optically: the weighted sum of the references illuminates the hologram.  Differentiable.  Cost: as `correlate`.
         """
         if weights.shape[-1:] != (self.capacity,):
             raise ValueError(f"expected weights (..., {self.capacity}), one a carrier, got {tuple(weights.shape)}")
@@ -221,8 +203,6 @@ class HolographicMemory(WithSettings):
         """The fringes in the dtype of products; a copy when a backward pass may follow later writes."""
         fringes = self.fringes.to(self.dtype)
         return fringes.clone() if operand.requires_grad and fringes is self.fringes else fringes
-
-    # ----------------------------------------------------------------------- parts
 
     @property
     def dtype(self) -> torch.dtype:
@@ -251,7 +231,7 @@ class HolographicMemory(WithSettings):
         return (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()  # (m parts,)
 
     def _references(self, quadratures: Tensor) -> Tensor:
-        """The reference waves T (quadratures, X): cos, then sin, of 2 pi f x / X."""
+        """The reference waves (quadratures, X): cos, then sin, of 2 pi f x / X."""
         pixels = torch.arange(self.aperture)  # (X,)
         turn = 2.0 * math.pi / self.aperture * pixels.double()
         waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(quadratures.device, self.dtype)  # (2 X,)
@@ -269,10 +249,7 @@ class HolographicMemory(WithSettings):
         return torch.complex(read[0::2], read[1::2]) if self.complex_patterns else read  # (m, dim)
 
     def _record(self, slots: Tensor, patterns: Tensor | None) -> None:
-        """Record patterns (m, dim) on the carriers of slots; None erases the carriers.
-
-        What a carrier held before, a pattern or rounding errors of other exposures, is subtracted in the same step.
-        """
+        """Record patterns (m, dim), or with None nothing, on the carriers of slots, in place of what they held."""
         patterns = torch.zeros((), device=slots.device) if patterns is None else patterns
         power, change = patterns.abs().square(), patterns
         level = (power + 1.0).sum(dim=0) if patterns.dim() else power

@@ -25,10 +25,9 @@ class Recollection(nn.Module):
 
         (a_0, a_1, ..., a_N) = softmax(beta (tau, cos(c, P_1), ..., cos(c, P_N)))        (eq:recollection)
 
-    `correlate` gives the cosines, `superpose` the sum.  a_0, the share of the threshold tau, contributes nothing: an
-    empty memory returns exactly 0, a cue whose cosines all stay well below tau nearly 0.  Cosine and rms make the
-    result independent of the patterns' norms.  It is an attention of the cue over stored patterns (Ramsauer et al.
-    2021); no token is compared with another.
+    a_0, the share of the threshold tau, contributes nothing: an empty memory returns exactly 0, a cue whose cosines all
+    stay well below tau nearly 0.  It is an attention of the cue over stored patterns (Ramsauer et al. 2021); no token
+    is compared with another.
     cue: (batch, dim) -> (batch, dim), differentiable in the cue, in beta (stored as its logarithm) and in tau.
     Parameters: 2.  Cost: as `HolographicMemory.correlate` and `superpose`.
     """
@@ -71,8 +70,7 @@ class ResonanceNet(nn.Module):
     without use_memory needs holographic_capacity=0, because its gate would get no gradient.
 
     Raises ValueError for a wrong shape, a band too short, a memory used where there is none.
-    Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, and the two projections; hidden + 2 for reading
-    a memory.  No attention between tokens, no product of two tokens, no key-value cache.
+    Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, the two projections, and hidden + 2 to read.
     """
 
     def __init__(
@@ -119,20 +117,17 @@ class ResonanceNet(nn.Module):
             x = x.masked_fill(~length_mask(x, lengths), 0.0)
         h = self.input_projection(x)  # (batch, n, hidden_dim)
         for layer in self.layers:
-            h = layer(h, lengths)  # (batch, n, hidden_dim)
+            h = layer(h, lengths)
         if use_memory or store_to_memory:
             total = x.sum(dim=1, dtype=torch.promote_types(x.dtype, torch.float32))
             summary = (total / (x.shape[1] if lengths is None else lengths[:, None])).to(x.dtype)  # (batch, input_dim)
         if use_memory:
             recalled = self.recollection(self.holographic_memory, summary)  # (batch, input_dim)
-            recalled = self.memory_gate * F.linear(recalled, self.input_projection.weight)  # (batch, hidden_dim)
-            h = h + recalled[:, None]  # (batch, n, hidden_dim)
+            h = h + (self.memory_gate * F.linear(recalled, self.input_projection.weight))[:, None]
         if store_to_memory and x.shape[0] > 0:
             self.holographic_memory.encode(summary, overwrite="oldest")
         return self.output_projection(self.norm(h))  # (batch, n, output_dim)
 
-
-# --------------------------------------------------------------------------- classifiers of token sequences
 
 PADDING, UNKNOWN = 0, 1  # reserved token ids
 GAIN = 4.0  # of the mean over a document: over many positions it varies little between documents
@@ -176,9 +171,8 @@ class PooledClassifier(nn.Module):
 class DocumentClassifier(PooledClassifier):
     """Classify documents by resonance: `depth` blocks of a resonance layer and a pointwise feed-forward.
 
-    Arguments: vocabulary, number of ids; classes, their number; window, the longest document in tokens: all documents
-    share its grid, so that a weight belongs to one frequency in cycles per window whatever the padding.
-    Raises ValueError for a document longer than the window.
+    Arguments: vocabulary, number of ids; classes, their number; window, the longest document in tokens, whose grid all
+    documents share.  Raises ValueError for a longer document.
     Parameters a block: 2 k dim + 2 k^2 + 8 dim^2.  Cost: linear in n; no attention, no product of two tokens.
     """
 

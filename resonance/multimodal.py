@@ -5,8 +5,7 @@
     CrossModalResonance    the residual block around it
     MultimodalNet          fronts, summaries and heads;  MultimodalResonanceNet adds the layers
 
-Patches of an image (`PatchEmbedding`) are a plane, frames of a recording (`FrameTokens`) and words
-(`HierarchicalEmbedding`) lines.  At the end the logits of the modalities add up: a missing one adds nothing.
+Patches of an image are a plane, frames of a recording and words lines.  The logits of the modalities present add up.
 """
 
 from __future__ import annotations
@@ -222,8 +221,7 @@ class Readout(nn.Module):
 class MultimodalNet(nn.Module):
     """Fronts and heads that every multimodal network here shares, around the tokens that `trunk` returns.
 
-    Any of vision, audio and text, of one batch size -> (batch, num_classes), the sum of their logits.  `embed` gives
-    unit vectors (batch, dim) for retrieval.  Arguments: as `MultimodalResonanceNet`.
+    Arguments: as `MultimodalResonanceNet`.
     """
 
     def __init__(

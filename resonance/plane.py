@@ -12,8 +12,8 @@ at any size.  The spectrum of a real plane is conjugate symmetric, so one half p
 Synthesis counts DC once and every other frequency twice, for its conjugate; no band reaches Nyquist, its own conjugate.
 A plane too small for a frequency does not hold it: its coefficient is zero, and synthesis ignores it.
 
-The transform is separable: two band transforms of `spectral`, along columns and along rows, by any of their engines.
-Small planes use one real product with the table of both ("dense"): more multiplications, in a single call.
+Computed by two band transforms of `spectral`, along columns and along rows, by any of their engines; for small planes
+by one real product with the table of both ("dense"): more multiplications, in a single call.
 """
 
 from __future__ import annotations
@@ -47,11 +47,8 @@ class PlaneBand:
     kx: int
 
     def __post_init__(self):
-        if min(self.rows, self.columns, self.ky, self.kx) < 1:
-            raise ValueError(
-                f"expected at least 1 row, column and frequency an axis, got a plane of {self.rows} x {self.columns} "
-                f"and {self.ky} x {self.kx} frequencies"
-            )
+        if min(self.key) < 1:
+            raise ValueError(f"expected at least 1 row, column and frequency an axis, got {self}")
 
     @property
     def k(self) -> int:
@@ -83,18 +80,13 @@ def plane_frequencies(ky: int, kx: int) -> np.ndarray:
 
 def axes_of(num_frequencies: int | tuple[int, int]) -> tuple[int, int]:
     """(k_y, k_x), from one number for both axes or from a pair."""
-    pair = (num_frequencies,) * 2 if hasattr(num_frequencies, "__index__") else tuple(num_frequencies)
-    return operator.index(pair[0]), operator.index(pair[1])
-
-
-# --------------------------------------------------------------------------- two steps
+    ky, kx = (num_frequencies,) * 2 if hasattr(num_frequencies, "__index__") else num_frequencies
+    return operator.index(ky), operator.index(kx)
 
 
 def _fold(quads: Tensor, band: PlaneBand) -> Tensor:
     """Pack the half plane from the real and imaginary parts of the two steps, (batch, 2, ky, 2, kx, d)."""
-    held = quads.shape[2], quads.shape[4]
-    if held != (band.ky, band.kx):
-        quads = F.pad(quads, (0, 0, 0, band.kx - held[1], 0, 0, 0, band.ky - held[0]))
+    quads = F.pad(quads, (0, 0, 0, band.kx - quads.shape[4], 0, 0, 0, band.ky - quads.shape[2]))
     (rr, ri), (ir, ii) = ((quads[:, part, :, 0], quads[:, part, :, 1]) for part in (0, 1))  # (batch, ky, kx, d)
     parts = rr - ii, (rr + ii)[:, 1:, 1:], ri + ir, (ri - ir)[:, 1:, 1:]  # Re X, X_-y, Im X, X_-y
     return torch.cat([part.flatten(1, 2) for part in parts], dim=1)  # (batch, 2K, d)
@@ -135,11 +127,8 @@ def _synthesis_in_two(spectrum: Tensor, band: PlaneBand, engine: str) -> Tensor:
     return plane.reshape(batch, band.rows, band.columns, dim)  # (batch, rows, columns, d)
 
 
-# --------------------------------------------------------------------------- one table
-
-
 def _tables(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
-    """The matrices of analysis, (2K, R C), and of synthesis, (R C, 2K): eq:plane with its angles reduced exactly."""
+    """The matrices of analysis, (2K, R C), and of synthesis, (R C, 2K), their angles reduced exactly."""
     rows, columns, ky, kx = key
     f, tokens = plane_frequencies(ky, kx), rows * columns
     y, x = np.divmod(np.arange(tokens), columns)
@@ -154,13 +143,11 @@ def _tables(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
 BUILDERS["plane"] = _tables
 
 
-def _band_of(rows: int, columns: int, num_frequencies: int | tuple[int, int]) -> PlaneBand:
-    # A compiler's symbolic sizes become numbers: tables are made for one plane.
-    return PlaneBand(operator.index(rows), operator.index(columns), *axes_of(num_frequencies))
-
-
-def _one_table(band: PlaneBand, engine: str) -> bool:
-    return engine == "dense" or (engine == "auto" and 2 * band.k * band.rows * band.columns <= TABLE_LIMIT)
+def _plan(rows: int, columns: int, num_frequencies: int | tuple[int, int], engine: str) -> tuple[PlaneBand, bool]:
+    """The band, and whether one table is used.  A compiler's symbolic sizes become numbers: of one plane."""
+    band = PlaneBand(operator.index(rows), operator.index(columns), *axes_of(num_frequencies))
+    small = 2 * band.k * band.rows * band.columns <= TABLE_LIMIT
+    return band, check_engine(engine) == "dense" or (engine == "auto" and small)
 
 
 def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: str = "auto") -> Tensor:
@@ -172,8 +159,8 @@ def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: st
     Multiply-adds a channel: 2 K R C by one table; by two steps 2 k_x R C + 4 k_y k_x R, or fewer with "fast".
     """
     check_sequences(x, axes=("rows", "columns"))
-    x, band = lowered(x), _band_of(*x.shape[1:3], num_frequencies)
-    if not _one_table(band, check_engine(engine)):
+    x, (band, one_table) = lowered(x), _plan(*x.shape[1:3], num_frequencies, engine)
+    if not one_table:
         return _analysis_in_two(x, band, engine)
     with without_autocast(x):
         return torch.matmul(constants("plane", band.key, x)[0], x.flatten(1, 2))  # (batch, 2K, d)
@@ -188,17 +175,14 @@ def plane_synthesis(
     else 2.  On an odd plane with its whole band kept this inverts the analysis.  Frequencies that a plane of rows x
     columns does not hold, and the imaginary part at DC, have no effect.  Errors and cost: as `plane_analysis`.
     """
-    spectrum, band = lowered(spectrum), _band_of(rows, columns, num_frequencies)
+    spectrum, (band, one_table) = lowered(spectrum), _plan(rows, columns, num_frequencies, engine)
     if spectrum.dim() != 3 or spectrum.shape[1] != 2 * band.k:
         raise ValueError(f"expected a spectrum (batch, 2K={2 * band.k}, d), got {tuple(spectrum.shape)}")
-    if not _one_table(band, check_engine(engine)):
+    if not one_table:
         return _synthesis_in_two(spectrum, band, engine)
     with without_autocast(spectrum):
         plane = torch.matmul(constants("plane", band.key, spectrum)[1], spectrum)  # (batch, R C, d)
     return plane.unflatten(1, (rows, columns))  # (batch, rows, columns, d)
-
-
-# --------------------------------------------------------------------------- the layer's mixing
 
 
 class PlaneMixing(WithSettings):
@@ -207,10 +191,9 @@ class PlaneMixing(WithSettings):
         y = S M W A x,    W = diag(r_fc e^{i phi_fc}) for frequency f and channel c,    M complex K x K
 
     x: (batch, rows, columns, dim) -> the same shape, linear in x; A as in eq:plane.  Frequencies count cycles per image
-    on the exact grid, so the same weights apply to a plane of any size; without M the map is a circular convolution
-    with a kernel that grows with the image.
-    Arguments: dim, channels; num_frequencies, (k_y, k_x) or one number for both; engine; interference=False leaves M
-    out.  Raises as `plane_analysis`.
+    on the exact grid, so the same weights apply to a plane of any size; without M (interference=False) the map is a
+    circular convolution with a kernel that grows with the image.
+    Arguments: dim, channels; num_frequencies, (k_y, k_x) or one number for both; engine.  Raises as `plane_analysis`.
     Parameters: 2 K dim, and 2 K^2 for M.  Cost: two transforms and 4 K^2 dim multiply-adds a plane.
     """
 
@@ -233,11 +216,7 @@ class PlaneMixing(WithSettings):
         return plane_synthesis(spectrum, *x.shape[1:3], self.num_frequencies, self.engine)
 
     def mix(self, spectrum: Tensor) -> Tensor:
-        """M W applied to a band (batch, 2K, dim), in the precision of the band.
-
-        A one-dimensional band is small and keeps the precision of its weights under autocast; this one can be as large
-        as the plane, and runs in the lower precision.
-        """
+        """M W applied to a band (batch, 2K, dim), in the band's precision: it can be as large as the plane."""
         with without_autocast(spectrum):
             weight = tuple(part.to(spectrum.dtype) for part in self.weight.pair())
             if self.interference is None:

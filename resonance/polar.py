@@ -49,11 +49,7 @@ def real_form(re: Tensor, im: Tensor) -> Tensor:
 
 
 class _Mixed(torch.autograd.Function):
-    """M W y as one autograd function: a dozen operations in the backward pass instead of thirty.
-
-    Inputs: y (batch, 2k, d), W = a + i b (k, d), M = re + i im (k, k).  The backward pass consists of differentiable
-    operations on the inputs, so every higher derivative works.
-    """
+    """M W y, W = a + i b, M = re + i im: a dozen operations in the backward pass, which is differentiable itself."""
 
     generate_vmap_rule = True
 
@@ -122,9 +118,8 @@ class PolarWeight(nn.Module):
     def set_(self, re: Tensor, im: Tensor) -> PolarWeight:
         """Set the weights to re + i im (shapes as the parameters'); return self."""
         if re.shape != self.magnitude.shape or im.shape != self.phase.shape:
-            raise ValueError(
-                f"expected weights of shape {tuple(self.magnitude.shape)}, got {tuple(re.shape)} and {tuple(im.shape)}"
-            )
+            got = f"got {tuple(re.shape)} and {tuple(im.shape)}"
+            raise ValueError(f"expected weights of shape {tuple(self.magnitude.shape)}, {got}")
         for part, value in (("magnitude", torch.hypot(re, im)), ("phase", torch.atan2(im, re))):
             own = trained(self, part)
             own.copy_(value) if own is not None else setattr(self, part, value)  # a parametrisation inverts itself
@@ -149,8 +144,7 @@ class Interference(nn.Module):
 
     def __init__(self, num_frequencies: int):
         super().__init__()
-        k = num_frequencies
-        noise = 0.02 / math.sqrt(k)
+        k, noise = num_frequencies, 0.02 / math.sqrt(num_frequencies)
         self.re = nn.Parameter(torch.eye(k) + noise * torch.randn(k, k))
         self.im = nn.Parameter(noise * torch.randn(k, k))
 
@@ -168,7 +162,7 @@ def trained(weight: PolarWeight, part: str) -> nn.Parameter | None:
 def parameter_roles(model: nn.Module) -> Iterator[tuple[str, str, nn.Parameter]]:
     """Yield (role, name, parameter) for each parameter once; roles: magnitude, phase, interference, rest.
 
-    What a pruned or parametrised magnitude is computed from is a magnitude, and likewise for phases.
+    What a pruned or parametrised magnitude or phase is computed from has its role.
     """
     for name, parameter in model.named_parameters():
         owner, _, own_name = sub(r"parametrizations\.(\w+)\.original\d*$", r"\1", name).rpartition(".")
@@ -194,9 +188,7 @@ def arcs(model: nn.Module, floor: float) -> list[tuple[nn.Parameter, Tensor]]:
             continue
         if (phase := trained(module, "phase")) is None:
             if any(p.grad is not None for p in module.parametrizations.phase.parameters()):
-                raise ValueError(
-                    f"expected a phase that is a parameter, got a parametrised one in {name or 'the model'}"
-                )
+                raise ValueError(f"expected a phase that is a parameter, got a parametrised one in {name or 'model'}")
         elif phase.grad is not None and (first := found.setdefault(phase, module)) is not module:
             one, other = trained(first, "magnitude"), trained(module, "magnitude")
             if one is None or one is not other:
@@ -234,8 +226,7 @@ def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
             optimizer.step()
 
     The optimiser gets the gradient in the orthonormal frame (dr, r dphi), eq:natural.  Plain descent then divides each
-    phase gradient by r^2, which is descent on the complex weight itself to first order; Adam, which is invariant to
-    the scale of a gradient, becomes Adam in that frame.  Phases should have no weight decay.
+    phase gradient by r^2: descent on the complex weight itself, to first order.  Phases should have no weight decay.
     Raises ValueError for a parametrised phase.  `NaturalPolarTrainer` does this within a whole training step.
     """
     arc_gradients_(model, floor)

@@ -4,8 +4,7 @@
     LearnedSelection     a score for each frequency; the k best are kept, and the scores train through a relaxed top-k
     EnergySelection      the k frequencies with the most energy in the batch, no parameters
 
-A selection chooses among the frequencies of the wide band.  After training `SelectiveMixing.frozen()` returns the plain
-`BandMixing` on the chosen set, at the cost of k frequencies.  `04_information` compares both with the lowest k.
+After training `SelectiveMixing.frozen()` is the plain `BandMixing` on the chosen set.  `04_information` compares them.
 """
 
 from __future__ import annotations
@@ -17,18 +16,27 @@ from .layers import BandMixing
 from .settings import WithSettings
 
 
-def check_choice(k: int, candidates: int) -> None:
-    """Raise ValueError unless 1 <= k <= candidates."""
-    if not 1 <= k <= candidates:
-        raise ValueError(f"expected to keep 1 .. {candidates} of {candidates} candidate frequencies, got {k}")
-
-
 def top_mask(score: Tensor, k: int) -> Tensor:
-    """1 at the k largest scores and 0 elsewhere, in the dtype of the scores."""
+    """1 at the k largest scores and 0 elsewhere."""
     return torch.zeros_like(score).index_fill(0, score.topk(k).indices, 1.0)
 
 
-class LearnedSelection(WithSettings):
+class Selection(WithSettings):
+    """Keep k of the candidate frequencies: a spectrum (batch, candidates, d), as re and im, to a mask (candidates,).
+
+    Returns the mask and its relaxation, or None.  Raises ValueError unless 1 <= k <= candidates.
+    """
+
+    defines = ("k",)
+
+    def __init__(self, candidates: int, k: int):
+        super().__init__()
+        if not 1 <= k <= candidates:
+            raise ValueError(f"expected to keep 1 .. {candidates} of {candidates} candidate frequencies, got {k}")
+        self.k = k
+
+
+class LearnedSelection(Selection):
     """Keep the k frequencies with the largest scores; the scores train by a straight-through gradient (eq:selection).
 
     Forward: a mask of ones and zeros.  Backward: as if the whole layer had used the relaxed top-k
@@ -37,18 +45,14 @@ class LearnedSelection(WithSettings):
     Parameters: one score for each candidate.
     """
 
-    defines = ("k",)
-
     def __init__(self, candidates: int, k: int, *, temperature: float = 0.1):
-        super().__init__()
-        check_choice(k, candidates)
+        super().__init__(candidates, k)
         if not temperature > 0:
             raise ValueError(f"expected temperature > 0, got {temperature}")
-        self.k, self.temperature = k, temperature
+        self.temperature = temperature
         self.score = nn.Parameter(0.01 * torch.randn(candidates))
 
     def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The mask and its relaxation, each (candidates,); the spectrum (batch, candidates, d) is not used."""
         hard = top_mask(self.score.detach(), self.k)
         if self.k == len(self.score):
             return hard, None
@@ -56,18 +60,10 @@ class LearnedSelection(WithSettings):
         return hard, torch.sigmoid((self.score - threshold) / self.temperature)
 
 
-class EnergySelection(WithSettings):
+class EnergySelection(Selection):
     """Keep the k frequencies with the most energy, summed over batch and channels; the choice has no gradient."""
 
-    defines = ("k",)
-
-    def __init__(self, candidates: int, k: int):
-        super().__init__()
-        check_choice(k, candidates)
-        self.k = k
-
     def forward(self, re: Tensor, im: Tensor) -> tuple[Tensor, None]:
-        """The mask, (candidates,), of a spectrum (batch, candidates, d), and no relaxation."""
         return top_mask((re.detach().square() + im.detach().square()).sum(dim=(0, 2)), self.k), None
 
 
@@ -76,8 +72,7 @@ class SelectiveMixing(BandMixing):
 
         y = S P M W P A x        (eq:selection; P the mask)
 
-    x: (batch, n, dim) -> (batch, n, dim).  `selection` maps a spectrum (re, im), each (batch, candidates, dim), to
-    a mask (candidates,) and its relaxation or None; `options` are those of `BandMixing`.
+    x: (batch, n, dim) -> (batch, n, dim).  `selection`: as `Selection`; `options`: those of `BandMixing`.
     Cost: that of all candidates, until `frozen`.
     """
 

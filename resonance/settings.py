@@ -37,8 +37,8 @@ def placed(init: Init) -> Init:
 class WithSettings(nn.Module):
     """A module whose state dict has an entry for the settings that it `defines`: JSON, as bytes in a uint8 tensor.
 
-    Weights of other settings are refused with both values, by the RuntimeError with which torch refuses other shapes.
-    Weights without settings, as in older files, load with a warning; those of `without_settings` load in silence.
+    Weights of other settings are refused by a RuntimeError, as torch refuses other shapes; weights without settings, as
+    in older files, load with a warning.
     """
 
     defines: tuple[str, ...] = ()  # the attributes that decide the meaning of the weights, beside their shapes
@@ -61,10 +61,8 @@ class WithSettings(nn.Module):
         if not names:
             return None
         expected, got = (", ".join(f"{name}={part[name]}" for name in names) for part in (own, found))
-        return (
-            f"expected weights of {expected}, found weights of {got}: their meaning is another "
-            "(`resonance.settings.without_settings` loads them on purpose)"
-        )
+        where = "`resonance.settings.without_settings` loads them on purpose"
+        return f"expected weights of {expected}, found weights of {got}: their meaning is another ({where})"
 
     def get_extra_state(self) -> Tensor:
         # Values as `load` returns them; on the CPU also where a module is made on another device.

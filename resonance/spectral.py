@@ -12,9 +12,9 @@ it is its inverse.
 Complex numbers are real tensors, pairs (re, im) of (batch, k, d) here and packed, (batch, 2k, d), within a layer:
 autocast, compilation, export and gradient all-reduce then work as for any other tensor.
 
-An engine is a way to compute these two maps: `"fft"` is the reference, `"dense"` one real matrix product, `"fast"`
-three small ones, linear in n (`engines.linear_time`).  A new one is a row of `ENGINES` and a line in `choose_engine`.
-ONNX can hold "dense" and "fast"; "fft", which "auto" takes where it is cheaper, has complex numbers within.
+Engines compute these two maps: "fft", the reference, "dense", one real matrix product, and "fast", three small ones,
+linear in n (`engines.linear_time`).  A new one is a row of `ENGINES` and a line in `choose_engine`.
+An export to ONNX, whose complex FFTs are incomplete, takes "fast" in the place of "fft".
 """
 
 from __future__ import annotations
@@ -32,18 +32,15 @@ from .band import Band, OpenBand, make_band, open_band
 from .engines import dense, linear_time
 from .engines.tables import BUILDERS, constants
 
-# --------------------------------------------------------------------------- engine "fft": the reference
 
-
-def _fft_dtype(x: Tensor) -> torch.dtype:
-    """FFTs run in float32 or float64: half precision is not supported on CPUs, and loses too much elsewhere."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+def widened(x: Tensor) -> Tensor:
+    """x in float32 at least: FFTs have no half precision on CPUs, and lose too much with it elsewhere."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _fft_transform(x: Tensor, band: Band) -> Tensor:
-    spectrum = torch.fft.rfft(x.to(_fft_dtype(x)), n=band.grid, dim=1, norm="ortho")  # (batch, N//2 + 1, d)
-    # (batch, k, d)
-    spectrum = spectrum[:, : band.k] if band.is_lowest else spectrum[:, list(band.frequencies)]
+    spectrum = torch.fft.rfft(widened(x), n=band.grid, dim=1, norm="ortho")  # (batch, N//2 + 1, d)
+    spectrum = spectrum[:, : band.k] if band.is_lowest else spectrum[:, list(band.frequencies)]  # (batch, k, d)
     return torch.cat([spectrum.real, spectrum.imag], dim=1).to(x.dtype)  # (batch, 2k, d)
 
 
@@ -59,8 +56,7 @@ BUILDERS["counts"] = _counts
 
 
 def _fft_adjoint(spectrum: Tensor, band: Band) -> Tensor:
-    dtype = _fft_dtype(spectrum)
-    re, im = spectrum.to(dtype).chunk(2, dim=1)  # (batch, k, d) each
+    re, im = widened(spectrum).chunk(2, dim=1)  # (batch, k, d) each
     # irfft counts inner frequencies twice, the adjoint once; libraries differ in what they do with an imaginary part at
     # DC and Nyquist: pass none.
     _, weight, inner, places = constants("counts", band.key, re)  # (k, 1), (k, 1), (k,)
@@ -71,14 +67,11 @@ def _fft_adjoint(spectrum: Tensor, band: Band) -> Tensor:
     return torch.fft.irfft(full, n=band.grid, dim=1, norm="ortho")[:, : band.n].to(spectrum.dtype)  # (batch, n, d)
 
 
-# --------------------------------------------------------------------------- the choice of engine
-
-
 class Engine(NamedTuple):
-    """A way to compute the analysis, (batch, n, d) -> (batch, 2k, d), and its transpose."""
+    """A way to compute the analysis and its transpose."""
 
-    transform: Callable[[Tensor, Band], Tensor]
-    adjoint: Callable[[Tensor, Band], Tensor]
+    transform: Callable[[Tensor, Band], Tensor]  # (batch, n, d) -> (batch, 2k, d)
+    adjoint: Callable[[Tensor, Band], Tensor]  # (batch, 2k, d) -> (batch, n, d)
 
 
 ENGINES: dict[str, Engine] = {
@@ -155,8 +148,7 @@ def check_values(values: Tensor, valid: Tensor, expected: str) -> None:
 def check_lengths(lengths: Tensor | Iterable[int], batch: int, n: int, device: torch.device) -> Tensor:
     """The lengths of a padded batch, whole numbers in 1..n, as int64 (batch,) on `device`.
 
-    lengths: a list, an array or a tensor of any real dtype.  Raises TypeError for booleans and complex numbers,
-    ValueError for another shape and for other values (`check_values`).
+    Raises TypeError for booleans and complex numbers, ValueError for another shape or value (`check_values`).
     """
     given = torch.as_tensor(lengths, device=device)  # type: ignore[arg-type]
     if given.dtype == torch.bool or given.is_complex():
@@ -168,9 +160,6 @@ def check_lengths(lengths: Tensor | Iterable[int], batch: int, n: int, device: t
     top = "n" if torch.compiler.is_compiling() else n
     check_values(given, (whole == given) & (given >= 1) & (given <= n), f"lengths as whole numbers in 1..{top}")
     return whole
-
-
-# --------------------------------------------------------------------------- gradients
 
 
 def _compute(x: Tensor, band: Band, engine: str, adjoint: bool, counted: bool) -> Tensor:
@@ -185,10 +174,7 @@ def _compute(x: Tensor, band: Band, engine: str, adjoint: bool, counted: bool) -
 
 
 class _BandTransform(torch.autograd.Function):
-    """The analysis, or its transpose, as an autograd function: nothing is saved but the band.
-
-    Both are linear and each is the other's derivative, so every higher derivative works as well.
-    """
+    """The analysis, or its transpose, each the other's derivative to any order: nothing is saved but the band."""
 
     generate_vmap_rule = True
 
@@ -252,9 +238,10 @@ def without_autocast(x: Tensor) -> AbstractContextManager:
 def _apply(x: Tensor, band: Band | OpenBand, engine: str, *, adjoint: bool, counted: bool = False) -> Tensor:
     if check_engine(engine) == "auto" and isinstance(band, Band):
         engine = choose_engine(band)
+    if engine == "fft" and torch.onnx.is_in_onnx_export():
+        engine = "fast"
     if autocasts(x):
-        # Products have a table in the lower precision; an FFT keeps its input's.
-        x = x if engine == "fft" else lowered(x)
+        x = x if engine == "fft" else lowered(x)  # products have a table in the lower precision
         with without_autocast(x):
             return _apply(x, band, engine, adjoint=adjoint, counted=counted)
     if isinstance(band, OpenBand):
@@ -264,12 +251,9 @@ def _apply(x: Tensor, band: Band | OpenBand, engine: str, *, adjoint: bool, coun
     return run(x, band, engine, adjoint, counted)
 
 
-# --------------------------------------------------------------------------- the two maps
-
-
 def packed_analysis(x: Tensor, band: Band | OpenBand, engine: str) -> Tensor:
     """A x, (batch, 2k, d), real parts before imaginary ones, for x of (batch, n, d)."""
-    return _apply(x, band, engine, adjoint=False)  # (batch, 2k, d)
+    return _apply(x, band, engine, adjoint=False)
 
 
 def packed_synthesis(spectrum: Tensor, band: Band | OpenBand, engine: str) -> Tensor:
@@ -283,32 +267,23 @@ def analysis(
     """The kept frequencies of each channel, X_f = N^(-1/2) sum_t x_t exp(-2 pi i f t / N) (eq:analysis): A of eq:layer.
 
     x: (batch, n, d), real.  Returns (re, im), each (batch, k, d), in the dtype of x (under autocast, of autocast).
-    `frequencies`: k, for the k lowest, or a sorted set of frequencies in cycles per grid.
-    `grid` is N, by default the next power of two >= n: one sample more, 65 for 64, can then change what every frequency
-    means; a fixed grid, as a layer's `window` gives, keeps it.
+    `frequencies`: k, for the k lowest, or a sorted set in cycles per grid.  `grid` is N, by default the next power of
+    two >= n: one sample more, 65 for 64, can then change what every frequency means; a fixed grid keeps it.
     Raises ValueError for a shape that is not (batch, n, d), for frequencies above N//2, for an unknown engine.
     Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p ("fast", thm:linear).
     """
     band = open_band(check_sequences(x).shape[1], frequencies, grid)
-    # Not views of one tensor: each may change in place.
-    return torch.unsafe_chunk(packed_analysis(x, band, engine), 2, dim=1)  # (batch, k, d) each
+    return torch.unsafe_chunk(packed_analysis(x, band, engine), 2, dim=1)  # not views: each may change in place
 
 
 def synthesis(
-    re: Tensor,
-    im: Tensor,
-    n: int,
-    *,
-    frequencies: Iterable[int] | None = None,
-    grid: int | None = None,
-    engine: str = "auto",
+    re: Tensor, im: Tensor, n: int, *, frequencies: Iterable[int] | None = None, grid: int | None = None, engine="auto"
 ) -> Tensor:
     """The real sequence with a given band, y_t = N^(-1/2) sum_f c_f Re[Y_f exp(2 pi i f t / N)] (eq:synthesis).
 
     re, im: (batch, k, d), at `frequencies`, by default the k lowest.  Returns (batch, n, d): the first n samples of
     the grid.  The imaginary parts at DC and at Nyquist have no effect: a real signal has none.
-    Raises ValueError when re and im differ in shape, when there are not k frequencies, and as `analysis` does.
-    Cost: as `analysis`.
+    Raises ValueError when re and im differ in shape or there are not k frequencies, and as `analysis`.  Cost: the same.
     """
     if re.shape != im.shape:
         raise ValueError(f"re and im must have one shape, got {tuple(re.shape)} and {tuple(im.shape)}")

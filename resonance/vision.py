@@ -32,9 +32,8 @@ def check_images(images: Tensor, channels: int) -> None:
 class PatchEmbedding(WithSettings):
     """Cut images into square patches and embed each linearly.
 
-    (batch, channels, height, width) -> (batch, height / patch_size, width / patch_size, dim), for any height and width
-    that are multiples of patch_size.  A reshape and one product: nothing overlaps, so there is no convolution.
-    Raises as `check_images`, and ValueError for another size.
+    (batch, channels, height, width) -> (batch, height / patch_size, width / patch_size, dim).
+    Raises as `check_images`, and ValueError for sides that are not multiples of patch_size.
     Parameters: dim (channels patch_size^2 + 1).
     """
 
@@ -62,18 +61,12 @@ class PlaneBlock(nn.Module):
     """A residual block on a plane of tokens: mixing by its lowest frequencies, then a pointwise feed-forward.
 
     (batch, rows, columns, dim) -> the same shape.  `expansion` is the width of the feed-forward in units of dim; with
-    0 there is none, and LayerNorm is the only nonlinearity.
+    0 there is none.
     Parameters: those of `PlaneMixing`, (2 expansion) dim^2 + (expansion + 1) dim, and 2 dim for each LayerNorm.
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_frequencies: int | tuple[int, int],
-        *,
-        expansion: int = 2,
-        dropout: float = 0.0,
-        engine: str = "auto",
+        self, dim: int, num_frequencies: int | tuple[int, int], *, expansion: int = 2, dropout=0.0, engine="auto"
     ):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
@@ -90,10 +83,9 @@ class ResonanceVisionNet(nn.Module):
 
     images (batch, in_channels, height, width) -> class scores (batch, num_classes).
     Frequencies count cycles per image: the same weights apply to a 224 x 224 image and to any other.  An image whose
-    sides are not multiples of patch_size is zero-padded on all sides to one that is; one too small for the band leaves
-    out the frequencies that it does not hold.  The read-out is the lowest frequencies of the last tokens, |f_y| and
-    f_x below `pooled_frequencies`, divided by the root of their number: the coefficient at DC is the mean token, the
-    others carry where in the image a feature is.
+    sides are not multiples of patch_size is zero-padded on all sides to one that is.  The read-out is the lowest
+    frequencies of the last tokens, |f_y| and f_x below `pooled_frequencies`, divided by the root of the tokens' number:
+    the coefficient at DC is the mean token, the others carry where in the image a feature is.
 
     Arguments: num_classes; in_channels; patch_size in pixels; hidden_dim; num_layers; num_frequencies, (k_y, k_x) or
     one number for both; pooled_frequencies; expansion of the feed-forward part (0: none); dropout; engine.
@@ -118,10 +110,8 @@ class ResonanceVisionNet(nn.Module):
     ):
         super().__init__()
         if min(num_classes, num_layers, pooled_frequencies) < 1 or expansion < 0:
-            raise ValueError(
-                "expected at least 1 class, layer and pooled frequency and expansion >= 0, "
-                f"got {num_classes=}, {num_layers=}, {pooled_frequencies=}, {expansion=}"
-            )
+            got = f"got {num_classes=}, {num_layers=}, {pooled_frequencies=}, {expansion=}"
+            raise ValueError(f"expected at least 1 class, layer and pooled frequency and expansion >= 0, {got}")
         self.patch_size, self.hidden_dim, self.pooled_frequencies = patch_size, hidden_dim, pooled_frequencies
         self.embedding = PatchEmbedding(in_channels, patch_size, hidden_dim)
         self.blocks = nn.ModuleList(

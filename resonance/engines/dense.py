@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,11 +15,7 @@ from .tables import BUILDERS, as_tensor, constants
 TABLE_LIMIT = 2**22
 
 
-def _build(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
-    return [fourier_table(Band(*key), np.arange(key[0]))]
-
-
-BUILDERS["dense"] = _build
+BUILDERS["dense"] = lambda key, dtype: [fourier_table(Band(*key), np.arange(key[0]))]
 
 
 def _slices(band: Band, like: Tensor):
@@ -34,11 +32,8 @@ def _slices(band: Band, like: Tensor):
 
 def transform(x: Tensor, band: Band) -> Tensor:
     """The spectrum of x, (batch, n, d), as (batch, 2k, d): real parts, then imaginary parts."""
-    spectrum = None
-    for samples, table in _slices(band, x):
-        part = torch.matmul(table, x[:, samples])  # (batch, 2k, d)
-        spectrum = part if spectrum is None else spectrum + part
-    return spectrum
+    parts = (torch.matmul(table, x[:, samples]) for samples, table in _slices(band, x))  # each (batch, 2k, d)
+    return reduce(torch.add, parts)
 
 
 def adjoint(spectrum: Tensor, band: Band) -> Tensor:

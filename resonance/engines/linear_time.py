@@ -40,13 +40,9 @@ from .tables import BUILDERS, constant_result, constants
 # Largest residual rho of the p functions, relative to the sequence's norm; rounding comes on top.
 TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 5e-4, torch.bfloat16: 4e-3}
 LONGEST_TURN = 32.0  # largest theta considered: beyond it, more blocks are always cheaper
-# Costs relative to a multiply-add of a large square product: one multiply-add of each of the three products, the memory
-# traffic of one value V_bq, and the calls (for 256 channels).  Least squares over n = 2^11 .. 2^17, k = 8, 64, 256, d =
-# 64, 256, 768 on 2 cores.
+# Costs in multiply-adds of a large square product: one of each of the three products, the memory traffic of one value
+# V_bq, and the calls (for 256 channels).  Least squares over n = 2^11 .. 2^17, k = 8 .. 256, d = 64 .. 768 on 2 cores.
 PRODUCTS, A_VALUE, CALLS = (1.0, 1.1, 1.9), 80.0, 2.0**14
-
-
-# --------------------------------------------------------------------------- the functions of a block
 
 
 def turn_bound(theta: float, rank: int) -> float:
@@ -86,9 +82,6 @@ def block_functions(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
     return misses(np.cos(angle), np.sin(angle))
 
 
-# --------------------------------------------------------------------------- the plan
-
-
 class Plan(NamedTuple):
     """The factorisation of a band transform (thm:linear): `blocks` blocks of `size` samples, `rank` functions each.
 
@@ -123,10 +116,7 @@ class Plan(NamedTuple):
 
 
 def residues(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The phase advance of each frequency from block to block, in units of 1/N in 0 .. N/2, and its sign.
-
-    An advance and its negative share one residue: for size dividing N, those of f mod m and -f mod m.
-    """
+    """The phase advance of each frequency from block to block, in units of 1/N in 0 .. N/2, and its sign."""
     turn = np.array(band.frequencies) * size % band.grid
     return np.minimum(turn, band.grid - turn), np.where(2 * turn > band.grid, -1.0, 1.0)
 
@@ -147,8 +137,7 @@ def make_plan(band: Band, dtype: torch.dtype) -> Plan:
 
 @lru_cache(maxsize=1024)
 def _chosen_plan(key: tuple, dtype: torch.dtype) -> tuple:
-    band = Band(*key)
-    tolerance = TOLERANCE[dtype]
+    band, tolerance = Band(*key), TOLERANCE[dtype]
     best = Plan(1, band.n, 1, 0.0, False, band.k)
     least = best.cost(band)
     sizes = {band.grid // m for m in range(1, math.isqrt(band.grid) + 1) if band.grid % m == 0}
@@ -170,9 +159,6 @@ def _chosen_plan(key: tuple, dtype: torch.dtype) -> tuple:
 @constant_result  # an lru_cache itself would be traced
 def _constant_plan(*arguments) -> tuple:
     return _chosen_plan(*arguments)
-
-
-# --------------------------------------------------------------------------- tables
 
 
 def build_tables(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
@@ -211,9 +197,6 @@ def build_tables(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
 
 
 BUILDERS["fast"] = build_tables
-
-
-# --------------------------------------------------------------------------- the transform and its adjoint
 
 
 def _project(x: Tensor, functions: Tensor) -> Tensor:

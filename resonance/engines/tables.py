@@ -1,7 +1,7 @@
 """Tables that transforms multiply by: made once in float64, cached by dtype and device, bounded in bytes.
 
-One policy for every mode: a cached table is made outside all of them (tracing, functional transforms, inference mode),
-so that any later call can use it.  A trace on fake tensors makes its own, constants of its graph, and caches nothing.
+A cached table is made outside all modes (tracing, functional transforms, inference), so that any later call can use it.
+A trace on fake tensors makes its own, constants of its graph, and caches nothing.
 """
 
 from __future__ import annotations
