@@ -16,7 +16,7 @@ from resonance import BandMixing, ResonanceLayer
 from resonance.band import make_band, next_power_of_two
 from resonance.engines import dense, linear_time
 from resonance.engines import tables as constants
-from resonance.engines.linear_time import adjoint, make_plan, misses, transform, turn_bound, turn_rank
+from resonance.engines.linear_time import Plan, adjoint, make_plan, misses, transform, turn_bound, turn_rank
 from resonance.spectral import ENGINES, analysis, synthesis
 
 N, K = 1000, 64
@@ -275,5 +275,13 @@ def test_operations_are_those_of_the_theorem(band):
     plan = make_plan(band, torch.float32)
     m = band.grid // plan.size
     if plan.size > 1 and band.grid % plan.size == 0 and m % 2 == 0:
-        bound = 2 * band.n * plan.rank + plan.rank * m * (m + 2) + 8 * band.k * plan.rank
-        assert 2 * plan.operations(band) <= bound
+        bound = 2 * band.n * plan.rank + plan.rank * m * (m + 3) + 8 * band.k * plan.rank
+        assert 2 * plan.operations(band) + plan.folded * plan.rank * m <= bound  # products, and additions of folding
+
+
+def test_folding_is_part_of_the_bound_where_every_residue_occurs():
+    band, size, rank = make_band(1024, 33), 16, 7
+    m = band.grid // size
+    plan = Plan(size, m, rank, 0.0, True, m // 2 + 1)
+    products = 2 * band.n * rank + rank * m * (m + 2) + 8 * band.k * rank
+    assert 2 * plan.operations(band) == products < products + rank * m
