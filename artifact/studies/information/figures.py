@@ -35,6 +35,22 @@ def retained(table: pd.DataFrame, snr_db: float, signal: str) -> Figure:
     return figure
 
 
+def choice(table: pd.DataFrame) -> Figure:
+    """Bits transmitted by layers of chosen frequencies against their rank, and the most of any map of that rank."""
+    figure, (axes,) = panels(1, 2.6)
+    axes.plot(table.groupby("rank")["most"].first(), color="k", lw=1.2, label="most, of any map")
+    groups = table.groupby("choice", sort=False)
+    for (name, group), colour, marker, line in zip(groups, PALETTE, MARKERS, LINES, strict=False):
+        axes.plot(
+            group["rank"], group["bits"], marker=marker, ms=4, mfc="none", ls=line, lw=0.8, color=colour, label=name
+        )
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="real rank of the map", ylabel="bits about the signal")
+    axes.legend(loc="upper left")
+    return figure
+
+
 def estimator(bias: pd.DataFrame, itself: pd.DataFrame) -> Figure:
     """A nearest-neighbour estimate against the closed form: one scalar channel; three maps of a short signal."""
     figure, (left, right) = panels(2, 2.8)

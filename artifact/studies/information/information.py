@@ -160,6 +160,65 @@ def lost_bits_bound(matrix: Tensor, signal: Tensor, noise: Tensor) -> float:
     return float(outside.clamp_min(0.0) / (2 * math.log(2) * power))
 
 
+# --------------------------------------------------------------------------- choice of frequencies
+
+
+def best_information(signal: Tensor, noise: Tensor, rank: int) -> float:
+    """The most bits that a linear map of at most `rank` transmits: 1/2 sum_{i <= rank} log2(1 + mu_i) (eq:choice).
+
+    mu_i are the eigenvalues of N^-1 K in falling order; the map onto their eigenvectors attains it (thm:choice).
+    Cost: n^3.
+    """
+    root = torch.linalg.cholesky(noise.double())
+    half = torch.linalg.solve_triangular(root, signal.double(), upper=False)
+    mu = torch.linalg.eigvalsh(torch.linalg.solve_triangular(root, half.mT, upper=False)).clamp_min(0.0).flip(0)
+    return float(torch.log1p(mu[:rank]).sum() / (2 * math.log(2)))
+
+
+def frequency_bits(signal: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """(SNR_f, bits c_f/2 log2(1 + SNR_f)) of each frequency f = 0 .. n/2, both covariances circulant (thm:choice).
+
+    Raises ValueError for a covariance that is not circulant.
+    """
+    n = len(signal)
+    for covariance in (signal, noise):
+        if not torch.allclose(covariance, covariance.roll((1, 1), (0, 1))):
+            raise ValueError("expected circulant covariances: a frequency has no SNR of its own under others")
+    ratio = torch.fft.rfft(signal[0].double()).real / torch.fft.rfft(noise[0].double()).real
+    f = torch.arange(len(ratio))
+    c = torch.where((f == 0) | (2 * f == n), 1.0, 2.0).double()
+    return ratio, c / 2 * torch.log2(1 + ratio.clamp_min(0.0))
+
+
+def two_lines(n: int) -> tuple[Tensor, Tensor]:
+    """(K, N), circulant: a slow signal with two faint lines, in noise that falls with the frequency."""
+    signal = circulant(lambda f: 3 / (1 + f**2) + 1 / ((f - 9) ** 2 + 4) + 0.3 / ((f - 20) ** 2 + 2), n)
+    return signal, 0.3 * circulant(lambda f: (0.3 + f / 8) ** -2, n)
+
+
+def choice_table(n: int, ks: Iterable[int], draws: int, *, seed: int) -> pd.DataFrame:
+    """Bits that layers of k chosen frequencies transmit of `two_lines`, and the most at their rank (thm:choice).
+
+    choice: largest SNR, most energy, lowest; and the best of `draws` random maps of the rank 2k.  Weights are random.
+    """
+    torch.manual_seed(seed)
+    signal, noise = two_lines(n)
+    ratio, _ = frequency_bits(signal, noise)
+    energy = torch.fft.rfft(signal[0]).real
+    orders = {"largest SNR": ratio.argsort(descending=True), "most energy": energy.argsort(descending=True)}
+    orders["lowest"] = torch.arange(len(ratio))
+    rows = []
+    for k in ks:
+        for choice, order in orders.items():
+            layer = BandMixing(1, frequencies=order[:k].sort().values.tolist(), interference=False, engine="fft")
+            matrix = layer_matrix(layer, n)
+            rows.append((k, choice, len(row_space(matrix)), transmitted_information(matrix, signal, noise)))
+        maps = torch.randn(draws, 2 * k, n, dtype=torch.float64)
+        rows.append((k, "random maps", 2 * k, max(transmitted_information(m, signal, noise) for m in maps)))
+    table = pd.DataFrame(rows, columns=["k", "choice", "rank", "bits"])
+    return table.assign(most=[best_information(signal, noise, rank) for rank in table["rank"]])
+
+
 # --------------------------------------------------------------------------- special cases
 
 

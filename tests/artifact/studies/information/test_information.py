@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -14,9 +15,13 @@ from sklearn.feature_selection import mutual_info_regression
 from artifact.studies.information.information import (
     SIGNALS,
     ar1,
+    best_information,
     block_ranks,
+    choice_table,
+    circulant,
     estimator_against_itself,
     estimator_bias,
+    frequency_bits,
     gaussian_information,
     kept_frequencies,
     layer_matrix,
@@ -330,3 +335,70 @@ def test_errors():
         nearest_neighbour_information(np.ones((3, 1)), np.ones(3))
     with pytest.raises(ValueError, match="neighbours"):
         nearest_neighbour_information(np.ones((3, 1)), np.ones((3, 1)))
+
+
+# --------------------------------------------------------------------------- choice of frequencies
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 9), st.integers(1, 9), st.integers(1, 9), st.integers(0, 999))
+def test_no_map_of_a_rank_transmits_more_than_the_best(n, rows, rank, seed):
+    signal, noise = covariance(n, min(rank, n), seed), noise_of(n, seed + 1)
+    matrix = torch.randn(min(rows, n), n, dtype=torch.float64, generator=generator(seed))
+    most = best_information(signal, noise, len(matrix))
+    assert transmitted_information(matrix, signal, noise) <= most + 1e-8
+    root = torch.linalg.cholesky(noise)  # the eigenvectors attain it
+    half = torch.linalg.solve(root, torch.linalg.solve(root, signal).mT)
+    vectors = torch.linalg.eigh((half + half.mT) / 2).eigenvectors.flip(1)[:, : len(matrix)]
+    best = vectors.mT @ torch.linalg.inv(root)
+    assert transmitted_information(best, signal, noise) == pytest.approx(most, abs=1e-7)
+    assert best_information(signal, noise, n) == pytest.approx(gaussian_information(signal, noise), abs=1e-8)
+
+
+def layer_of(frequencies):
+    return BandMixing(1, frequencies=frequencies, interference=False, engine="fft")
+
+
+def test_the_layer_of_the_largest_snr_is_the_best_of_all_sets_and_attains_the_bound():
+    signal, noise = circulant(lambda f: 1 / (1 + (f - 2) ** 2), 8), circulant(lambda f: 1 / (2 + f), 8)
+    ratio, bits = frequency_bits(signal, noise)
+    assert bits.sum().item() == pytest.approx(gaussian_information(signal, noise))
+    kept = {}
+    for size in range(1, 6):
+        for chosen in combinations(range(5), size):
+            matrix = layer_matrix(layer_of(chosen), 8)
+            kept[chosen] = transmitted_information(matrix, signal, noise)
+            rank = len(row_space(matrix))
+            assert rank == sum(1 if f in (0, 4) else 2 for f in chosen)
+            assert kept[chosen] == pytest.approx(bits[list(chosen)].sum().item(), abs=1e-9)
+            assert kept[chosen] <= best_information(signal, noise, rank) + 1e-9
+    order = ratio.argsort(descending=True).tolist()
+    for size in range(1, 6):
+        best = tuple(sorted(order[:size]))
+        rank = sum(1 if f in (0, 4) else 2 for f in best)
+        assert kept[best] == pytest.approx(best_information(signal, noise, rank), abs=1e-9)
+
+
+def test_with_k_fixed_the_largest_snr_at_dc_is_not_the_best():
+    signal, noise = circulant(lambda f: torch.where(f == 0, 1.2, 1.0).double(), 8), torch.eye(8, dtype=torch.float64)
+    ratio, bits = frequency_bits(signal, noise)
+    assert ratio.argmax() == 0 and bits[0] < bits[1]
+
+
+def test_a_signal_that_is_not_periodic_has_better_maps_than_any_band():
+    signal = ar1(16)
+    noise = white_noise(signal, 10.0)
+    for chosen in combinations(range(9), 2):
+        matrix = layer_matrix(layer_of(chosen), 16)
+        most = best_information(signal, noise, len(row_space(matrix)))
+        assert transmitted_information(matrix, signal, noise) < 0.995 * most
+    with pytest.raises(ValueError, match="circulant"):
+        frequency_bits(signal, noise)
+
+
+def test_table_of_choices():
+    table = choice_table(64, [1, 8], 20, seed=0)
+    share = (table["bits"] / table["most"]).set_axis([table["choice"], table["k"]])
+    assert share.max() <= 1 + 1e-9
+    assert share["largest SNR", 8] == pytest.approx(1) and share["largest SNR", 1] == pytest.approx(1)
+    assert max(share["lowest", 8], share["most energy", 8], share["random maps", 8]) < 0.95
