@@ -92,7 +92,7 @@ def noise(noises: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
 def references(table: pd.DataFrame) -> Figure:
     """Error over the bound of every reference against load: measured (points), that of the best reading (lines)."""
     figure, (axes,) = panels(1, 2.6)
-    for (kind, group), colour, marker in zip(table.groupby("references", sort=False), PALETTE, "osD^", strict=True):
+    for (kind, group), colour, marker in zip(table.groupby("references", sort=False), PALETTE, "osD^", strict=False):
         axes.plot(group["load"], group["expected"] / group["bound"], color=colour, lw=1)
         axes.plot(group["load"], group["error"] / group["bound"], marker, ms=4, mfc="none", color=colour, label=kind)
     axes.axhline(1, color=GREY, lw=0.9, ls="--")
