@@ -12,6 +12,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil, gcd, nan
 from typing import NamedTuple
 
@@ -103,9 +104,9 @@ class Forecaster:
             series = Series("series", values, tuple(map(str, range(np.shape(values)[-1]))), self.period, "step")
         series = replace(series, period=self.period or series.period)
         times = series.following(self.horizon)  # refuses missing rows
-        rows, period, horizon, least = len(series.values), series.period, self.horizon, series.period + self.horizon
-        if rows < least:
-            needed = f"{least} rows, for a period of {period} and a horizon of {horizon}"
+        rows, period, horizon = len(series.values), series.period, self.horizon
+        if rows < period + horizon:
+            needed = f"{period + horizon} rows, for a period of {period} and a horizon of {horizon}"
             raise ValueError(f"{series.dataset}: expected at least {needed}; got {rows}")
         hold = min(max(rows // 5, horizon), rows - period)
 
@@ -136,8 +137,7 @@ class Forecaster:
         lookback, forecast = methods[best](whole)
         values = forecast(whole.standardised(series.values[rows - lookback :])[None])[0].double().numpy()
         values, half = values * whole.std + whole.mean, half * whole.std
-        lower, upper = values - half, values + half
-        shown = (times, series.channels, values, lower, upper)
+        shown = (times, series.channels, values, values - half, values + half)
         return Forecast(*shown, self.coverage, measured, best, held_back, tuple(notes))
 
 
@@ -164,27 +164,21 @@ def _ridge_matrix(moments: Moments, penalty: float) -> Tensor:
     return torch.linalg.solve(gram, moments.future_past, left=False)  # (horizon, lookback)
 
 
-def _ridge(lookback: int, penalty: float) -> Method:
-    def fit(task: ForecastTask) -> Fitted:
-        matrix = _ridge_matrix(_moments(task, "train", lookback), penalty).float()
+def _ridge(task: ForecastTask, lookback: int, penalty: float) -> Fitted:
+    matrix = _ridge_matrix(_moments(task, "train", lookback), penalty).float()
 
-        def forecast(past: Tensor) -> Tensor:
-            level = past[:, -task.series.period :].mean(dim=1, keepdim=True)
-            return level + matrix @ (past - level)
+    def forecast(past: Tensor) -> Tensor:
+        level = past[:, -task.series.period :].mean(dim=1, keepdim=True)
+        return level + matrix @ (past - level)
 
-        return Fitted(lookback, forecast)
-
-    return fit
+    return Fitted(lookback, forecast)
 
 
-def _resonance(settings: list[Setting]) -> Method:
-    def fit(task: ForecastTask) -> Fitted:
-        moments = [band_moments(s.model(task), _moments(task, "train", s.lookback, VARIANCE_POWER)) for s in settings]
-        models = [s.fitted(task, each) for s, each in zip(settings, moments, strict=True)]
-        longest = max(s.lookback for s in settings)
-        return Fitted(longest, lambda past: sum(m(past[:, longest - m.lookback :]) for m in models) / len(models))
-
-    return fit
+def _resonance(task: ForecastTask, settings: list[Setting]) -> Fitted:
+    moments = [band_moments(s.model(task), _moments(task, "train", s.lookback, VARIANCE_POWER)) for s in settings]
+    models = [s.fitted(task, each) for s, each in zip(settings, moments, strict=True)]
+    longest = max(s.lookback for s in settings)
+    return Fitted(longest, lambda past: sum(m(past[:, longest - m.lookback :]) for m in models) / len(models))
 
 
 def _stride(windows: int, period: int, most: int) -> int:
@@ -254,13 +248,15 @@ def _choose(task: ForecastTask) -> tuple[dict[str, Method], list[str]]:
         ridges.append(_lowest(penalised, max(float(samples.past_past.diagonal().mean()), 1e-9)))
 
     best = [setting for _, setting in sorted(found)[:3]]
-    errors = [_errors(_resonance([setting])(task), task) for setting in best]
+    errors = [_errors(_resonance(task, [setting]), task) for setting in best]
     means = [float(np.square(np.mean(errors[:count], axis=0)).mean()) for count in range(1, len(best) + 1)]
     notes = []
     if best[0].lookback == lookbacks[-1]:
         notes.append(f"The best lookback, {lookbacks[-1]} steps, is the longest tried with {rows} rows to train on.")
-    methods = {"resonance": _resonance(best[: 1 + int(np.argmin(means))]), "ridge": _ridge(*min(ridges)[1:])}
-    return {**methods, "seasonal repeat": _repeat}, notes
+    _, lookback, penalty = min(ridges)
+    resonance = partial(_resonance, settings=best[: 1 + int(np.argmin(means))])
+    ridge = partial(_ridge, lookback=lookback, penalty=penalty)
+    return {"resonance": resonance, "ridge": ridge, "seasonal repeat": _repeat}, notes
 
 
 def _half_widths(before: np.ndarray | None, held: np.ndarray, level: float) -> tuple[np.ndarray, float, float]:

@@ -71,15 +71,13 @@ class ResonanceTimeSeriesNet(WithSettings):
         k = lookback // 2 + 1 if num_frequencies is None else num_frequencies
         bins = pred_horizon // 2 + 1
         rank = min(16, k, bins) if rank is None else rank
-        if not 1 <= k <= lookback // 2 + 1:
-            raise ValueError(f"num_frequencies={k} is outside 1..{lookback // 2 + 1}, the band of lookback={lookback}")
-        if not 1 <= rank <= min(k, bins):
-            raise ValueError(
-                f"rank={rank} is outside 1..{min(k, bins)}: a horizon of {pred_horizon} steps has {bins} frequencies, "
-                f"the past {k}"
-            )
-        if not 1 <= level_steps <= lookback:
-            raise ValueError(f"level_steps={level_steps} is outside 1..{lookback}")
+        for name, value, most, why in (
+            ("num_frequencies", k, lookback // 2 + 1, f"the band of lookback={lookback}"),
+            ("rank", rank, min(k, bins), f"a horizon of {pred_horizon} steps has {bins} frequencies, the past {k}"),
+            ("level_steps", level_steps, lookback, "the lookback"),
+        ):
+            if not 1 <= value <= most:
+                raise ValueError(f"{name}={value} is outside 1..{most}: {why}")
         self.pred_horizon, self.lookback, self.channels = pred_horizon, lookback, channels
         self.num_frequencies, self.rank, self.level_steps, self.engine = k, rank, level_steps, engine
         self.taper = taper
@@ -137,9 +135,7 @@ class Moments:
     def mean_squared_error(self, matrix: Tensor) -> float:
         """Error of yhat = matrix x, matrix of (horizon, lookback)."""
         matrix = matrix.double()
-        cross = (matrix * self.future_past).sum()
-        quadratic = ((matrix @ self.past_past) * matrix).sum()
-        return float((self.future - 2 * cross + quadratic) / self.count)
+        return float((self.future + (matrix * (matrix @ self.past_past - 2 * self.future_past)).sum()) / self.count)
 
 
 class BandMoments(NamedTuple):
@@ -162,10 +158,8 @@ def _transform(n: int, k: int) -> Tensor:
 
 def _past_map(model: ResonanceTimeSeriesNet) -> Tensor:
     """A taper of eq:forecast, (k, lookback)."""
-    return (
-        _transform(model.lookback, model.num_frequencies)
-        * model.down_weighting(torch.empty(0, dtype=torch.float64))[:, 0]
-    )
+    weights = model.down_weighting(torch.empty(0, dtype=torch.float64))[:, 0]
+    return _transform(model.lookback, model.num_frequencies) * weights
 
 
 @torch.no_grad()
@@ -174,8 +168,7 @@ def band_moments(model: ResonanceTimeSeriesNet, moments: Moments) -> BandMoments
 
     Cost: (k + bins) lookback (lookback + k) multiply-adds, whatever the number of windows.
     """
-    root = _root_multiplicity(model)
-    past = _past_map(model)
+    root, past = _root_multiplicity(model), _past_map(model)
     future = _transform(model.pred_horizon, len(root)) * root
     past_past, future_past = (m.to(past.dtype) for m in (moments.past_past, moments.future_past))
     return BandMoments(past @ past_past @ past.mH, future @ future_past @ past.mH)
@@ -199,8 +192,7 @@ def fit_closed_form(model: ResonanceTimeSeriesNet, moments: BandMoments, ridge: 
     basis = torch.linalg.eigh((fitted + fitted.mH) / 2).eigenvectors[:, -model.rank :]  # (bins, rank)
     future, past = basis / _root_multiplicity(model), basis.mH @ full
     size = (past.abs().square().mean() / future.abs().square().mean()).clamp_min(1e-60)  # 0 for a constant series
-    scale = size**0.25  # equal size of both factors
-    future, past = future * scale, past / scale
+    future, past = future * size**0.25, past / size**0.25  # equal size of both factors
     model.future.set_(future.real.float(), future.imag.float())
     model.past.set_(past.real.float(), past.imag.float())
     return model
