@@ -42,8 +42,7 @@ class Windows:
     def batches(self, size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield every window once in batches of `size`: in order, or shuffled by `generator`; the last may be short."""
         order = torch.arange(len(self)) if generator is None else torch.randperm(len(self), generator=generator)
-        for index in order.split(size):
-            yield self.batch(index)
+        yield from map(self.batch, order.split(size))
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,8 @@ class ForecastTask:
         rows = self.series.values[max(first, 0) : self.borders[at]]
         windows = Windows(self.standardised(rows), lookback, self.horizon)
         if first < 0 or len(windows) < 1:
-            raise ValueError(
-                f"lookback={lookback} and horizon={self.horizon} leave no {split} window in {self.series.dataset} "
-                f"with borders {self.borders}"
-            )
+            name, sizes = self.series.dataset, f"lookback={lookback} and horizon={self.horizon}"
+            raise ValueError(f"{sizes} leave no {split} window in {name} with borders {self.borders}")
         return windows
 
     @torch.no_grad()

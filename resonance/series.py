@@ -114,17 +114,14 @@ def calendar(times: np.ndarray) -> Calendar:
             if usual >= DAY and (unit != "day" or times[-1] - times[0] >= 21 * DAY):
                 day = offsets.CustomBusinessDay(weekmask="".join("01"[day in week] for day in range(7)))
                 grids.append((on(day), day, 1, unit, len(week)))
-    found = []
-    for numbers, offset, count, unit, cycle in grids:
-        gaps = np.diff(numbers)
-        if numbers[0] == 0 and gaps.min() > 0 and np.sort(gaps)[middle] == 1:
-            whole = abs(cycle - round(cycle)) < 0.01 * cycle and 2 * round(cycle) <= len(times)
-            name = unit if count == 1 else f"{count:.6g}-{unit} step"
-            found.append(Calendar(numbers, offset, name, round(cycle) if whole else 1))
-    if not found:
+    fitting = [g for g in grids if g[0][0] == 0 and (gaps := np.diff(g[0])).min() > 0 and np.sort(gaps)[middle] == 1]
+    if not fitting:
         at = int(np.argmax(abs(steps / usual - np.rint(steps / usual))))
         raise ValueError(f"uneven dates: {index[at + 1]} follows {index[at]}, most follow after {usual / HOUR:g} h")
-    return min(found, key=lambda one: one.numbers[-1])
+    numbers, offset, count, unit, cycle = min(fitting, key=lambda grid: grid[0][-1])
+    whole = abs(cycle - round(cycle)) < 0.01 * cycle and 2 * round(cycle) <= len(times)
+    name = unit if count == 1 else f"{count:.6g}-{unit} step"
+    return Calendar(numbers, offset, name, round(cycle) if whole else 1)
 
 
 YEAR_LAST = r"(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}(?!\d).*"

@@ -21,10 +21,8 @@ class NaturalPolarTrainer(PolarTrainer):
 
     Gradient norms and clipping are those of the complex weights.  Both coordinates are lengths, so learning_rate_phase
     is by default that of the magnitudes.  Below |r| = `floor` the arc is taken on the circle of that radius: no phase
-    turns by more than s / floor.
-    The optimiser receives phases as displacements from zero, never their values; one whose step is relative to the size
-    of a parameter (Adafactor) hardly turns them.
-    Cost: a copy of the phases and four passes over them.
+    turns by more than s / floor.  The optimiser receives phases as displacements from zero: one whose step is relative
+    to the size of a parameter (Adafactor) hardly turns them.  Cost: a copy of the phases and four passes over them.
     """
 
     floor = 1e-3
