@@ -6,8 +6,10 @@
                error       e = |P' - P| / |P|, norms over all patterns
                snr         SNR, power of the hologram's interference term over that of the noise, a pixel
 
-thm:limit    no readout of one real hologram determines N complex patterns unless N <= floor((D-1)/2) (`lookalikes`)
-thm:noise    e^2 = 2N / (D SNR); information I = N D log2(1 + 1/e^2) <= (D^2/2) log2(1 + SNR) bits
+thm:limit    no readout of one real hologram determines N complex patterns of any size unless N <= floor((D-1)/2)
+             (`lookalikes`): a row is the squared distances to D anchors in R^2N, which must span it
+thm:noise    e^2 = 2N / (D SNR); readings share I = N D log2(1 + 1/e^2) <= (D^2/2) log2(1 + SNR) bits with the patterns;
+             with the zero order the hologram itself has up to (D/2) log2(1 + D SNR/2) more
 thm:references   e^2 >= 2N / (D SNR) for every set of references read linearly; plane waves attain it (eq:references)
 prop:rate    N random real D-vectors at error e need N D log2(1/e) bits, whatever the scheme
 """
@@ -200,8 +202,8 @@ def real_error(dim: int, *, nyquist: bool, seed: int) -> tuple[int, float]:
 def lookalikes(references: Pair, *, seed: int) -> tuple[Tensor, Tensor]:
     """Two different sets of N complex patterns (D = 1), (N,) complex each, with the same intensity hologram.
 
-    They exist for every set of references with 2N >= A, so no readout, linear or not, can distinguish them
-    (thm:limit).  Raises ValueError for 2N < A.
+    They exist for every set of references with 2N >= A, so no readout, linear or not, can distinguish them: mirror
+    images in a hyperplane that holds the A anchors -(Re R_i[x], Im R_i[x]) (thm:limit).  Raises ValueError for 2N < A.
     """
     re, im = (part.double() for part in references)
     n, aperture = re.shape
@@ -233,8 +235,19 @@ def lookalikes_error(dim: int, n: int, *, seed: int) -> dict[str, float]:
 
 
 def shannon_bits(dim: int, snr: float) -> float:
-    """(D^2/2) log2(1 + SNR), Shannon's capacity of D x D real pixels with Gaussian noise (thm:noise)."""
+    """(D^2/2) log2(1 + SNR), Shannon's capacity of D x D real pixels with Gaussian noise (thm:noise).
+
+    It bounds what a reading of the fringes tells, SNR being theirs; the recorded intensity: `recorded_bits_bound`.
+    """
     return dim**2 / 2 * math.log2(1 + snr)
+
+
+def recorded_bits_bound(dim: int, n: int, snr: float) -> float:
+    """I + (D/2) log2(1 + D SNR/2), an upper bound on the bits of N Gaussian patterns in their hologram (eq:zero-order).
+
+    I = N D log2(1 + D SNR/(2N)) are those of the readings, a lower bound; the rest is the zero order's.
+    """
+    return n * dim * math.log2(1 + dim * snr / (2 * n)) + dim / 2 * math.log2(1 + dim * snr / 2)
 
 
 def information_bits(read: Pair, patterns: Pair) -> float:

@@ -29,6 +29,7 @@ from artifact.studies.holographic_capacity.capacity import (
     quantise,
     quantised_error,
     real_error,
+    recorded_bits_bound,
     reference_error,
     references_of,
     relative_error,
@@ -123,6 +124,30 @@ def test_no_readout_passes_the_limit(n, spare, waves, seed):
     torch.testing.assert_close(h, g, rtol=1e-9, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 12), st.integers(0, 2), st.integers(0, 100))
+def test_lookalikes_are_mirror_images_in_a_hyperplane_of_the_anchors(n, spare, seed):
+    references = random_phasors(n, max(2, 2 * n - spare), generator_of(seed), torch.float64)
+    anchors = -torch.cat(references).mT
+    p, q = (torch.cat([x.real, x.imag]) for x in lookalikes(references, seed=seed))
+    middle, normal = (p + q) / 2, (p - q) / (p - q).norm()
+    torch.testing.assert_close((anchors - middle) @ normal, torch.zeros(len(anchors), dtype=torch.float64))
+    row = IntensityHologram(references).record((p[:n, None], p[n:, None]))[0]
+    torch.testing.assert_close(row, (anchors - p).square().sum(dim=1))
+    if spare == 0:  # affinely independent anchors, one hyperplane: one of the two is beyond its distance
+        assert max(p.norm(), q.norm()) >= (middle @ normal).abs() * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_anchors_that_span_are_read_linearly(n):
+    references = random_phasors(n, 2 * n + 1, generator_of(n), torch.float64)
+    anchors = -torch.cat(references).mT
+    re, im = gaussian_patterns(n, 1, generator_of(n + 1), torch.float64)
+    row = IntensityHologram(references).record((re, im))[0] - anchors.square().sum(dim=1)
+    read = torch.linalg.solve(-2 * (anchors[1:] - anchors[0]), row[1:] - row[0])
+    torch.testing.assert_close(read, torch.cat([re, im])[:, 0])
+
+
 def test_lookalikes_need_the_limit_to_be_passed():
     with pytest.raises(ValueError, match="expected at least 8 references on 16 pixels, got 7"):
         lookalikes(plane_waves(range(1, 8), 16), seed=0)
@@ -145,6 +170,35 @@ def test_linear_reading_never_beats_shannon(snr, limit):
     assert shared == sorted(shared), "more patterns, more bits"
     assert shared[-1] <= shannon_bits(dim, snr) * (1 + 1e-12)
     assert shared[-1] >= (1 - 2 / dim) * shannon_bits(dim, snr)
+
+
+@pytest.mark.parametrize("snr", [0.1, 1.0])
+def test_the_zero_order_tells_more_than_the_fringes(snr):
+    """One pattern on four pixels: I(P; H) by quadrature lies within its bounds, and above the pixels' capacity."""
+    dim = 4
+    reading, pixel = 2 / (dim * snr), 2 / snr  # noise power of a reading, and of a pixel
+    r = torch.linspace(0, 5, 201, dtype=torch.float64)[1:]  # |P|
+    f = torch.linspace(0, 5 + 5 * math.sqrt(reading), 301, dtype=torch.float64)[:, None]  # |reading|
+    z = torch.linspace(-6 * math.sqrt(pixel), 2 * 15 + 6 * math.sqrt(pixel), 400, dtype=torch.float64)
+    prior = 2 * r * torch.exp(-r.square()) * (r[1] - r[0])
+    ring = torch.exp(-((f - r) ** 2) / reading) * torch.special.i0e(2 * f * r / reading) / (math.pi * reading)
+    bump = torch.exp(-((z - math.sqrt(dim) * r[:, None] ** 2) ** 2) / (2 * pixel)) / math.sqrt(2 * math.pi * pixel)
+    density = (ring * prior) @ bump
+    area = 2 * math.pi * f * (f[1] - f[0]) * (z[1] - z[0])
+    assert (density * area).sum().item() == pytest.approx(1, abs=1e-3)
+    entropy = -(torch.xlogy(density, density) * area).sum().item()
+    noise = math.log(math.pi * math.e * reading) + 0.5 * math.log(2 * math.pi * math.e * pixel)
+    bits = dim * (entropy - noise) / math.log(2)
+    readings = dim * math.log2(1 + 1 / reading)
+    assert readings + 0.01 < bits < recorded_bits_bound(dim, 1, snr)
+    assert bits > shannon_bits(dim, snr) > readings
+
+
+def test_the_zero_order_matters_less_in_larger_holograms():
+    shares = [
+        recorded_bits_bound(d, (d - 1) // 2, s) / shannon_bits(d, s) for d, s in ((64, 0.1), (64, 1.0), (256, 1.0))
+    ]
+    assert shares == pytest.approx([1.23, 1.06, 1.02], abs=0.01)
 
 
 def test_information_is_that_of_a_gaussian_channel():
