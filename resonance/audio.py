@@ -130,7 +130,7 @@ class FrameTokens(nn.Module):
         scaled = (self.spectrum(waves, lengths) - self.level) / self.spread  # (batch, frames, bins)
         if (count := self.frame_count(lengths)) is not None:
             scaled = scaled.masked_fill(~length_mask(scaled, count), 0.0)
-        return self.projection(scaled.to(self.projection.weight.dtype))
+        return self.projection(scaled.to(next(self.parameters(), scaled).dtype))
 
     def frame_count(self, lengths: Tensor | None) -> Tensor | None:
         """Number of frames of recordings of so many samples; None for None."""
@@ -187,7 +187,6 @@ class ResonanceAudioNet(nn.Module):
         self.output_projection = nn.Linear(dim, num_classes)
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Logits (batch, num_classes) of waves (batch, samples)."""
         return self.output_projection(mean_token(self.tokens(waves, lengths), self.frame_count(lengths)))
 
     def tokens(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -44,12 +44,10 @@ class BandMixing(WithSettings):
     x: (batch, n, dim) -> (batch, n, dim), linear in x.
 
     Arguments: dim, channels; num_frequencies, k, for the k lowest, or `frequencies`, a sorted set in cycles per grid;
-    engine, how the transforms are computed (the map is the same); interference=False leaves M out (the map is then
-    diagonal in frequency).
+    engine, how the transforms are computed (the map is the same); interference=False leaves M out.
     Raises ValueError for a wrong shape, for a frequency above the band of the grid, for n above the window.  Weights of
     other frequencies or of another grid do not load.
-    Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.  The backward pass
-    needs the band, 2 k dim numbers a sample, and nothing of length n.
+    Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.
     """
 
     defines = ("frequencies", "window")
@@ -196,7 +194,7 @@ class AsSelfAttention(nn.Module):
     `need_weights`, a key or value that is not the query; and for padding before a token.
     """
 
-    # What an encoder looks at before it takes a path of its own, past `forward`: it must not.
+    # An encoder looks at these before it takes a path of its own, past `forward`: it must not.
     in_proj_bias, _qkv_same_embed_dim, out_proj = None, False, SimpleNamespace(weight=None, bias=None)
     in_proj_weight = type("Overridden", (), {"__torch_function__": None})()
 

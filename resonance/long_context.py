@@ -217,14 +217,8 @@ class LongContextResonanceNet(nn.Module):
         self.norm = nn.LayerNorm(hidden_dim)
         self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
 
-    def _check(self, n: int) -> None:
-        if n > self.max_context_length:
-            raise ValueError(f"a sequence of n={n} tokens is longer than max_context_length={self.max_context_length}")
-
     def forward(self, x: Tensor) -> Tensor:
-        self._check(check_sequences(x, self.input_dim).shape[1])
-        # (batch, n, hidden_dim), under autocast too in the dtype of the weights: the subtraction must be exact
-        h = self.input_projection(x).to(self.norm.weight.dtype)
+        h = self._project(x)
         with without_autocast(h):
             if self._is_plain():
                 for layer in self.layers:
@@ -233,6 +227,12 @@ class LongContextResonanceNet(nn.Module):
                 parts = [(*layer.weights(), layer.norm.weight, layer.norm.bias) for layer in self.layers]
                 h = Bridged.apply(h, list(self.layers), *(w for part in parts for w in part))
         return self.output_projection(self.norm(h))
+
+    def _project(self, x: Tensor, start: int = 0) -> Tensor:
+        """(batch, n, hidden_dim), under autocast too in the dtype of the weights: the subtraction must be exact."""
+        if (n := start + check_sequences(x, self.input_dim).shape[1]) > self.max_context_length:
+            raise ValueError(f"a sequence of n={n} tokens is longer than max_context_length={self.max_context_length}")
+        return self.input_projection(x).to(self.norm.weight.dtype)
 
     def _is_plain(self) -> bool:
         """Whether plain autograd must run the layers: one is traced, or it or its norm is watched or changed."""
@@ -273,11 +273,10 @@ class LongContextResonanceNet(nn.Module):
         """Yield (start, activations) of each chunk after as many layers as have their bridge's band."""
         start, ended = 0, False
         for x in chunks:
-            n = check_sequences(x, self.input_dim).shape[1]
             if ended:
                 raise ValueError(f"every chunk but the last must be a multiple of chunk_size={self.chunk_size} long")
-            self._check(start + n)
-            h = self.input_projection(x).to(self.norm.weight.dtype)
+            h = self._project(x, start)
+            n = h.shape[1]
             with without_autocast(h):
                 for layer, bridge in zip(self.layers, bridges, strict=False):
                     local = layer.local_bands(layer.norm(h), *layer.weights()[LOCAL])

@@ -11,9 +11,7 @@ Readout is (1/X) sum_x H[y, x] R_f[x].  The background is a DC term and vanishes
 P_f[y]; their twin, conj(P_f[y]), falls on carrier X - f, which therefore must stay free.
 
 Capacity (thm:limit).  Complex patterns: of each pair {f, X - f} one carrier, neither DC nor X/2, which is its own twin:
-(X - 1)//2.  Real patterns: the same carriers in two quadratures, P and iP', and for even X the carrier X/2, whose twin
-is the pattern itself: X - 1 for every X.  No readout returns more: a row of H has X reals, one of which is its mean,
-the background.
+(X - 1)//2.  Real patterns: the same carriers in two quadratures, P and iP', and for even X the carrier X/2: X - 1.
 """
 
 from __future__ import annotations
@@ -74,9 +72,8 @@ class HolographicMemory(WithSettings):
     def encode(self, pattern, key=None, *, overwrite: str | None = None):
         """Record a pattern (dim,) or a batch (m, dim), torch or numpy; return its key, or the list of their keys.
 
-        With overwrite="oldest" a full memory replaces its oldest patterns; a batch then equals its patterns one by one.
-        Raises ValueError for a wrong shape, entries that are not finite, keys in use; TypeError for a complex pattern
-        in a real memory; RuntimeError, naming the capacity, when the memory is full.
+        With overwrite="oldest" a full memory replaces its oldest patterns, else it raises RuntimeError.  ValueError for
+        a wrong shape, entries that are not finite, keys in use; TypeError for a complex pattern in a real memory.
         """
         patterns, single = self._patterns(pattern, "pattern")
         keys = self.index.choose(key, len(patterns), single)
@@ -118,16 +115,15 @@ class HolographicMemory(WithSettings):
         """
         if len(self) == 0:
             raise LookupError("the memory is empty: there is nothing to recall")
-        energy = self.energy.to(self.dtype)  # (capacity,)
+        energy, device = self.energy.to(self.dtype), self.fringes.device  # (capacity,)
         if known is not None:
-            known = torch.as_tensor(known, dtype=torch.bool, device=self.fringes.device)
-            cue = torch.as_tensor(cue, device=self.fringes.device)
+            known, cue = torch.as_tensor(known, dtype=torch.bool, device=device), torch.as_tensor(cue, device=device)
             if known.shape not in (cue.shape, (self.dim,)):
                 raise ValueError(f"expected known of ({self.dim},) or {tuple(cue.shape)}, got {tuple(known.shape)}")
             cue = cue.masked_fill(~known, 0.0)
         cues, single = self._patterns(cue, "cue")  # (m, dim)
         if known is not None:
-            patterns = self._read(torch.arange(self.capacity, device=self.fringes.device))  # (capacity, dim)
+            patterns = self._read(torch.arange(self.capacity, device=device))  # (capacity, dim)
             energy = known.to(energy.dtype) @ patterns.abs().square().T  # over the known entries: (m, capacity)
         distance = energy - 2.0 * self.correlate(cues)  # (m, capacity)
         nearest = distance.masked_fill(self.index.age == 0, math.inf).argmin(dim=-1)  # (m,)
@@ -274,10 +270,9 @@ class HolographicMemory(WithSettings):
         if pattern.is_complex() and not self.complex_patterns:
             raise TypeError(f"expected a real {name}, got {pattern.dtype}: set complex_patterns=True for complex ones")
         patterns = pattern.to(self.dtype.to_complex() if self.complex_patterns else self.dtype).reshape(-1, self.dim)
-        if not torch.isfinite(patterns).all():
-            raise ValueError(f"expected a finite {name}, got NaN, infinity or a value that overflows {patterns.dtype}")
         if not torch.isfinite(patterns.abs().square().sum(dim=-1).to(self.energy.dtype)).all():
-            raise ValueError(f"expected a {name} whose energy |P|^2 fits {self.energy.dtype}: scale it down")
+            got = f"NaN, infinity or an energy |P|^2 that overflows {self.energy.dtype}"
+            raise ValueError(f"expected a finite {name}, got {got}")
         return patterns, pattern.dim() == 1
 
     def extra_repr(self) -> str:

@@ -58,8 +58,7 @@ class Recollection(nn.Module):
 class ResonanceNet(nn.Module):
     """Sequence to sequence: input projection, `num_layers` resonance layers, LayerNorm, output projection.
 
-    (batch, n, input_dim) -> (batch, n, output_dim); output_dim is input_dim unless given.  Every n that gives a band
-    of at least num_frequencies is accepted; `window` fixes the grid, as in `BandMixing`.
+    (batch, n, input_dim) -> (batch, n, output_dim); output_dim is input_dim unless given.  `window` as in `BandMixing`.
 
     `holographic_memory` holds `holographic_capacity` real patterns of input_dim (0: no memory); it is part of the state
     dict.  The summary s of a sequence is the mean of its tokens.  With use_memory each summary is a cue: the result r
@@ -87,10 +86,9 @@ class ResonanceNet(nn.Module):
         window: int | None = None,
     ):
         super().__init__()
-        if num_layers < 1 or input_dim < 1:
-            raise ValueError(f"expected num_layers >= 1 and input_dim >= 1, got {num_layers} and {input_dim}")
-        if holographic_capacity < 0:
-            raise ValueError(f"expected holographic_capacity >= 0 patterns, got {holographic_capacity}")
+        if num_layers < 1 or input_dim < 1 or holographic_capacity < 0:
+            got = f"got {num_layers=}, {input_dim=}, {holographic_capacity=}"
+            raise ValueError(f"expected num_layers >= 1, input_dim >= 1 and holographic_capacity >= 0, {got}")
         self.input_dim, self.holographic_capacity = input_dim, holographic_capacity
         self.input_projection = nn.Linear(input_dim, hidden_dim)
         self.layers = nn.ModuleList(
@@ -136,8 +134,7 @@ GAIN = 4.0  # of the mean over a document: over many positions it varies little 
 class PooledClassifier(nn.Module):
     """Classify documents: embedding -> `encode` -> LayerNorm -> mean over the document's positions -> linear.
 
-    Integer ids (batch, n), with anything behind `lengths` (batch,), n unless given -> logits (batch, classes).  Padding
-    does not change the result.  A subclass defines `encode(h, lengths)` on (batch, n, dim).
+    Integer ids (batch, n), with anything behind `lengths` (batch,), n unless given -> logits (batch, classes).
     Raises TypeError or ValueError for ids, shapes or lengths that do not fit.
     """
 

@@ -94,8 +94,7 @@ class PaddedLine(Line):
 class Plane:
     """The lowest frequencies of tokens on a plane, as amplitudes: (batch, rows, columns, d) <-> (batch, 2K, d).
 
-    The half plane of `plane`, |f_y| < k_rows and 0 <= f_x < k_columns, on the plane's own grid, so s = sqrt(rows
-    columns); frequencies that a plane does not hold: as `Line`.
+    The half plane of `plane`, on the plane's own grid, so s = sqrt(rows columns); frequencies not held: as `Line`.
     """
 
     axes = ("rows", "columns")
@@ -163,10 +162,8 @@ class CrossModalMixing(WithSettings):
         weight = tuple(torch.cat(halves) for halves in pairs)  # (k, dim) each
         result = mixed(amplitudes, weight, self._coupling(present)).unflatten(1, (2, -1))
         parts = result.split([self.bands[name].size for name in present], dim=2)  # (batch, 2, k_m, dim)
-        return {
-            name: bands[name].synthesis(part.flatten(1, 2), tokens[name].shape[1:-1])
-            for name, part in zip(present, parts, strict=True)
-        }
+        named = zip(present, parts, strict=True)
+        return {name: bands[name].synthesis(part.flatten(1, 2), tokens[name].shape[1:-1]) for name, part in named}
 
     def _coupling(self, present: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Rows and columns of M of the modalities present, blocks between two of them times 1/(P - 1): (k, k) each."""

@@ -68,8 +68,7 @@ class PlaneBand:
     @property
     def held(self) -> int:
         """How many of the K frequencies the plane holds: those below Nyquist on both axes."""
-        ky, kx = (axis.k for axis in self.axes)
-        return ky * kx + (ky - 1) * (kx - 1)
+        return PlaneBand(1, 1, *(axis.k for axis in self.axes)).k
 
 
 def plane_frequencies(ky: int, kx: int) -> np.ndarray:
@@ -153,8 +152,8 @@ def _plan(rows: int, columns: int, num_frequencies: int | tuple[int, int], engin
 def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: str = "auto") -> Tensor:
     """The kept band of a plane (eq:plane), packed: (batch, 2K, d), real parts before imaginary ones.
 
-    x: (batch, rows, columns, d), real.  num_frequencies: (k_y, k_x), or one number for both.  The order of the K
-    frequencies is that of `plane_frequencies`.  engine: one of `spectral`, "dense" being one table for both axes.
+    x: (batch, rows, columns, d), real.  num_frequencies: (k_y, k_x), or one number for both; the order of the K is that
+    of `plane_frequencies`.  engine: one of `spectral`, "dense" being one table for both axes.
     Raises TypeError or ValueError for a wrong shape or dtype, for no frequency, for an unknown engine.
     Multiply-adds a channel: 2 K R C by one table; by two steps 2 k_x R C + 4 k_y k_x R, or fewer with "fast".
     """

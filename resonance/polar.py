@@ -87,7 +87,7 @@ class _Mixed(torch.autograd.Function):
 def mixed(spectrum: Tensor, weight: tuple[Tensor, Tensor], matrix: tuple[Tensor, Tensor]) -> Tensor:
     """M W y of eq:layer for a spectrum (batch, 2k, d), real parts before imaginary ones, in the same layout.
 
-    weight: W (k, d), matrix: M (k, k), as (re, im) pairs.  Cost: 4 k^2 multiply-adds a channel, as one real product.
+    weight: W (k, d), matrix: M (k, k), as (re, im) pairs.  Cost: 4 k^2 multiply-adds a channel.
     Under autocast the band keeps the precision of the weights: it is small, and its errors would reach every sample.
     """
     if autocasts(spectrum):
@@ -102,10 +102,9 @@ class PolarWeight(nn.Module):
     """Complex weights r e^{i phi} of any shape, as two real parameters `magnitude` and `phase` (eq:layer).
 
     Initialisation: r near `scale`, phi uniform on the circle, so that the branches of a pre-norm stack add up like a
-    random walk and its gradient grows like the root of the depth, not in proportion to it.  r may become negative:
-    the weight is then that of |r| with pi added to the phase.  Both may be pruned (`torch.nn.utils.prune`) or
-    parametrised; the natural step needs a phase that is not.
-    Parameters: 2 reals a weight.  Cost: a sine, a cosine and a product a weight.
+    random walk and its gradient grows like the root of the depth, not in proportion to it.  r may become negative.
+    Both may be pruned (`torch.nn.utils.prune`) or parametrised; the natural step needs a phase that is not.
+    Parameters: 2 reals a weight.
     """
 
     @placed
@@ -137,10 +136,7 @@ class PolarWeight(nn.Module):
 
 
 class Interference(nn.Module):
-    """M of eq:layer, a complex matrix across frequencies shared by all channels: Z_f = sum_g M_fg Y_g (see `mixed`).
-
-    Initialised near the identity.  Parameters: 2 k^2 reals.
-    """
+    """M of eq:layer, a complex k x k matrix across frequencies shared by all channels, initially near the identity."""
 
     def __init__(self, num_frequencies: int):
         super().__init__()

@@ -87,9 +87,8 @@ class ResonanceVisionNet(nn.Module):
     frequencies of the last tokens, |f_y| and f_x below `pooled_frequencies`, divided by the root of the tokens' number:
     the coefficient at DC is the mean token, the others carry where in the image a feature is.
 
-    Arguments: num_classes; in_channels; patch_size in pixels; hidden_dim; num_layers; num_frequencies, (k_y, k_x) or
-    one number for both; pooled_frequencies; expansion of the feed-forward part (0: none); dropout; engine.
-    Raises as `check_images`.
+    Arguments: patch_size in pixels; num_frequencies, (k_y, k_x) or one number for both; expansion of the feed-forward
+    part (0: none).  Raises as `check_images`.
     Parameters: the blocks', hidden_dim (in_channels patch_size^2 + 3), num_classes (hidden_dim (2 P - 1) + 1), with
     P = p^2 + (p - 1)^2 of p = pooled_frequencies.  Cost: linear in the pixels at a fixed band.
     """
@@ -123,7 +122,6 @@ class ResonanceVisionNet(nn.Module):
         self.classifier = nn.Linear(pooled * hidden_dim, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Class scores (batch, num_classes) of images (batch, in_channels, height, width)."""
         return self.classifier(self.pooled(self.tokens(images)))
 
     def tokens(self, images: Tensor) -> Tensor:
