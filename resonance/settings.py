@@ -55,7 +55,7 @@ class WithSettings(nn.Module):
         """Why weights with this entry do not fit, in words; None where they do."""
         if entry.is_meta or not entry.numel():
             return None
-        found, own = json.loads(bytes(entry.to(torch.uint8).tolist())), self.settings()
+        found, own = json.loads(bytes(entry.double().round().to(torch.uint8).tolist())), self.settings()  # an average
         one, other = self.meaning(found), self.meaning(own)
         names = [name for name in own if name in found and one[name] != other[name]]
         if not names:

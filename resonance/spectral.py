@@ -140,7 +140,9 @@ def check_values(values: Tensor, valid: Tensor, expected: str) -> None:
         torch._assert_async(valid.all(), f"expected {expected}")
         return
     while torch._C._functorch.is_functorch_wrapped_tensor(valid):  # of vmap or grad: the values lie beneath
-        values, valid = (torch._C._functorch.get_unwrapped(part) for part in (values, valid))
+        inner = torch._C._functorch.get_unwrapped  # values from outside the transform are not wrapped by it
+        values = inner(values) if torch._C._functorch.is_functorch_wrapped_tensor(values) else values
+        valid = inner(valid)
     if not valid.is_meta and not bool(valid.all()):
         raise ValueError(f"expected {expected}, got {values[~valid][:8].tolist()}")
 

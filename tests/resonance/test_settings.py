@@ -202,3 +202,11 @@ def test_device_and_dtype_are_those_of_torchs_layers(make):
     assert isinstance(empty, nn.Module) and empty.state_dict().keys() == plain.state_dict().keys()
     with pytest.raises(TypeError, match=r"floating dtype, got torch.int32"):
         make(dtype=torch.int32)
+
+
+def test_averages_of_state_dicts_keep_the_settings():
+    layer = BandMixing(4, 3, window=30)
+    average = {name: 0.9 * part + 0.1 * part for name, part in layer.state_dict().items()}
+    layer.load_state_dict(average)
+    with pytest.raises(RuntimeError, match="window=64"):
+        BandMixing(4, 3, window=64).load_state_dict(average)

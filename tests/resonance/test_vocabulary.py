@@ -195,3 +195,18 @@ def test_a_graph_of_any_batch_checks_its_ids(in_one_graph):
 def test_frequencies_outside_the_band():
     with pytest.raises(ValueError, match="num_frequencies"):
         HierarchicalEmbedding(100, 8, num_frequencies=6)
+
+
+def test_ids_from_outside_a_functional_transform_are_checked_within_it():
+    layer, ids = HierarchicalEmbedding(100, 4), torch.tensor([[1, 99]])
+    weights = {name: weight.detach() for name, weight in layer.named_parameters()}
+
+    def energy(weights, ids):
+        return torch.func.functional_call(layer, weights, (ids,)).square().sum()
+
+    found = torch.func.grad(energy)(weights, ids)
+    energy(dict(layer.named_parameters()), ids).backward()
+    for name, weight in layer.named_parameters():
+        torch.testing.assert_close(found[name], weight.grad)
+    with pytest.raises(ValueError, match="100"):
+        torch.func.grad(energy)(weights, torch.tensor([[1, 100]]))
