@@ -56,9 +56,8 @@ class LiveFrames(SpectrumFrames):
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """The state before the first sample."""
-        options = {"device": device, "dtype": torch.promote_types(dtype or torch.float32, torch.float32)}
-        past = torch.zeros(batch, self.frame - self.hop, **options)
-        return {"past": past, "power": torch.zeros(batch, **options), "square": torch.zeros(batch, **options)}
+        zeros = partial(torch.zeros, device=device, dtype=torch.promote_types(dtype or torch.float32, torch.float32))
+        return {"past": zeros(batch, self.frame - self.hop), "power": zeros(batch), "square": zeros(batch)}
 
     def step(self, samples: Tensor, state: State) -> tuple[Tensor, State]:
         """The newest frame (batch, bins) and the next state, of the next samples (batch, hop)."""
@@ -71,6 +70,8 @@ class LiveFrames(SpectrumFrames):
 
     def _spectrum(self, windows: Tensor, power: Tensor, square: Tensor) -> Tensor:
         """Log spectra of windows (..., frame), relative to the loudness of the sums of p and p^2 so far."""
+        if windows.shape[0] == 0:  # not every FFT library takes an empty batch
+            return windows[..., : self.bins]
         spectrum = torch.view_as_real(torch.fft.rfft(windows * self.window(windows)))  # (..., bins, 2)
         quiet = FrameTokens.quiet
         scale = 1.0 / ((square / power.clamp_min(quiet**2) + quiet) * (self.frame / 2))
@@ -129,7 +130,7 @@ class LiveAudioNet(nn.Module):
         return self.output_projection(h.cumsum(1) / count[..., None].to(h.dtype))
 
     def _tokens(self, spectrum: Tensor) -> Tensor:
-        return self.projection(((spectrum - self.level) / self.spread).to(self.projection.weight.dtype))
+        return self.projection(((spectrum - self.level) / self.spread).to(next(self.parameters(), spectrum).dtype))
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """The state before the first sample: real tensors, batch first."""
@@ -199,10 +200,8 @@ class LiveForecaster(WithSettings):
     ):
         super().__init__()
         if min(pred_horizon, channels, period, scales, harmonics) < 1 or not longest >= 0.125:
-            raise ValueError(
-                "expected sizes >= 1 and longest >= 1/8 period, got "
-                f"{pred_horizon=}, {channels=}, {period=}, {scales=}, {harmonics=}, {longest=}"
-            )
+            found = f"{pred_horizon=}, {channels=}, {period=}, {scales=}, {harmonics=}, {longest=}"
+            raise ValueError(f"expected sizes >= 1 and longest >= 1/8 period, got {found}")
         self.pred_horizon, self.channels, self.period = pred_horizon, channels, period
         octaves = torch.linspace(-3.0, math.log2(longest), scales, dtype=torch.float64)
         time_scales = (period * torch.exp2(octaves)).repeat_interleave(harmonics)
@@ -230,12 +229,10 @@ class LiveForecaster(WithSettings):
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """The state before the first step."""
-        options = {"device": device or self.mixing.readout.device, "dtype": dtype or self.mixing.readout.dtype}
-        return {
-            "resonators": torch.zeros(batch, self.channels + 1, self.mixing.num_resonators, 2, **options),
-            "recent": torch.zeros(batch, self.period, self.channels, **options),
-            "count": torch.zeros(batch, **options),
-        }
+        weight = self.mixing.readout
+        zeros = partial(torch.zeros, device=device or weight.device, dtype=dtype or weight.dtype)
+        resonators = zeros(batch, self.channels + 1, self.mixing.num_resonators, 2)
+        return {"resonators": resonators, "recent": zeros(batch, self.period, self.channels), "count": zeros(batch)}
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The forecast (batch, pred_horizon, channels) after a step x (batch, channels), and the next state."""

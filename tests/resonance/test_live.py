@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artifact.peers.causal import RotaryAttention
-from resonance import LiveAudioNet, LiveForecaster
+from resonance import LiveAudioNet, LiveForecaster, ResonanceAudioNet
 from resonance.audio import SpectrumFrames
 from resonance.live import LiveFrames
 from resonance.polar import count_parameters
@@ -195,3 +195,13 @@ def test_a_graph_serves_any_batch(model, shape, others):
     for other in others:
         x = torch.randn(other)
         torch.testing.assert_close(program(x), model(x), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch, about quantised tensors
+def test_no_recording_gives_no_logits_and_a_quantised_network_runs():
+    net = LiveAudioNet(3, dim=8, num_layers=1).eval()
+    assert net(torch.zeros(0, 800)).shape[::2] == (0, 3)
+    waves = torch.randn(2, 800, generator=torch.Generator().manual_seed(0))
+    for model in (net, ResonanceAudioNet(3, dim=8, num_layers=1).eval()):
+        quantised = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear})
+        torch.testing.assert_close(quantised(waves), model(waves), rtol=0.1, atol=0.1)
