@@ -56,6 +56,26 @@ def gradient_bounds(ratios: pd.DataFrame) -> Figure:
     return figure
 
 
+def convergence(flows: pd.DataFrame, factors: pd.DataFrame) -> Figure:
+    """Left: loss of the flow for r* = 1 and its bound, by start.  Right: contraction a step against r*, and its law."""
+    figure, (left, right) = panels(2, 2.8)
+    cases = flows[flows["target"] == 1].groupby("case")
+    for (_, group), colour in zip(cases, PALETTE, strict=False):
+        label = rf"$\psi_0$ = {group['start'].iloc[0]:g}"
+        left.plot(group["time"], group["loss"], color=colour, lw=1.2, label=label)
+        left.plot(group["time"], group["bound"], color=colour, lw=1, ls="--")
+    left.set(yscale="log", xlabel=r"time $\lambda t$", ylabel=r"$\ell(t)/\ell(0)$", title="flow (dashed: bound)")
+    left.legend(loc="lower left")
+    groups = factors.groupby("coordinates", sort=False)
+    for (name, group), colour, marker in zip(groups, PALETTE, "o+x", strict=False):
+        right.plot(group["target"], group["law"], color=colour, lw=1)
+        right.plot(group["target"], group["measured"], marker, ms=5, mfc="none", color=colour, label=name)
+    right.set(xscale="log", xlabel="magnitude $r^*$ of the weight sought", ylabel="error a step, over the last")
+    right.set_title("descent (lines: law)")
+    right.legend(loc="center left")
+    return figure
+
+
 def depth_growth(profiles: pd.DataFrame) -> Figure:
     """Growth of the gradient from the last layer to the input by arrangement, with the pre-norm bound.
 
