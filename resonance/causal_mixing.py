@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .engines import chunked
 from .settings import placed
-from .spectral import check_lengths, check_sequences
+from .spectral import check_lengths, check_sequences, without_autocast
 
 OCTAVES = (-4.0, 20.0)  # bounds on log2 of a time scale: in float32 exp(-2^-20) is still below 1, by 16 of its steps
 MIDDLE, REACH = sum(OCTAVES) / 2, (OCTAVES[1] - OCTAVES[0]) / 2
@@ -211,9 +211,9 @@ class CausalMixing(nn.Module):
             self._check_state(state, x.shape[0])
         n, (x, lengths, padding) = x.shape[1], masked(x, lengths)
         engine = choose_engine(n) if self.engine == "auto" else self.engine
-        if not torch.compiler.is_compiling() and x.shape[0] == 0:
-            engine = "chunked"  # FFT libraries refuse an empty batch
-        with torch.autocast(x.device.type, enabled=False):  # a state in half precision would lose small summands
+        if torch.onnx.is_in_onnx_export() or (not torch.compiler.is_compiling() and x.shape[0] == 0):
+            engine = "chunked"  # FFT libraries refuse an empty batch, ONNX's lose digits
+        with without_autocast(x):  # a state in half precision would lose small summands
             work = self._dtype(x)
             u = x.to(work).permute(2, 0, 1)  # (dim, batch, n)
             start = None if state is None else state.to(work).transpose(0, 1)

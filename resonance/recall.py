@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from .causal import State, last_token, one_earlier
 from .causal_mixing import masked
-from .spectral import check_sequences
+from .spectral import check_sequences, without_autocast
 
 CHUNK = 64  # steps solved together: the speed is the same from 32 to 128
 SPREAD = 2.5  # initial standard deviation of the phases, radians: unequal tokens have a mean r_i' r_j of exp(-2.5^2)
@@ -96,7 +96,7 @@ class PlainRecall(nn.Module):
         queries, keys, values, strengths = self.parts(x, one_earlier(x, state["previous"]))
         if padding is not None:
             strengths = strengths.masked_fill(padding[:, None], 0.0)
-        with torch.autocast(x.device.type, enabled=False):  # a hologram in half precision would lose small summands
+        with without_autocast(x):  # a hologram in half precision would lose small summands
             read, hologram = self.recorded(queries, keys, values, strengths, state["hologram"])
         y = self.output(read.transpose(1, 2).flatten(2).to(x.dtype))
         after = {"hologram": hologram, "previous": last_token(x, lengths)}
@@ -108,7 +108,7 @@ class PlainRecall(nn.Module):
             raise ValueError(f"expected one token a sample, shape (batch, {self.dim}), got {tuple(x.shape)}")
         self._check_state(state, x.shape[0])
         queries, keys, values, strengths = self.parts(x[:, None], state["previous"][:, None].to(x.dtype))
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             hologram = state["hologram"]
             hologram = hologram + keys.mT * (strengths * self.update(keys, values, hologram))
             read = queries @ hologram  # (batch, heads, 1, dim / heads)
@@ -181,14 +181,24 @@ class HolographicRecall(PlainRecall):
         weighted = strengths * keys
         # U = own - seen S: only this product and the next hologram are sequential over the chunks.
         system, right = (weighted @ keys.mT).tril(-1), torch.cat([strengths * values, weighted], dim=-1)
-        solved = torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
+        solved = solve_unit_lower(system, right)
         own, seen = solved.split([values.shape[-1], self.features], dim=-1)
         parts = [part.movedim(2, 0) for part in (own, seen, keys.mT)]
-        hologram, (holograms, written) = (scan if torch.compiler.is_compiling() else one_by_one)(
-            record, hologram, parts
-        )
+        steps = scan if torch.compiler.is_compiling() and not torch.onnx.is_in_onnx_export() else one_by_one
+        hologram, (holograms, written) = steps(record, hologram, parts)
         read = queries @ holograms.movedim(0, 2) + (queries @ keys.mT).tril() @ written.movedim(0, 2)
         return from_chunks(read, n), hologram
+
+
+def solve_unit_lower(system: Tensor, right: Tensor) -> Tensor:
+    """U of (I + system) U = right, system strictly lower; for ONNX, which has no such operation, by halves."""
+    if not torch.onnx.is_in_onnx_export():
+        return torch.linalg.solve_triangular(system, right, upper=False, unitriangular=True)
+    if (half := right.shape[-2] // 2) == 0:
+        return right
+    upper = solve_unit_lower(system[..., :half, :half], right[..., :half, :])
+    rest = right[..., half:, :] - system[..., half:, :half] @ upper
+    return torch.cat([upper, solve_unit_lower(system[..., half:, half:], rest)], dim=-2)
 
 
 def record(hologram: Tensor, parts: list[Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -38,7 +38,7 @@ def make_powers(pole: Tensor, count: int) -> Tensor:
     re, im = pole.double().unbind(1)
     l = torch.arange(count, dtype=torch.float64, device=pole.device)[:, None]  # noqa: E741
     angle = l * torch.atan2(im, re)
-    size = torch.exp(l * torch.hypot(re, im).log())
+    size = torch.exp(l * 0.5 * (re.square() + im.square()).log())
     return (torch.stack([angle.cos(), angle.sin()], dim=-1) * size[..., None]).to(pole.dtype)
 
 
@@ -68,7 +68,7 @@ def by_fft(x: Tensor, powers: Tensor, readout: Tensor, direct: Tensor, start: Te
     """Filter x (d, batch, n) by FFT, from the zero state or from the states `start`; powers up to n."""
     n = x.shape[-1]
     h = kernel(powers[:n], readout, direct)
-    y = torch.fft.irfft(torch.fft.rfft(x, 2 * n) * torch.fft.rfft(h, 2 * n)[:, None], 2 * n)[..., :n]
+    y = torch.fft.irfft(torch.fft.rfft(x, 2 * n) * torch.fft.rfft(h[:, None], 2 * n), 2 * n)[..., :n]
     return y if start is None else y + _read(start, powers[1:], readout)
 
 
@@ -134,7 +134,7 @@ class _Chunked(torch.autograd.Function):
         x, states = saved[0], saved[-2]
         g = torch.zeros_like(x) if g is None else g.contiguous()
         back = torch.zeros_like(states) if g_states is None else g_states.contiguous().clone()
-        with torch.autocast(x.device.type, enabled=False):  # a whole step may run under autocast
+        with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):  # a step may run under autocast
             if torch.is_grad_enabled():
                 return torch.func.vjp(by_operations, *saved[:5])[1]((g, back))
             return _chunked_gradients(*saved, g, back)

@@ -1,0 +1,121 @@
+"""Every public layer and model: on the meta device, in half precision, of an empty batch, and exported to ONNX."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+import resonance as r
+
+LOCAL = {"num_frequencies": 4, "local_frequencies": 4}
+FUSED = {"vision_frequencies": (2, 2), "audio_frequencies": 4, "text_frequencies": 3, "patch_size": 8}
+
+
+def real(*shape):
+    return lambda batch: torch.randn(batch, *shape)
+
+
+def whole(top, *shape, start=0):
+    return lambda batch: torch.randint(start, top, (batch, *shape))
+
+
+class Reading(nn.Module):
+    """A memory of three patterns, read by cues."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory, self.recollection = r.HolographicMemory(4, 8), r.Recollection()
+
+    def forward(self, cue):
+        return self.recollection(self.memory, cue)
+
+
+# name: (how to make it, an input of a given batch each)
+MODELS = {
+    "dense": (lambda: r.BandMixing(4, 5, engine="dense"), real(20, 4)),
+    "fast": (lambda: r.BandMixing(4, 5, engine="fast"), real(20, 4)),
+    "fft": (lambda: r.BandMixing(4, frequencies=[0, 2, 16], engine="fft"), real(20, 4)),
+    "layer": (lambda: r.ResonanceLayer(4, 5, window=64), real(20, 4), whole(21, start=1)),
+    "plane": (lambda: r.PlaneMixing(4, 3, engine="fft"), real(7, 8, 4)),
+    "learned": (lambda: r.SelectiveMixing(4, r.LearnedSelection(9, 4), 9), real(20, 4)),
+    "energy": (lambda: r.SelectiveMixing(4, r.EnergySelection(9, 4), 9), real(20, 4)),
+    "causal": (lambda: r.CausalMixing(4, 3), real(50, 4)),
+    "sublayer": (lambda: r.CausalResonance(4, 3, engine="fft"), real(20, 4), whole(21, start=1)),
+    "recall": (lambda: r.HolographicRecall(4, 2, features=8), real(20, 4)),
+    "language": (lambda: r.ResonanceLM(9, 8, 1, 3), whole(9, 20)),
+    "sequence": (lambda: r.ResonanceNet(3, 4, 8, 1), real(16, 3), whole(17, start=1)),
+    "document": (lambda: r.DocumentClassifier(30, 3, 8, window=64, num_frequencies=4), whole(30, 40)),
+    "long": (lambda: r.LongContextResonanceNet(3, 64, 16, 1, hidden_dim=8, **LOCAL), real(64, 3)),
+    "embedding": (lambda: r.HierarchicalEmbedding(100, 8), whole(100, 7)),
+    "head": (lambda: r.HierarchicalHead(100, 8), real(8), whole(100)),
+    "patches": (lambda: r.PatchEmbedding(3, 4, 8), real(3, 8, 12)),
+    "vision": (
+        lambda: r.ResonanceVisionNet(5, patch_size=4, hidden_dim=8, num_layers=1, engine="fft"),
+        real(3, 64, 64),
+    ),
+    "frames": (lambda: r.SpectrumFrames(16, 8), real(100)),
+    "audio": (lambda: r.ResonanceAudioNet(5, frame=32, hop=16, dim=8, num_layers=1, num_frequencies=4), real(300)),
+    "live audio": (lambda: r.LiveAudioNet(5, hop=16, frame=32, dim=8, num_layers=1, num_resonators=3), real(320)),
+    "live series": (lambda: r.LiveForecaster(6, 2, period=4, scales=2, harmonics=2), real(20, 2)),
+    "series": (lambda: r.ResonanceTimeSeriesNet(6, 24, 2, num_frequencies=4, level_steps=4), real(24, 2)),
+    "fused": (
+        lambda: r.MultimodalResonanceNet(48, (32, 32), 8, 1, num_classes=5, **FUSED),
+        real(3, 32, 32),
+        real(900),
+        whole(48, 7),
+    ),
+    "memory": (Reading, real(4)),
+}
+SLOW = {"language", "document", "sequence", "fused", "long", "live audio", "live series", "learned", "patches", "head"}
+
+
+def made(name):
+    torch.manual_seed(0)
+    make, *inputs = MODELS[name]
+    model = make().eval()
+    if name == "memory":
+        for pattern in torch.randn(3, 4):
+            model.memory.encode(pattern)
+    return model, lambda batch: tuple(draw(batch) for draw in inputs)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_meta_half_precision_empty_batches_and_changes_in_place(name):
+    model, draw = made(name)
+    x = draw(2)
+    y = model(*x)
+    if name != "head":  # which ids lie below the root is known by their values alone
+        with torch.device("meta"):
+            there = MODELS[name][0]().eval()
+        on_meta = there(*(part.to("meta") for part in x))
+        assert on_meta.is_meta and on_meta.shape == y.shape and on_meta.dtype == y.dtype
+    assert model(*draw(0)).shape == (0, *y.shape[1:])
+    low = copy.deepcopy(model).bfloat16()
+    x = [part.bfloat16() if part.is_floating_point() else part for part in x]
+    found, expected = low(*x).float(), low.float()(*(part.float() if part.is_floating_point() else part for part in x))
+    assert (found - expected).norm() <= 0.05 * expected.norm()
+    if y.requires_grad:
+        leaf = next(model.parameters())
+        after, behind = (torch.autograd.grad(f(model(*draw(1))).sum(), leaf, allow_unused=True) for f in IN_PLACE)
+        assert [g is None for g in after] == [g is None for g in behind]
+
+
+IN_PLACE = torch.relu_, torch.relu
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in SLOW])
+def test_onnx_equals_torch_for_every_batch(name, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    model, draw = made(name)
+    x, batch = draw(3), {0: torch.export.Dim("batch", min=1, max=64)}
+    program = torch.onnx.export(model, x, dynamo=True, verbose=False, dynamic_shapes=(batch,) * len(x))
+    program.save(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for x in (draw(1), draw(5)):
+        given = {node.name: part.numpy() for node, part in zip(session.get_inputs(), x, strict=True)}
+        assert_close(torch.from_numpy(session.run(None, given)[0]), model(*x), rtol=1e-4, atol=1e-4)
