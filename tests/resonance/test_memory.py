@@ -81,6 +81,25 @@ def test_the_hologram_is_the_printed_intensity(aperture):
         torch.testing.assert_close(readout(wanted, carriers), patterns, rtol=1e-12, atol=1e-12)
 
 
+def test_the_hologram_after_overwriting_and_forgetting_is_that_of_what_is_held():
+    memory, patterns = full(5, 4, complex_patterns=True)
+    new = noise(2, 5, kind=torch.complex128, seed=1)
+    assert memory.encode(new, overwrite="oldest") == [4, 5]
+    held = torch.cat([new, patterns[2:]])
+    for forgotten, kept in ((None, [0, 1, 2, 3]), (4, [1, 2, 3]), (2, [1, 3])):
+        if forgotten is not None:
+            memory.forget(forgotten)
+        wanted = intensity(held[kept], torch.tensor(kept) + 1, memory.aperture)
+        torch.testing.assert_close(memory.hologram, wanted, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(memory.energy[kept], held[kept].abs().square().sum(1))
+
+
+def test_a_hologram_with_a_gradient_leaves_none_in_the_memory():
+    memory, _ = full(5, 4)
+    memory.set_hologram(torch.rand(5, 5, dtype=torch.float64, requires_grad=True))
+    assert not memory.hologram.requires_grad
+
+
 @pytest.mark.parametrize("aperture", [16, 17])
 def test_past_the_limit_the_twin_falls_on_another_pattern(aperture):
     most = (aperture - 1) // 2
@@ -379,6 +398,7 @@ def test_a_reading_keeps_its_gradient_through_later_writes():
         (lambda m: m.encode(torch.ones(1, 1, 4)), ValueError, "batch"),
         (lambda m: m.encode(torch.tensor([1.0, float("nan"), 0, 0])), ValueError, "finite"),
         (lambda m: m.encode(torch.full((4,), 1e300, dtype=torch.float64)), ValueError, "overflows"),
+        (lambda m: m.encode(torch.full((4,), 1e19)), ValueError, "energy"),
         (lambda m: m.encode(torch.ones(4) + 1j), TypeError, "complex_patterns=True"),
         (lambda m: m.encode(torch.ones(2, 4)), RuntimeError, "capacity 3"),
         (lambda m: m.encode(torch.ones(4), overwrite="newest"), ValueError, "'oldest'"),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resonance.band import make_band, next_power_of_two
-from resonance.spectral import ENGINES, analysis, check_lengths, choose_engine, synthesis
+from resonance.spectral import ENGINES, analysis, check_lengths, check_signal, choose_engine, synthesis, traced
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -206,6 +206,25 @@ def test_bad_input_is_refused_with_what_was_expected(call, says):
     with pytest.raises(ValueError) as error:
         call()
     assert says in str(error.value)
+
+
+def test_a_signal_is_a_floating_tensor():
+    check_signal(torch.ones(2, dtype=torch.bfloat16), "waves", "divide by 2^15")
+    for signal in ([1.0], np.ones(2), torch.ones(2, dtype=torch.int16)):
+        with pytest.raises(TypeError, match="waves"):
+            check_signal(signal, "waves", "divide by 2^15")
+
+
+def test_values_cannot_decide_while_something_traces():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    x, seen = torch.ones(3), []
+    assert not traced(x) and traced(x.to("meta")) and traced(torch.nn.Parameter(x))
+    torch.func.vmap(lambda t: seen.append(traced(x)) or t)(x)
+    with FlopCounterMode(display=False):
+        seen.append(traced(x))
+    torch.compile(lambda t: seen.append(traced(t)) or t + 1, backend="eager")(x)
+    assert seen == [True] * 3 and not traced(x)
 
 
 def test_integers_are_refused():
