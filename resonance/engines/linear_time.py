@@ -19,7 +19,7 @@ rho_f |x|, that of the adjoint of a spectrum Y at most sum_f rho_f |Y_f| in norm
 A priori, by Jacobi-Anger and Eckart-Young, rho <= sqrt(k) 4 sum_{j >= p} (theta / 2)^j / j!.
 
 Prior art: the partial Fourier transform (Park, Jang, Kang, KDD 2021: analysis alone, polynomials for the functions),
-low-rank non-uniform FFTs (Ruiz-Antolin, Townsend 2018), prolate functions (Slepian 1978).
+low-rank non-uniform FFTs (Ruiz-Antolin, Townsend 2018), prolate functions (Slepian 1978; fast: Karnik et al. 2016).
 """
 
 from __future__ import annotations
