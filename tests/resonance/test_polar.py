@@ -35,6 +35,7 @@ def test_pairs_multiply_as_complex_numbers():
         re, im = product((a.real, a.imag), (b.real, b.imag))
         torch.testing.assert_close(torch.complex(re, im), exact)
     weight = PolarWeight(3, 3, dtype=torch.float64)
+    assert weight.phase.dtype == torch.float64
     re, im = weight(a.real, a.imag)
     torch.testing.assert_close(torch.complex(re, im), torch.polar(weight.magnitude, weight.phase) * a)
 
@@ -111,6 +112,9 @@ def test_set_round_trips_and_checks_shapes():
         torch.testing.assert_close(a, b)
     with pytest.raises(ValueError, match="expected weights of shape"):
         weight.set_(re[:2], im[:2])
+    for wrong in ((re, im[:2]), (re[:2], im), (re, torch.ones(4, 2)), (torch.ones(4, 2), im)):
+        with pytest.raises(ValueError, match="expected weights of shape"):
+            weight.set_(*wrong)
 
 
 def test_the_mixing_of_a_band_has_every_derivative():
@@ -127,6 +131,9 @@ def test_the_mixing_of_a_band_has_every_derivative():
     torch.testing.assert_close(mix(*inputs), torch.cat([exact.real, exact.imag], dim=1))
     assert torch.autograd.gradcheck(mix, inputs, check_forward_ad=True)
     assert torch.autograd.gradgradcheck(mix, inputs)
+    assert type(mix(*inputs).grad_fn).__name__ == "_MixedBackward", "one function in the graph"
+    each = torch.func.vmap(lambda y: mix(y[None], *inputs[1:])[0])(spectrum)
+    torch.testing.assert_close(each, mix(*inputs))
 
 
 def test_natural_step_is_the_cartesian_step_to_first_order():
