@@ -77,6 +77,7 @@ def test_a_phase_shared_by_two_magnitudes_is_refused_and_shared_weights_count_on
     second.magnitude = first.magnitude
     arc_gradients_(model)
     torch.testing.assert_close(first.phase.grad, 1 / first.magnitude.detach())
+    assert not first.phase.grad.requires_grad
 
 
 def test_phases_are_restored_after_a_failed_step_and_without_a_gradient_untouched():
