@@ -27,8 +27,7 @@ def last_token(x: Tensor, lengths: Tensor | None) -> Tensor:
 class TokenShift(nn.Module):
     """Mix each token with the one before it: y_t = x_t + mu (x_(t-1) - x_t), one learned share mu a channel.
 
-    x: (batch, n, dim) -> (batch, n, dim); x_(-1) is zero, or `previous`, (batch, dim).  The shares are initialised
-    evenly from 0 to 1/2.  Parameters: dim.
+    x: (batch, n, dim) -> (batch, n, dim); x_(-1) is zero, or `previous`, (batch, dim).  Parameters: dim.
     """
 
     def __init__(self, dim: int):

@@ -10,8 +10,7 @@
 
 All channels share the poles; each has its own complex readout and direct gain.  Computed by `engines/chunked.py`.
 
-Relatives: the poles of the LRU (Orvieto et al. 2023) are polar too, under dense input and output maps; S4D (Gu et al.
-2022) gives each channel poles of its own, which the parallel form here could not share in one product.
+Relatives: the LRU (Orvieto et al. 2023), polar poles under dense maps; S4D (Gu et al. 2022), poles for each channel.
 """
 
 from __future__ import annotations
@@ -49,9 +48,6 @@ def masked(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None, Te
     lengths = check_lengths(lengths, *x.shape[:2], x.device)
     padding = torch.arange(x.shape[1], device=x.device)[:, None] >= lengths[:, None, None]
     return x.masked_fill(padding, 0.0), lengths, padding
-
-
-# --------------------------------------------------------------------------- poles, stable for any parameter value
 
 
 def octave_of(time_scale: Tensor) -> Tensor:
@@ -149,8 +145,6 @@ class CausalMixing(nn.Module):
         self.direct = nn.Parameter(torch.ones(dim))
         self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None  # of `_step_constants`
 
-    # ----------------------------------------------------------------------- the layer read as a filter
-
     def poles(self, dtype: torch.dtype | None = None) -> Tensor:
         """The poles as used, (k, 2): real and imaginary parts, |lambda| < 1 for any parameter value."""
         return make_poles(self.octave, self.turns * self.spacing, dtype or self._dtype(self.octave))
@@ -182,8 +176,6 @@ class CausalMixing(nn.Module):
         run = powers_and_readout if chunked.transformed() else _PowersAndReadout.apply
         return run(self.octave, self.turns * self.spacing, self.readout.to(dtype or self.readout.dtype), count)
 
-    # ----------------------------------------------------------------------- state
-
     def _dtype(self, x: Tensor) -> torch.dtype:
         return torch.promote_types(torch.promote_types(x.dtype, self.octave.dtype), torch.float32)
 
@@ -197,8 +189,6 @@ class CausalMixing(nn.Module):
         expected = (batch, self.dim, self.num_resonators, 2)
         if state.shape != expected:
             raise ValueError(f"expected a state of shape {expected}, got {tuple(state.shape)}")
-
-    # ----------------------------------------------------------------------- the map
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Mix x (batch, n, dim) from the zero state: (batch, n, dim), zero after each sequence's length."""
@@ -243,11 +233,7 @@ class CausalMixing(nn.Module):
         return y.to(x.dtype), state
 
     def _step_constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Poles (k, 2) and conjugate readout (dim, k, 2); kept for the next step where no gradient is recorded.
-
-        They are reused while the parameters equal those they were computed from, value by value, so that no change is
-        overlooked, however it was made; comparing costs a tenth of computing.
-        """
+        """Poles (k, 2) and conjugate readout (dim, k, 2), kept while the parameters stay equal, value by value."""
         keep = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
         parameters = (self.octave, self.turns, self.spacing, self.readout)
         if keep and self._kept is not None:

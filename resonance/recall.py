@@ -42,9 +42,8 @@ class PlainRecall(nn.Module):
 
         y_t = O [S_t' q_t],    S_t = S_(t-1) + beta_t r_t v_t'    (a head; [.] joins heads; eq:recall without S' r)
 
-    Initially keys come from the previous token and the rest from the current one; each takes a learnable mix of both.
-    Query and key weights are initially equal, and O the inverse of the value map, so that a value is read back as it
-    was recorded.  x: (batch, n, dim) -> (batch, n, dim).
+    Initially keys come from the previous token and the rest from the current one, query and key weights are equal, and
+    O is the inverse of the value map: a value is read back as it was recorded.  x: (batch, n, dim) -> (batch, n, dim).
 
     Arguments: dim, channels; heads, holograms of dim / heads channels each; features, F, real features of a reference.
     Raises ValueError for heads that do not divide dim, or features that are not even.
@@ -122,10 +121,7 @@ class PlainRecall(nn.Module):
             raise ValueError(f"expected a state of hologram {expected} and previous {(batch, self.dim)}, got {shapes}")
 
     def parts(self, x: Tensor, before: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Queries, keys (batch, heads, n, F), values (..., dim / heads) and strengths (..., 1), in float32 at least.
-
-        x, before: (batch, n, dim), the tokens and those one step earlier.
-        """
+        """Queries, keys (batch, heads, n, F), values (..., dim / heads) and strengths (..., 1), in float32 at least."""
         change, wide = before - x, torch.promote_types(x.dtype, torch.float32)
 
         def by_head(linear: nn.Linear, part: int) -> Tensor:

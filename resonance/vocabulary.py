@@ -40,10 +40,8 @@ class Hierarchy:
     direct: int
 
     def __post_init__(self):
-        if self.vocab_size < 1 or self.levels < 2:
-            raise ValueError(f"expected vocab_size >= 1 and levels >= 2, got {self.vocab_size} and {self.levels}")
-        if not 0 <= self.direct < self.vocab_size:
-            raise ValueError(f"expected 0 <= direct < vocab_size={self.vocab_size}, got {self.direct}")
+        if self.levels < 2 or not 0 <= self.direct < self.vocab_size:
+            raise ValueError(f"expected levels >= 2 and 0 <= direct < vocab_size, got {self}")
 
     @property
     def base(self) -> int:

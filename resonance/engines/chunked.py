@@ -61,9 +61,6 @@ def kernel(powers: Tensor, readout: Tensor, direct: Tensor) -> Tensor:
     return h + F.pad(direct[:, None], (0, h.shape[1] - 1))
 
 
-# --------------------------------------------------------------------------- fft
-
-
 def by_fft(x: Tensor, powers: Tensor, readout: Tensor, direct: Tensor, start: Tensor | None) -> Tensor:
     """Filter x (d, batch, n) by FFT, from the zero state or from the states `start`; powers up to n."""
     n = x.shape[-1]
@@ -76,9 +73,6 @@ def _read(states: Tensor, powers: Tensor, readout: Tensor) -> Tensor:
     """Re sum_j c_j s_j lambda_j^t, (d, ..., t), of states (d, ..., k, 2) and powers (t, k, 2)."""
     factors = readout.view(len(readout), *[1] * (states.dim() - 3), *readout.shape[1:])
     return complex_product(states, factors).flatten(-2) @ conjugate(powers).flatten(1).T
-
-
-# --------------------------------------------------------------------------- chunks
 
 
 def _toeplitz(h: Tensor) -> Tensor:
@@ -100,8 +94,7 @@ def _diagonal_sums(g: Tensor) -> Tensor:
 class _Chunked(torch.autograd.Function):
     """y, and the states (d, batch, m + 1, k, 2) before each chunk and after the last, of x (d, batch, m B).
 
-    The backward pass is written out: the same products, and one scan the other way.  The scan is one complex
-    multiply-add a chunk, in place.  Gradients of gradients are those of `by_operations`.
+    The backward pass is written out; gradients of gradients are those of `by_operations`.
     """
 
     @staticmethod
