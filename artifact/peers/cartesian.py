@@ -18,6 +18,11 @@ class CartesianWeight(nn.Module):
         super().__init__()
         self.re, self.im = (nn.Parameter(part.detach().clone()) for part in start.pair())
 
+    @property
+    def magnitude(self) -> Tensor:
+        """|a + i b|, whose dtype a mixing compares with its input's."""
+        return torch.hypot(self.re, self.im)
+
     def pair(self) -> tuple[Tensor, Tensor]:
         """The weights as (re, im)."""
         return self.re, self.im
