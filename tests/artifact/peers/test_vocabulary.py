@@ -12,7 +12,7 @@ from artifact.peers.vocabulary import HashingEmbedding, LowRankEmbedding, SumEmb
 def test_ids_that_are_none(make):
     model = make(200, 8)
     for ids in (torch.tensor([200]), torch.tensor([-1, 3])):
-        with pytest.raises(ValueError, match=r"0\.\.199, got (-1|200)"):
+        with pytest.raises(ValueError, match=r"0\.\.199, got \[(-1|200)"):
             model(ids)
     for ids in (torch.tensor([1.0]), torch.tensor([True]), torch.tensor([1j])):
         with pytest.raises(TypeError, match="integer"):
