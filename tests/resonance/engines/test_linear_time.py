@@ -203,6 +203,11 @@ def test_the_plan_costs_least(n, k, grid):
     assert plan.bound == linear_time.block_functions(band, plan.size)[1][plan.rank]
 
 
+@pytest.mark.parametrize(("n", "folded"), [(48, False), (64, False), (65, True), (80, True), (128, True)])
+def test_halves_are_folded_where_the_blocks_reach_beyond_half_of_the_grid(n, folded):
+    assert linear_time._plan(make_band(n, 10, 128), 16, 4, 0.0).folded is folded
+
+
 def test_a_dense_plan_is_chosen_where_blocks_do_not_pay():
     for band in (make_band(1, 1), make_band(3, 2), make_band(64, 33), make_band(300, 3)):
         assert make_plan(band, torch.float32) == (1, band.n, 1, 0.0, False, band.k)
