@@ -1,0 +1,47 @@
+"""Tuning: the validation scores of a grid that widens until its best value is inside, the same for ours and peers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+
+def widened(score: Callable[[float], float], grid: Sequence[float], *, wider: int = 0) -> pd.DataFrame:
+    """Scores of every value tried, lower is better: columns value, score, in order of the value.
+
+    `grid` rises.  While the best value is an end of the grid the grid grows there by its own ratio, at most `wider`
+    times in all; an infinite or NaN score, that of a diverged training, is worse than every other.
+    Raises ValueError for a grid that has fewer than two values, does not rise, or is not positive.
+    """
+    grid = [float(value) for value in grid]
+    if len(grid) < 2 or grid[0] <= 0 or any(a >= b for a, b in zip(grid, grid[1:], strict=False)):
+        raise ValueError(f"expected a rising grid of at least two positive values, got {grid}")
+    scores = {value: _finite_or_worst(score(value)) for value in grid}
+    for _ in range(wider):
+        values = sorted(scores)
+        best = min(values, key=scores.get)
+        if best not in (values[0], values[-1]) or math.isinf(scores[best]):
+            break
+        neighbour = values[1] if best == values[0] else values[-2]
+        beyond = float(f"{best * best / neighbour:.6g}")
+        scores[beyond] = _finite_or_worst(score(beyond))
+    return pd.DataFrame(sorted(scores.items()), columns=["value", "score"])
+
+
+def _finite_or_worst(score: float) -> float:
+    return score if math.isfinite(score) else math.inf
+
+
+def best_values(tries: pd.DataFrame, by: Sequence[str], *, value: str = "value", score: str = "score") -> pd.DataFrame:
+    """For each group of tries the value with the lowest score, the ends of its grid, and whether it lies inside.
+
+    Columns: those of `by`, then value, score, lowest, highest, inside.  Of equal scores the smallest value counts.
+    """
+    ordered = tries.sort_values([score, value], kind="stable")
+    groups = ordered.groupby(list(by), sort=False)
+    best = groups.first().reset_index()[[*by, value, score]]
+    ends = groups[value].agg(["min", "max"]).reset_index()
+    best = best.merge(ends, on=list(by)).rename(columns={"min": "lowest", "max": "highest"})
+    return best.assign(inside=(best["lowest"] < best[value]) & (best[value] < best["highest"]))
