@@ -8,6 +8,7 @@ of date, and on the merged ledger where the notebook reads it.
 from __future__ import annotations
 
 import ast
+import csv
 import hashlib
 import json
 import os
@@ -87,14 +88,16 @@ def dependencies(name: str) -> list[str]:
 
 
 def digest(name: str, profile: str) -> str:
-    """A digest of all that a result is made from but its data: code cells, parameters, modules, the printed claims.
+    """A digest of all that a result is made from but its data: code cells, parameters, modules, the claims it judges.
 
     Outputs and prose of the notebook are not part of it.
     """
     hasher = hashlib.sha256()
-    hasher.update(json.dumps([code_cells(name), parameters(name, profile)], sort_keys=True).encode())
-    files = ["paper/claims.csv", *settings(name)["files"]]
-    for path in [*(module_file(module) for module in dependencies(name)), *(ROOT / file for file in files)]:
+    with (ROOT / "paper" / "claims.csv").open(newline="", encoding="utf-8") as file:
+        claims = [row for row in csv.DictReader(file) if row["notebook"] == name[:2]]
+    hasher.update(json.dumps([code_cells(name), parameters(name, profile), claims], sort_keys=True).encode())
+    files = [ROOT / file for file in settings(name)["files"]]
+    for path in [*(module_file(module) for module in dependencies(name)), *files]:
         hasher.update(path.read_bytes())
     return hasher.hexdigest()
 

@@ -1,8 +1,13 @@
 """The ledger: what is claimed, by which rule it is judged, what was measured, and the verdict.
 
-`paper/claims.csv` holds every claim as printed.  A notebook opens an `Experiment`, states the rule of a claim before
-any result, records measures and a verdict, and closes it; `merge` makes one `claims.csv` and one `measures.csv` a
-profile of them.  The report, the README and the scoreboard read these two files.
+`paper/claims.csv` holds every claim as printed, and the rule by which it is judged, fixed before any run: the kindest
+reasonable reading, the threshold, and the kind of evidence.  A notebook opens an `Experiment`, states the rule of a
+claim before any result, records measures and a verdict, and closes it; `merge` makes one `claims.csv` and one
+`measures.csv` a profile of them.  The report, the README and the scoreboard read these two files.
+
+A claim's `kind` says which verdicts it can have.  A `statement` or a `figure` could have failed without any bar of
+ours: it can hold.  A `feature` has no printed figure to fail by: the best it can do is to work by our bar, and the
+bar and the best peer's figure stand beside that verdict.
 """
 
 from __future__ import annotations
@@ -23,12 +28,18 @@ from artifact.files import ROOT
 from artifact.pipeline.machine import commit, device_name
 from resonance.training.checkpoint import written_aside
 
-VERDICTS = ("holds", "holds if", "false as printed", "not comparable", "not measured")
+VERDICTS = ("holds", "holds if", "works", "false as printed", "not comparable", "not measured")
+KINDS = {  # of claims: the verdicts that one of each kind cannot have
+    "statement": {"works"},
+    "figure": {"works"},
+    "feature": {"holds", "holds if"},
+}
 CLAIM_COLUMNS = [
     *("id", "group", "printed", "rule", "measured", "unit", "ci_low", "ci_high", "verdict", "condition", "corrected"),
-    *("notebook", "dataset", "seeds", "device", "profile", "commit", "seconds"),
+    *("bar", "peer", "printed_reading", "notebook", "dataset", "seeds", "device", "profile", "commit", "seconds"),
 ]
 MEASURE_COLUMNS = ["key", "value", "unit", "ci_low", "ci_high", "notebook"]
+TEXTS = {"commit": str, "bar": str, "peer": str}  # columns of claims.csv that may look like numbers
 
 Interval = tuple[float, float]
 NO_INTERVAL = (math.nan, math.nan)
@@ -37,6 +48,11 @@ NO_INTERVAL = (math.nan, math.nan)
 def printed_claims() -> pd.DataFrame:
     """The claims as printed, in order, indexed by id; the other columns are those of paper/claims.csv."""
     return pd.read_csv(ROOT / "paper" / "claims.csv", dtype=str, keep_default_na=False).set_index("id")
+
+
+def rule_of(claim: pd.Series) -> str:
+    """The rule of a claim in one text: its reading, its threshold, the kind of its evidence."""
+    return f"Reading: {claim['reading']}. Threshold: {claim['threshold']}. Evidence: {claim['evidence']}."
 
 
 def seed_everything(seed: int) -> None:
@@ -52,8 +68,8 @@ class Experiment:
 
     Under the runner the files go to the folder that it names, and become results only when the notebook has ended.
     Opened by hand, in JupyterLab say, they go to `data/results/interactive/`, which no report reads.
-    Raises ValueError for an unknown claim or verdict, for a verdict whose rule was not stated first, for a number
-    that is not finite.
+    Raises ValueError for a claim that is unknown or another notebook's, for a verdict that is unknown, that a claim of
+    its kind cannot have, or whose rule was not stated first, for a number that is not finite.
     """
 
     def __init__(self, notebook: str, *, seed: int = 0, dataset: str = "synthetic", seeds: int = 1):
@@ -105,15 +121,20 @@ class Experiment:
         self._measures.append(dict(zip(MEASURE_COLUMNS, (key, value, unit, *interval, self.notebook), strict=True)))
         return value
 
-    def rule(self, claim: str, text: str) -> None:
-        """State, before any result, how a claim will be judged."""
+    def rule(self, claim: str) -> None:
+        """State, before any result, how a claim will be judged: print what paper/claims.csv says, and keep it."""
         printed = printed_claims()
         if claim not in printed.index:
             raise ValueError(f"unknown claim {claim!r}: paper/claims.csv has {', '.join(printed.index)}")
+        row = printed.loc[claim]
+        if row["notebook"] != self.notebook[:2]:
+            raise ValueError(f"{claim!r} is judged in notebook {row['notebook']}, not in {self.notebook}")
         if claim in self._rules or self._claims or self._measures:
             raise ValueError(f"the rule of {claim!r} comes too late: each rule is stated once, before any result")
-        self._rules[claim] = text
-        print(f"{claim}: {printed.loc[claim, 'claim']}\n  judged: {text}")
+        self._rules[claim] = rule_of(row)
+        print(f"{claim}, a {row['kind']}: {row['claim']}")
+        for part in ("reading", "threshold", "evidence"):
+            print(f"  {part}: {row[part]}")
 
     def verdict(
         self,
@@ -125,21 +146,36 @@ class Experiment:
         interval: Interval = NO_INTERVAL,
         condition: str = "",
         corrected: str = "",
+        bar: str | float = "",
+        peer: str | float = "",
+        printed_reading: str = "",
     ) -> None:
-        """Record the verdict on a claim whose rule has been stated; `measured` is the number that decided it."""
+        """Record the verdict on a claim whose rule has been stated; `measured` is the number that decided it.
+
+        `verdict` is that of the kindest reasonable reading, `printed_reading` that of the claim taken word for word,
+        where the two differ.  "works" comes with our `bar` and the best `peer`'s figure, "holds if" with its
+        `condition`, "false as printed" with the `corrected` statement.
+        """
         if claim not in self._rules:
             raise ValueError(f"the rule of {claim!r} must be stated before its verdict")
         if any(row["id"] == claim for row in self._claims):
             raise ValueError(f"{claim!r} has its verdict already")
-        if verdict not in VERDICTS:
-            raise ValueError(f"unknown verdict {verdict!r}: expected one of {', '.join(VERDICTS)}")
+        kind = printed_claims().loc[claim, "kind"]
+        for name in (verdict, printed_reading or verdict):
+            if name not in VERDICTS:
+                raise ValueError(f"unknown verdict {name!r}: expected one of {', '.join(VERDICTS)}")
+            if name in KINDS[kind]:
+                raise ValueError(f"{claim} is a {kind}: its verdict cannot be {name!r}")
         if (verdict == "holds if") != bool(condition):
             raise ValueError(f"{claim}: a condition belongs to the verdict 'holds if', and to it alone")
         if verdict == "false as printed" and not corrected:
             raise ValueError(f"{claim}: 'false as printed' needs the corrected statement")
+        if verdict == "works" and "" in (bar, peer):
+            raise ValueError(f"{claim}: 'works' needs the bar and the best peer's figure")
         self._claims.append(
             {"id": claim, "rule": self._rules[claim], "measured": measured, "unit": unit, "verdict": verdict}
             | {"ci_low": interval[0], "ci_high": interval[1], "condition": condition, "corrected": corrected}
+            | {"bar": bar, "peer": peer, "printed_reading": printed_reading}
         )
 
     def close(self) -> None:
@@ -161,7 +197,8 @@ class Experiment:
         self.save("claims", pd.DataFrame(rows, columns=CLAIM_COLUMNS))
         self.save("measures", pd.DataFrame(self._measures, columns=MEASURE_COLUMNS))
         for row in self._claims:
-            print(f"{row['id']}: {row['verdict']}" + (f" {row['condition']}" if row["condition"] else ""))
+            as_printed = f" (as printed: {row['printed_reading']})" if row["printed_reading"] else ""
+            print(f"{row['id']}: {row['verdict']}" + (f" {row['condition']}" if row["condition"] else "") + as_printed)
         if "stand-in" in self.dataset:
             print(f"all on stand-in data: {self.dataset}")
 
@@ -198,10 +235,15 @@ def merged(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     judged = {row["id"]: row for row in claims.to_dict("records")}
     rows = [judged.get(claim, row | unjudged) for claim, row in _printed().items()]
     claims = pd.DataFrame(rows, columns=CLAIM_COLUMNS)
-    counts = {f"verdicts.{name.replace(' ', '_')}": (claims["verdict"] == name).sum() for name in VERDICTS}
-    counts["verdicts.all"] = len(claims)
+    counts = {verdict_key(name): (claims["verdict"] == name).sum() for name in VERDICTS}
+    counts[verdict_key("all")] = len(claims)
     counted = pd.DataFrame({"key": counts.keys(), "value": counts.values(), "unit": "claims"})
     return claims, pd.concat([measures, counted], ignore_index=True)[MEASURE_COLUMNS]
+
+
+def verdict_key(name: str) -> str:
+    """The key of the number of claims with a verdict."""
+    return f"verdicts.{name.replace(' ', '_')}"
 
 
 def latest_profile() -> str:
@@ -211,9 +253,12 @@ def latest_profile() -> str:
 
 
 def read_ledger(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The merged claims and measures of a profile; raises FileNotFoundError before its first run."""
+    """The merged claims and measures of a profile; raises FileNotFoundError before its first run.
+
+    Columns that a ledger of an earlier version lacks are empty.
+    """
     folder = ROOT / "data" / "results" / profile
-    claims = pd.read_csv(folder / "claims.csv", dtype={"commit": str})
+    claims = pd.read_csv(folder / "claims.csv", dtype=TEXTS).reindex(columns=CLAIM_COLUMNS)
     return claims, pd.read_csv(folder / "measures.csv")
 
 
@@ -225,8 +270,9 @@ def read_provenance(profile: str) -> list[dict]:
 def _stack(name: str, columns: list[str], profile: str) -> pd.DataFrame:
     """The tables of a name of all finished notebooks as one; ValueError where two have the same claim or measure."""
     paths = [folder / f"{name}.csv" for folder in result_folders(profile)]
-    tables = [pd.read_csv(path, dtype={"commit": str}) for path in paths if path.exists()]
-    table = pd.concat([t for t in tables if len(t)] or [pd.DataFrame(columns=columns)], ignore_index=True)[columns]
+    tables = [pd.read_csv(path, dtype=TEXTS) for path in paths if path.exists()]
+    table = pd.concat([t for t in tables if len(t)] or [pd.DataFrame(columns=columns)], ignore_index=True)
+    table = table.reindex(columns=columns)
     if twice := table[columns[0]][table[columns[0]].duplicated()].tolist():
         raise ValueError(f"two notebooks have the same {name}: {', '.join(twice)}")
     return table

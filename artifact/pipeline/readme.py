@@ -11,6 +11,7 @@ from artifact.files import PAPER, ROOT
 from artifact.pipeline.ledger import printed_claims, read_ledger, read_provenance
 from artifact.pipeline.notebooks import RunError, notebooks
 from artifact.pipeline.tables import state
+from artifact.pipeline.verdicts import remark_on, said
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
@@ -26,11 +27,12 @@ def parts() -> dict[str, str]:
 
 
 def verdicts(claims: pd.DataFrame) -> str:
-    """One line a claim: what it says in short, and its verdict."""
+    """One line a claim: what it says in short, and its verdict, with bar and best peer where it works by our bar."""
     short = printed_claims()["short"]
     rows = ["| claim | what it says | verdict |", "|---|---|---|"]
-    for claim, verdict in zip(claims["id"], claims["verdict"], strict=True):
-        rows.append(f"| `{claim}` | {short[claim]} | {verdict} |")
+    for _, claim in claims.iterrows():
+        beside = f": {remark_on(claim)}" if claim["verdict"] == "works" else ""
+        rows.append(f"| `{claim['id']}` | {short[claim['id']]} | {said(claim)}{beside} |")
     return "\n".join(rows)
 
 

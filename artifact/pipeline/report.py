@@ -24,11 +24,12 @@ from pathlib import Path
 import pandas as pd
 
 from artifact.files import PAPER, ROOT, write_text
-from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenance
+from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenance, verdict_key
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks, read_notebook
 from artifact.pipeline.readme import renew
 from artifact.pipeline.runner import PACKAGES
-from artifact.pipeline.tables import fault_table, provenance_table, stand_ins, state, verdict_table
+from artifact.pipeline.tables import fault_table, provenance_table, stand_ins, state
+from artifact.pipeline.verdicts import change_table, verdict_table
 from artifact.studies.common.latex import Cells, escape, with_interval
 from resonance.training.checkpoint import written_aside
 
@@ -54,7 +55,7 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
         judged = row["verdict"] != "not measured"
         for kind in ("verdict", "rule", "printed", "dataset"):
             define(kind, row["id"], escape(row[kind]) if judged else r"\notmeasured")
-        for kind in ("condition", "corrected"):  # nothing, and no space before it, where there is none
+        for kind in ("condition", "corrected", "bar", "peer"):  # nothing, and no space before it, where there is none
             define(kind, row["id"], escape(row[kind]) or r"\unskip")
     facts = facts_of(provenance)
     for key, value in facts.items():
@@ -78,6 +79,7 @@ def known_keys() -> set[str]:
     paths = (ROOT / "data" / "results" / "full").glob("**/measures.csv")
     measured = set().union(*(pd.read_csv(path)["key"] for path in paths))
     named = {key for _, text in _sources() for key in re.findall(r'measure\(\s*"([\w.]+)"', text)}
+    named |= {verdict_key(name) for name in (*VERDICTS, "all")}
     return measured | named | _used_without_reference(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}")
 
 
@@ -139,6 +141,7 @@ def generate(profile: str) -> Path:
     texts = {
         "macros": macros(claims, measures, provenance, profile),
         "verdicts": verdict_table(claims),
+        "changes": change_table(claims),
         "provenance": provenance_table(provenance) or "No notebook has run.\n",
         "faults": fault_table() or "No fault has been injected.\n",
     }

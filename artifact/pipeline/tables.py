@@ -1,4 +1,4 @@
-"""What the report says of a run as a whole: the table of verdicts, the provenance of the results, and their state."""
+"""What the report says of a run as a whole: the provenance of the results, and their state."""
 
 from __future__ import annotations
 
@@ -8,35 +8,6 @@ from artifact.files import PAPER
 from artifact.pipeline.freshness import digest
 from artifact.pipeline.notebooks import notebooks
 from artifact.studies.common.latex import escape, number, to_latex
-
-
-def remark_on(claim: pd.Series) -> str:
-    """What goes with a verdict: the condition, why it cannot be compared, or what is true."""
-    column = {"holds if": "condition", "not comparable": "rule"}.get(claim["verdict"], "corrected")
-    return "" if pd.isna(claim[column]) else str(claim[column]).removeprefix("not comparable: ")
-
-
-def verdict_table(claims: pd.DataFrame) -> str:
-    """Every claim, its verdict, and the condition or corrected statement."""
-    rows = [
-        {
-            "Claim": rf"\texttt{{{escape(claim['id'])}}}",
-            "As printed": escape(claim["printed"]),
-            "Verdict": claim["verdict"] if claim["verdict"] == "not measured" else rf"\textbf{{{claim['verdict']}}}",
-            "Condition, or what is true": escape(remark_on(claim)),
-        }
-        for _, claim in claims.iterrows()
-    ]
-    body = to_latex(rows, r"@{}l>{\RaggedRight}p{5.4cm}>{\RaggedRight}p{2.1cm}>{\RaggedRight}p{5.0cm}@{}")
-    # More than a page long: the same rows in a longtable, its head on each page.
-    for old, new in {
-        r"\midrule": r"\midrule\endhead",
-        r"\toprule": r"\caption{Every printed claim, with its printed figures in brackets.}\\\toprule",
-        r"\begin{tabular}": r"\begin{longtable}",
-        r"\end{tabular}": r"\end{longtable}",
-    }.items():
-        body = body.replace(old, new, 1)
-    return body
 
 
 def changed_since(record: dict) -> bool:

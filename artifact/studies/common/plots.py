@@ -25,6 +25,7 @@ GREY = "0.45"
 VERDICT_COLOURS = {
     "holds": PALETTE[2],
     "holds if": PALETTE[8],
+    "works": PALETTE[9],
     "false as printed": PALETTE[3],
     "not comparable": PALETTE[7],
     "not measured": (0.94, 0.94, 0.94),

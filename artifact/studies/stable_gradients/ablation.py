@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from artifact.peers.cartesian import to_cartesian
-from artifact.studies.common.statistics import mean_interval, paired_difference
+from artifact.studies.common.statistics import holm, mean_interval, paired_difference
 from artifact.studies.stable_gradients.tasks import Task
 from resonance.polar import frame_radius, parameter_roles
 
@@ -196,8 +196,6 @@ def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
 
     Negative is better; 95% Student interval; p, two-sided, and p_holm, adjusted over all rows (Holm 1979).
     """
-    from statsmodels.stats.multitest import multipletests
-
     rows = []
     test = _trained(results)[lambda t: t["split"] == "test"]
     for cell, group in test.groupby(CELL, sort=False):
@@ -206,7 +204,7 @@ def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
             if variant not in (CARTESIAN, baseline):
                 rows.append((*cell, variant.name, *paired_difference(scores[variant.name], scores[baseline.name])))
     table = pd.DataFrame(rows, columns=[*CELL, "variant", "difference", "low", "high", "p"])
-    return table.assign(p_holm=multipletests(table["p"], method="holm")[1])
+    return table.assign(p_holm=holm(table["p"]))
 
 
 def cells_won(comparison: pd.DataFrame, variants: Iterable[Variant], *, better: bool = True) -> list[str]:

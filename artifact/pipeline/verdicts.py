@@ -1,0 +1,84 @@
+"""The report's tables of verdicts: every claim with its verdict, and every rule that changed after a result was seen.
+
+`paper/rule_changes.csv` has a row for each change: the claim, the old rule and the verdict under it, the commit of the
+results that had been seen, whether the change is one of `substance` or of `wording` alone, and why.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from artifact.files import PAPER
+from artifact.pipeline.ledger import printed_claims
+from artifact.studies.common.latex import escape, to_latex
+
+
+def rule_changes() -> pd.DataFrame:
+    """The rules that changed after a result was seen, oldest change first."""
+    return pd.read_csv(PAPER / "rule_changes.csv", dtype=str, keep_default_na=False)
+
+
+def said(verdict: pd.Series) -> str:
+    """A verdict in words, with that of the printed reading behind it where the two differ: "holds if (...)"."""
+    as_printed = verdict["printed_reading"]
+    return verdict["verdict"] + ("" if pd.isna(as_printed) else f" (word for word: {as_printed})")
+
+
+def remark_on(verdict: pd.Series) -> str:
+    """What goes with a verdict: the condition, our bar and the best peer, what is true, or how it is read."""
+    if verdict["verdict"] == "works":
+        return f"our bar: {verdict['bar']}; best peer: {verdict['peer']}"
+    column = "condition" if verdict["verdict"] == "holds if" else "corrected"
+    if verdict["verdict"] == "not comparable" and pd.isna(verdict[column]):
+        return printed_claims().loc[verdict["id"], "reading"]
+    return "" if pd.isna(verdict[column]) else str(verdict[column])
+
+
+def verdict_table(claims: pd.DataFrame) -> str:
+    """Every claim, its verdict and that under an earlier rule, and what goes with it."""
+    changes = rule_changes().query("change == 'substance'").groupby("claim")["old_verdict"].last()
+    rows = []
+    for _, claim in claims.iterrows():
+        verdict = claim["verdict"] if claim["verdict"] == "not measured" else rf"\textbf{{{escape(said(claim))}}}"
+        earlier = f"; by an earlier rule: {escape(changes[claim['id']])}" if claim["id"] in changes else ""
+        rows.append(
+            {
+                "Claim": rf"\texttt{{{escape(claim['id'])}}}",
+                "As printed": escape(claim["printed"]),
+                "Verdict": verdict + earlier,
+                "Condition, or what is true": escape(remark_on(claim)),
+            }
+        )
+    widths = r"@{}l>{\RaggedRight}p{5.2cm}>{\RaggedRight}p{2.5cm}>{\RaggedRight}p{4.8cm}@{}"
+    return longtable(rows, widths, "Every printed claim, with its printed figures in brackets.")
+
+
+def change_table(claims: pd.DataFrame) -> str:
+    """Every rule whose substance changed after a result was seen: the old rule, both verdicts, and why."""
+    now = claims.set_index("id")["verdict"]
+    rows = []
+    for _, change in rule_changes().query("change == 'substance'").iterrows():
+        claim, verdict, commit, rule, why = map(escape, change[["claim", "old_verdict", "commit", "old_rule", "why"]])
+        rows.append(
+            {
+                "Claim": rf"\texttt{{{claim}}}",
+                "Old rule": rule,
+                "Verdicts": rf"{verdict} (\texttt{{{commit}}}), now {now[change['claim']]}",
+                "Why it changed": why,
+            }
+        )
+    widths = r"@{}l>{\RaggedRight}p{5.6cm}>{\RaggedRight}p{2.6cm}>{\RaggedRight}p{4.3cm}@{}"
+    return longtable(rows, widths, "Rules that changed after a result had been seen.") or "No rule has changed.\n"
+
+
+def longtable(rows: list[dict[str, str]], columns: str, caption: str) -> str:
+    """A table of more than a page, its head on each; "" without rows."""
+    body = to_latex(rows, columns)
+    for old, new in {
+        r"\midrule": r"\midrule\endhead",
+        r"\toprule": rf"\caption{{{caption}}}\\\toprule",
+        r"\begin{tabular}": r"\begin{longtable}",
+        r"\end{tabular}": r"\end{longtable}",
+    }.items():
+        body = body.replace(old, new, 1)
+    return body
