@@ -106,7 +106,7 @@ def test_a_rule_that_differs_from_the_one_of_the_results_is_listed_as_changed():
 def test_every_change_of_a_rule_is_of_wording_or_says_why():
     changes = rule_changes()
     assert set(changes["claim"]) <= set(printed_claims().index) and set(changes["change"]) <= {"wording", "substance"}
-    assert set(changes["old_verdict"]) <= set(VERDICTS) and changes["commit"].str.fullmatch(r"[0-9a-f]{7,10}").all()
+    assert set(changes["old_verdict"]) <= set(VERDICTS) and changes["commit"].str.fullmatch(r"[0-9a-f]{10}\+?").all()
     assert ((changes["why"] != "") == (changes["change"] == "substance")).all()
     assert not changes.duplicated(["claim", "commit"]).any()
 
