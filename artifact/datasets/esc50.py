@@ -34,6 +34,7 @@ class Sounds:
     folds: np.ndarray  # int64, 1 .. 5
     label_names: tuple[str, ...]
     rate: int  # Hz
+    stand_in: bool = False
 
 
 def find_esc50() -> Path | None:
@@ -68,7 +69,12 @@ def _read(path: Path, rate: int) -> np.ndarray:
     own, wave = wavfile.read(path)
     if wave.ndim != 1 or wave.dtype != np.int16:
         raise ValueError(f"{path}: expected mono 16-bit sound, got {wave.dtype} of shape {wave.shape}")
-    wave, common = wave.astype(np.float32) / np.float32(32768), gcd(own, rate)
+    return resampled(wave.astype(np.float32) / np.float32(32768), own, rate)
+
+
+def resampled(wave: np.ndarray, own: int, rate: int) -> np.ndarray:
+    """A wave of `own` Hz at `rate` Hz, low-passed where the rate falls; float32."""
+    common = gcd(own, rate)
     return wave if own == rate else resample_poly(wave, rate // common, own // common).astype(np.float32)
 
 

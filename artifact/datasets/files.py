@@ -160,8 +160,17 @@ def _retrieve(url: str, path: Path) -> Path:
 # --------------------------------------------------------------------------- archives
 
 
-def unpacked(archive: str, folder: Path, is_whole: Callable[[Path], bool], *, urls: Sequence[str] = ()) -> Path | None:
+def unpacked(
+    archive: str,
+    folder: Path,
+    is_whole: Callable[[Path], bool],
+    *,
+    urls: Sequence[str] = (),
+    name: Callable[[Path], str] = lambda path: path.name,
+) -> Path | None:
     """The folder of an archive's sounds and texts, or None when neither cache, mirror nor network has the archive.
+
+    name(path in the archive) is what a file is called in the folder, which has no folders of its own.
 
     The mirror's archive is tried first, then the URLs in turn; each is unpacked aside, and its files are moved to the
     folder one by one once `is_whole` has verified them, so that no other process sees a file missing.
@@ -178,7 +187,7 @@ def unpacked(archive: str, folder: Path, is_whole: Callable[[Path], bool], *, ur
                     path = _retrieve(url, Path(place) / archive) if url else mirrored and mirrored / archive
                     if path is None or not path.exists():
                         continue
-                    _extract(path, aside)
+                    _extract(path, aside, name)
                 except requests.RequestException as error:
                     corrupt = url if isinstance(error, ChunkedEncodingError) else corrupt
                     continue
@@ -193,13 +202,13 @@ def unpacked(archive: str, folder: Path, is_whole: Callable[[Path], bool], *, ur
     return None
 
 
-def _extract(archive: Path, folder: Path) -> None:
+def _extract(archive: Path, folder: Path, name: Callable[[Path], str]) -> None:
     """Write the sounds and texts of an archive to a new folder, without the archive's own folders."""
     folder.mkdir()
     with tarfile.open(archive) as tar:
         for member in tar:
-            if member.isfile() and member.name.endswith((".wav", ".txt")):
-                (folder / Path(member.name).name).write_bytes(tar.extractfile(member).read())
+            if member.isfile() and member.name.endswith((".wav", ".ogg", ".txt")):
+                (folder / name(Path(member.name))).write_bytes(tar.extractfile(member).read())
 
 
 def _move_files(source: Path, target: Path) -> None:

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from artifact.datasets.characters import TINYSHAKESPEARE, load_tinyshakespeare
 from artifact.datasets.corpora import MOVIE_REVIEWS, book_paths, load_books, load_movie_reviews
+from artifact.datasets.esc10 import esc10_folder, load_esc10
 from artifact.datasets.files import fetch, fetch_all
 from artifact.datasets.images import MNIST, load_mnist
-from artifact.datasets.series import ETTH1, load_etth1
+from artifact.datasets.series import ETTH1, ETTH2, load_etth1, load_etth2
 from artifact.datasets.speech import fsdd_folder, load_fsdd
 
 
@@ -23,8 +24,10 @@ class Dataset(NamedTuple):
 
 DATASETS = {
     "ETTh1": Dataset(load_etth1, lambda: fetch(ETTH1)),
+    "ETTh2": Dataset(load_etth2, lambda: fetch(ETTH2)),
     "MNIST": Dataset(load_mnist, lambda: fetch_all(MNIST)),
     "FSDD": Dataset(load_fsdd, fsdd_folder),
+    "ESC-10": Dataset(load_esc10, esc10_folder),
     "movie reviews": Dataset(load_movie_reviews, lambda: fetch(MOVIE_REVIEWS)),
     "books": Dataset(load_books, book_paths),
     "tinyshakespeare": Dataset(load_tinyshakespeare, lambda: fetch(TINYSHAKESPEARE)),

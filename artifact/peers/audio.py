@@ -1,8 +1,10 @@
-"""Peers for sound: log-mel features with logistic regression, and a Transformer over the same frames."""
+"""Peers for sound: log-mel features with logistic regression or convolutions, a Transformer over the same frames."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -57,6 +59,58 @@ def mel_filters(bands: int, frame: int, rate: int) -> Tensor:
     if not bool((filters.sum(dim=0) > 0).all()):
         raise ValueError(f"expected fewer mel bands than {bands} for {frame // 2 + 1} bins at {rate} Hz")
     return filters.float()
+
+
+class MelFrames(SpectrumFrames):
+    """Log-mel energies of each frame: (batch, samples) -> (batch, frames, bands); the filters of `mel_filters`."""
+
+    def __init__(self, frame: int, hop: int, bands: int, rate: int):
+        super().__init__(frame, hop)
+        self.bins = bands
+        self.register_buffer("filters", mel_filters(bands, frame, rate), persistent=False)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        return (super().forward(waves).exp() @ self.filters).log()
+
+
+class ConvAudioNet(nn.Module):
+    """Classify recordings by a small convolutional network on their log-mel spectrogram.
+
+    (batch, samples), lengths in samples -> (batch, num_classes).  The spectrogram, at unit power and standardised as
+    the tokens of `ResonanceAudioNet`, goes through blocks of a 3 x 3 convolution, batch norm, ReLU, and a maximum over
+    2 x 2 cells, each of as many `channels`; then the mean over bands and over a recording's own frames, dropout, and a
+    linear map.  Cost a block: 9 multiply-adds for each cell, channel in and channel out.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        rate: int,
+        frame: int = 256,
+        hop: int = 128,
+        bands: int = 40,
+        channels: Sequence[int] = (16, 32, 48, 64),
+        dropout: float = 0.2,
+    ):
+        super().__init__()
+        self.embedding = FrameTokens(MelFrames(frame, hop, bands, rate), bands)
+        self.embedding.projection = nn.Identity()  # the standardised energies themselves
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            for before, after in pairwise((1, *channels))
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.output_projection = nn.Linear(channels[-1], num_classes)
+
+    def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
+        h = self.embedding(waves, lengths)[:, None]  # (batch, 1, frames, bands)
+        count = self.embedding.frame_count(lengths)
+        for block in self.blocks:
+            h = F.max_pool2d(block(h), 2, ceil_mode=True)
+            count = (count + 1) // 2
+            h = h.masked_fill(~length_mask(h[:, 0], count)[:, None], 0.0)  # padding reaches no frame
+        return self.output_projection(self.dropout(mean_token(h.mean(dim=3).transpose(1, 2), count)))
 
 
 @torch.no_grad()

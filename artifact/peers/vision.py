@@ -10,15 +10,16 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from artifact.peers.transformer import FNetLayer, transformer_layer
-from resonance.vision import PatchEmbedding, whole_patches
+from resonance.vision import PatchEmbedding, ResonanceVisionNet, whole_patches
 
 
 class PatchClassifier(nn.Module):
-    """Classify images: patches with positions, layers over their sequence, LayerNorm, mean, linear map.
+    """Classify images: patches with positions, layers over their sequence, LayerNorm, read-out, linear map.
 
     images (batch, in_channels, height, width) -> class scores (batch, num_classes).  Positions are sinusoidal in each
     coordinate, half the channels for each, and relative to the image: images of any size have the same ones, as a
-    model needs that is trained at one size and evaluated at another.  A subclass defines `layer`.
+    model needs that is trained at one size and evaluated at another.  The read-out is that of `ResonanceVisionNet`,
+    the lowest frequencies of the tokens; with `pooled_frequencies` = 1 it is their mean.  A subclass defines `layer`.
     """
 
     def __init__(
@@ -30,22 +31,27 @@ class PatchClassifier(nn.Module):
         hidden_dim: int = 48,
         num_layers: int = 3,
         num_heads: int = 3,
+        pooled_frequencies: int = 1,
     ):
         super().__init__()
-        self.patch_size, self.num_heads = patch_size, num_heads
+        self.patch_size, self.num_heads, self.pooled_frequencies = patch_size, num_heads, pooled_frequencies
         self.embedding = PatchEmbedding(in_channels, patch_size, hidden_dim)
         self.layers = nn.Sequential(*(self.layer(hidden_dim) for _ in range(num_layers)))
         self.norm = nn.LayerNorm(hidden_dim)
-        self.classifier = nn.Linear(hidden_dim, num_classes)
+        pooled = 2 * (pooled_frequencies**2 + (pooled_frequencies - 1) ** 2) - 1
+        self.classifier = nn.Linear(pooled * hidden_dim, num_classes)
+
+    pooled = ResonanceVisionNet.pooled
 
     def forward(self, images: Tensor) -> Tensor:
         h = self.embedding(whole_patches(images, self.patch_size))  # (batch, rows, columns, dim)
         h = h + plane_positions(*h.shape[1:], like=h)
-        return self.classifier(self.norm(self.layers(h.flatten(1, 2))).mean(dim=1))
+        tokens = self.norm(self.layers(h.flatten(1, 2))).unflatten(1, h.shape[1:3])
+        return self.classifier(self.pooled(tokens))
 
 
 class VisionTransformer(PatchClassifier):
-    """A small vision Transformer (Dosovitskiy et al. 2021): pre-norm layers, fused attention, mean of the tokens."""
+    """A small vision Transformer (Dosovitskiy et al. 2021): pre-norm layers, fused attention."""
 
     def layer(self, dim: int) -> nn.Module:
         return transformer_layer(dim, self.num_heads)
