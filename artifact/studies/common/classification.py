@@ -1,11 +1,10 @@
-"""Classifiers: how each is trained, evaluated, and its learning rate chosen, the same for ours and for every peer."""
+"""Classifiers: how each is trained and evaluated, the same for ours and for every peer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -63,9 +62,3 @@ def predict(model: nn.Module, *inputs: Tensor, size: int = 500) -> Tensor:
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of the rows whose largest logit is the label's."""
     return (logits.argmax(dim=-1) == labels).double().mean().item()
-
-
-def tuned(score: Callable[[float], float], rates: Iterable[float]) -> tuple[pd.DataFrame, float]:
-    """All validation scores, and the rate with the highest; score(rate) trains at a rate and validates."""
-    table = pd.DataFrame([{"rate": rate, "validation": score(rate)} for rate in rates])
-    return table, float(table.loc[table["validation"].idxmax(), "rate"])

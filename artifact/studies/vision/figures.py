@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from artifact.studies.common.plots import PALETTE, WIDTH, mean_curve, panels, seeds_with_interval, use_style
 
 LOOKS = {  # each method's colour, marker and line
-    "resonance, long": (PALETTE[0], "*", "-"),
-    "resonance": (PALETTE[9], "o", "-"),
+    "resonance": (PALETTE[0], "o", "-"),
     "resonance, no feed-forward": (PALETTE[4], "s", "--"),
     "vision Transformer": (PALETTE[1], "^", "-."),
     "FNet": (PALETTE[2], "D", ":"),

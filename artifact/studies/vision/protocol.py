@@ -1,15 +1,18 @@
 """Protocol of image classification: split, models, training, and evaluation under corruption and at other sizes.
 
-The last training images choose the learning rates; the tested models are trained anew on all training images, and the
-test images are used once.  Every model sees the same number of images, under one augmentation (`augmentation.jitter`).
+The last training images choose rates, patches and read-outs; the tested models are trained anew on all training
+images, and the test images are used once.  Every model sees the same number of images, under one augmentation
+(`augmentation.jitter`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 
 import pandas as pd
 import torch
@@ -21,9 +24,9 @@ from artifact.peers.vision import PatchFNet, VisionTransformer
 from artifact.studies.common.classification import accuracy, predict, train_classifier
 from artifact.studies.common.graph import token_products
 from artifact.studies.common.precision import has_fast_products
+from artifact.studies.common.tuning import widened
 from artifact.studies.vision.augmentation import affine, augmented_batches, noisy, occluded, resized
 from resonance.plane import plane_frequencies
-from resonance.polar import count_parameters
 from resonance.vision import ResonanceVisionNet
 
 Scorer = Callable[[Tensor], Tensor]  # images -> class scores
@@ -65,34 +68,45 @@ def image_task(images: Images, validation: int = 5000) -> ImageTask:
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is trained: name, key of its measures, constructor, patches a side, precision.
+    """A model that is trained: name, key of its measures, constructor, precision, patches a side, read-out.
 
-    make(num_classes, in_channels=..., patch_size=...) -> a classifier of images.
+    make(num_classes, in_channels=..., patch_size=..., pooled_frequencies=...) -> a classifier of images.
     """
 
     name: str
     key: str
     make: Callable[..., nn.Module]
-    patches: int  # a side
-    bfloat16: bool = True  # trains faster than in float32, where the hardware has such products
+    bfloat16: bool = False  # whether it trains faster so than in float32, where the hardware has such products
+    patches: int = 14  # a side
+    pooled: int = 3  # frequencies a side of the read-out; 1: the mean token
 
     @property
     def precision(self) -> torch.dtype:
         """The precision in which it is trained and tested on this machine."""
         return torch.bfloat16 if self.bfloat16 and has_fast_products(torch.bfloat16) else torch.float32
 
+    def variant(self, name: str) -> Contender:
+        """The same model with the patches and the read-out of one of `VARIANTS`."""
+        return replace(self, **VARIANTS[name])
+
     def model(self, task: ImageTask, seed: int) -> nn.Module:
         """An untrained model for a task."""
         torch.manual_seed(seed)
-        classes = int(task.train[1].max()) + 1
-        return self.make(classes, in_channels=1, patch_size=max(1, task.side // self.patches))
+        classes, patch = int(task.train[1].max()) + 1, max(1, task.side // self.patches)
+        return self.make(classes, in_channels=1, patch_size=patch, pooled_frequencies=self.pooled)
 
 
-OURS = partial(ResonanceVisionNet, hidden_dim=48, num_layers=4, num_frequencies=5, pooled_frequencies=3, dropout=0.0)
-RESONANCE = Contender("resonance", "resonance", OURS, 14)
-BARE = Contender("resonance, no feed-forward", "bare", partial(OURS, expansion=0), 14)
-TRANSFORMER = Contender("vision Transformer", "transformer", VisionTransformer, 7, bfloat16=False)
-FNET = Contender("FNet", "fnet", partial(PatchFNet, num_layers=5), 7)
+# What is tried of every contender, chosen on validation: patches in pixels of an image of 28, and the read-out.
+VARIANTS = {
+    "2 x 2": {"patches": 14, "pooled": 3},
+    "4 x 4": {"patches": 7, "pooled": 3},
+    "4 x 4, mean read-out": {"patches": 7, "pooled": 1},
+}
+OURS = partial(ResonanceVisionNet, hidden_dim=48, num_layers=4, num_frequencies=5, dropout=0.0)
+RESONANCE = Contender("resonance", "resonance", OURS, bfloat16=True)
+BARE = Contender("resonance, no feed-forward", "bare", partial(OURS, expansion=0), bfloat16=True)
+TRANSFORMER = Contender("vision Transformer", "transformer", VisionTransformer)
+FNET = Contender("FNet", "fnet", partial(PatchFNet, num_layers=4))
 CONTENDERS = (RESONANCE, BARE, TRANSFORMER, FNET)
 LOGISTIC = "logistic regression"
 KEYS = {contender.name: contender.key for contender in CONTENDERS} | {LOGISTIC: "logistic"}
@@ -116,10 +130,30 @@ def trained(
     return model.eval(), seconds
 
 
-def validation_accuracy(rate: float, contender: Contender, task: ImageTask, **options) -> float:
-    """Accuracy on the validation images after training at a rate (`trained`)."""
-    model, _ = trained(contender, task, task.train, rate=rate, **options)
-    return accuracy(scorer(model, contender.precision)(task.validation[0]), task.validation[1])
+def validation_error(rate: float, contender: Contender, task: ImageTask, **options) -> float:
+    """Share of wrong answers on the validation images after training at a rate (`trained`); inf where it diverged."""
+    try:
+        model, _ = trained(contender, task, task.train, rate=rate, **options)
+    except FloatingPointError:
+        return math.inf
+    return 1 - accuracy(scorer(model, contender.precision)(task.validation[0]), task.validation[1])
+
+
+def tuned(task: ImageTask, variants: Iterable[str], rates: Sequence[float], *, wider: int, **options) -> pd.DataFrame:
+    """Validation error of every contender in every variant at every rate tried (`widened`).
+
+    Columns: method, variant, value, score.  options: of `trained`, the same for all.
+    """
+    tables = []
+    for contender, variant in product(CONTENDERS, variants):
+        score = partial(validation_error, contender=contender.variant(variant), task=task, **options)
+        tables.append(widened(score, rates, wider=wider).assign(method=contender.name, variant=variant))
+    return pd.concat(tables, ignore_index=True)[["method", "variant", "value", "score"]]
+
+
+def choice(best: pd.DataFrame) -> pd.DataFrame:
+    """For each method its variant of lowest validation error, the first of equals; best: of `best_values`."""
+    return best.loc[best.groupby("method", sort=False)["score"].idxmin()].set_index("method")
 
 
 # --------------------------------------------------------------------------- evaluation
@@ -230,8 +264,3 @@ def learned_kernels(model: ResonanceVisionNet, channels: int, side: int = 29) ->
     y, x, channel = torch.meshgrid(*(torch.arange(n) for n in kernel.shape), indexing="ij")
     place = {"channel": channel, "y": (y - side // 2) / side, "x": (x - side // 2) / side, "value": kernel}
     return pd.DataFrame({name: values.flatten().numpy() for name, values in place.items()})
-
-
-def model_sizes(task: ImageTask, contenders: Iterable[Contender] = CONTENDERS) -> dict[str, int]:
-    """Number of trained real parameters of each contender, by name."""
-    return {contender.name: count_parameters(contender.model(task, 0)) for contender in contenders}

@@ -1,16 +1,20 @@
-"""Tables of the report on `09_vision`: accuracy of every method, and under corruptions and changes of size."""
+"""Tables of the report on `09_vision`: accuracy of every method, in every variant, and under corruptions and sizes."""
 
 from __future__ import annotations
 
 from artifact.studies.common.latex import MISSING, Cells
 
 METHODS = {
-    "long": "Resonance, long run",
     "resonance": "Resonance",
     "bare": "Resonance, no feed-forward",
     "transformer": "Vision Transformer",
     "fnet": "FNet over patches",
     "logistic": "Logistic regression",
+}
+VARIANTS = {
+    "2 x 2": r"$2\times2$",
+    "4 x 4": r"$4\times4$",
+    "4 x 4, mean read-out": r"$4\times4$, mean token",
 }
 CORRUPTIONS = {"rotation": "Rotated", "noise": "Noise", "occlusion": "Occluded"}
 
@@ -24,12 +28,18 @@ def tables(cells: Cells) -> dict[str, str]:
 
     accuracies = {
         "Parameters": "vision.{}.parameters (6)",
-        "Images seen": "vision.{}.images (7)",
+        "Patch (pixels)": "vision.{}.patch",
+        "Rate": "vision.{}.rate",
         "Test accuracy (\\%)": lambda key: percent(f"vision.{key}.accuracy"),
     }
-    changes = CORRUPTIONS | {f"side.{side}": f"{side} px" for side in cells.lengths("vision.long.side.")}
+    variants = {
+        head: lambda key, of=variant: percent(f"vision.tuned.{key}.{of}", ("value",), 1)
+        for variant, head in VARIANTS.items()
+    }
+    changes = CORRUPTIONS | {f"side.{side}": f"{side} px" for side in cells.lengths("vision.resonance.side.")}
     corrupted = {head: lambda key, of=of: percent(f"vision.{key}.{of}", ("value",), 1) for of, head in changes.items()}
     return {
-        "vision": cells.table({"Method": METHODS}, accuracies, "@{}lrrl@{}"),
+        "vision": cells.table({"Method": METHODS}, accuracies, "@{}lrrrl@{}"),
+        "vision_variants": cells.table({"Method": METHODS}, variants),
         "marred": cells.table({"Method": METHODS}, corrupted, "@{}l" + "@{\\hskip 8pt}r" * len(changes) + "@{}"),
     }

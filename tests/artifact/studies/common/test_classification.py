@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from artifact.studies.common.classification import accuracy, predict, shuffled, train_classifier, tuned
+from artifact.studies.common.classification import accuracy, predict, shuffled, train_classifier
 from resonance import ResonanceLayer
 
 
@@ -61,8 +61,3 @@ def test_shuffled_gives_every_index_once_an_epoch():
     assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(10)) and not torch.equal(first, second)
     with pytest.raises(ValueError, match="count >= 1"):
         next(shuffled(0, 4, torch.Generator()))
-
-
-def test_the_best_rate_is_that_of_the_highest_score():
-    table, best = tuned(lambda rate: -abs(rate - 0.01), [0.001, 0.01, 0.1])
-    assert best == 0.01 and table["validation"].max() == 0

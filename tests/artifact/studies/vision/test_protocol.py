@@ -10,24 +10,29 @@ import torch
 from artifact.datasets.images import Images, load_digits
 from artifact.peers.vision import VisionTransformer
 from artifact.studies.common.classification import accuracy, predict
+from artifact.studies.common.tuning import best_values
+from artifact.studies.vision import protocol
 from artifact.studies.vision.augmentation import resized
 from artifact.studies.vision.protocol import (
     BARE,
     CONTENDERS,
     RESONANCE,
+    VARIANTS,
+    choice,
     errors,
     image_task,
     learned_gains,
     learned_kernels,
-    model_sizes,
     robustness,
     scorer,
     size_freedom,
     structure,
     trained,
-    validation_accuracy,
+    tuned,
+    validation_error,
 )
 from resonance import ResonanceVisionNet
+from resonance.polar import count_parameters
 
 
 def toy_images(count=120, side=8, seed=0):
@@ -47,10 +52,15 @@ def test_no_convolution_no_attention_no_product_of_tokens():
     assert structure(torch.nn.Conv2d(3, 4, 3), x)["convolutions"] == 1
 
 
-def test_contenders_have_under_a_hundred_thousand_parameters():
-    sizes = model_sizes(image_task(toy_images(side=28)))
-    assert len(sizes) == len(CONTENDERS) and all(10_000 < size < 100_000 for size in sizes.values())
-    assert sizes[BARE.name] < sizes[RESONANCE.name]
+def test_contenders_have_under_a_hundred_thousand_parameters_in_every_variant():
+    task = image_task(toy_images(side=28))
+    for variant in VARIANTS:
+        models = {contender.name: contender.variant(variant).model(task, 0) for contender in CONTENDERS}
+        sizes = {name: count_parameters(model) for name, model in models.items()}
+        assert all(10_000 < size < 100_000 for size in sizes.values()), (variant, sizes)
+        assert sizes[BARE.name] < sizes[RESONANCE.name]
+        # The same patches and the same read-out for ours and for every peer.
+        assert len({(model.patch_size, model.classifier.in_features) for model in models.values()}) == 1, variant
 
 
 # --------------------------------------------------------------------------- training and evaluation
@@ -67,8 +77,31 @@ def test_choosing_touches_no_test_image():
     images = toy_images()
     broken = Images("toy", images.train, (np.full_like(images.test[0], np.nan), images.test[1]))
     options = {"steps": 6, "seed": 0, "batch": 16}
-    a, b = (validation_accuracy(1e-3, RESONANCE, image_task(data), **options) for data in (images, broken))
-    assert a == b and math.isfinite(a)
+    a, b = (validation_error(1e-3, RESONANCE, image_task(data), **options) for data in (images, broken))
+    assert a == b and 0 <= a <= 1
+
+
+def test_a_training_that_diverges_is_worse_than_every_other():
+    images = toy_images()
+    broken = Images("toy", (np.full_like(images.train[0], np.nan), images.train[1]), images.test)
+    options = {"contender": RESONANCE, "steps": 12, "seed": 0, "batch": 16}
+    assert validation_error(1e-3, task=image_task(broken), **options) == math.inf
+
+
+def test_every_contender_is_tuned_over_the_same_variants_and_rates(monkeypatch):
+    asked = []
+
+    def error(rate, contender, task, steps):
+        asked.append((contender.name, contender.patches, contender.pooled, rate))
+        return abs(rate - 0.004) + 0.1 * (contender.patches == 14)
+
+    monkeypatch.setattr(protocol, "validation_error", error)
+    tries = tuned(None, ["2 x 2", "4 x 4"], [0.001, 0.002], wider=2, steps=1)
+    assert {name: len(rows) for name, rows in tries.groupby("method")} == dict.fromkeys(tries["method"], 8)
+    assert len(asked) == len(tries) == 8 * len(CONTENDERS) and set(tries["value"]) == {0.001, 0.002, 0.004, 0.008}
+    best = best_values(tries, ["method", "variant"])
+    assert best["inside"].all() and len(best) == 2 * len(CONTENDERS)
+    assert set(choice(best)["variant"]) == {"4 x 4"} and set(choice(best)["value"]) == {0.004}
 
 
 def test_training_is_repeatable_and_learns_the_digits():
