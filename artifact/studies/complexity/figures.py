@@ -14,6 +14,8 @@ LAW_LABELS = {"n": "$n$", "n log n": r"$n\,\log n$", "n^1.5": "$n^{1.5}$", "n^2"
 MODEL_STYLE = {
     "resonance, fft": ("o", "-"),
     "resonance, dense": ("s", "-"),
+    "resonance, k = sqrt(n log n)": ("P", "--"),
+    "resonance, k = n / log n": ("X", "--"),
     "resonance, k = n/4": ("D", "--"),
     "Transformer layer": ("^", "-"),
     "resonance, fast": ("v", "-"),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from artifact.studies.common.latex import Cells
 
 LAYERS = {
-    "fft": "Resonance layer, FFT",
+    "fft": "Resonance layer, FFT, $k$ fixed",
+    "sharp": r"Resonance layer, FFT, $k=\sqrt{n\log_2n}$",
+    "beside": r"Resonance layer, FFT, $k=n/\log_2n$",
+    "proportional": "Resonance layer, FFT, $k=n/4$",
     "dense": "Resonance layer, one matrix product a transform",
     "fast": "Resonance layer, linear-time engine",
-    "proportional": "Resonance layer, $k = n/4$",
     "transformer": "Transformer layer",
 }
 
