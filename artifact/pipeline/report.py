@@ -29,7 +29,7 @@ from artifact.pipeline.notebooks import RunError, check_profile, notebooks, read
 from artifact.pipeline.readme import renew
 from artifact.pipeline.runner import PACKAGES
 from artifact.pipeline.tables import fault_table, provenance_table, stand_ins, state
-from artifact.pipeline.verdicts import change_table, verdict_table
+from artifact.pipeline.verdicts import change_table, verdict_table, word_for_word
 from artifact.studies.common.latex import Cells, escape, with_interval
 from resonance.training.checkpoint import written_aside
 
@@ -55,6 +55,7 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
         judged = row["verdict"] != "not measured"
         for kind in ("verdict", "rule", "printed", "dataset"):
             define(kind, row["id"], escape(row[kind]) if judged else r"\notmeasured")
+        define("wordforword", row["id"], escape(word_for_word(row).strip()) or r"\unskip")
         for kind in ("condition", "corrected", "bar", "peer"):  # nothing, and no space before it, where there is none
             define(kind, row["id"], escape(row[kind]) or r"\unskip")
     facts = facts_of(provenance)

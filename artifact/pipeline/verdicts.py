@@ -20,18 +20,25 @@ def rule_changes() -> pd.DataFrame:
 
 def said(verdict: pd.Series) -> str:
     """A verdict in words, with that of the printed reading behind it where the two differ: "holds if (...)"."""
-    as_printed = verdict["printed_reading"]
-    return verdict["verdict"] + ("" if pd.isna(as_printed) else f" (word for word: {as_printed})")
+    return verdict["verdict"] + word_for_word(verdict)
+
+
+def word_for_word(verdict: pd.Series) -> str:
+    """The verdict of the printed reading in brackets, a space before them; "" where it is not another."""
+    return "" if pd.isna(verdict["printed_reading"]) else f" (word for word: {verdict['printed_reading']})"
 
 
 def remark_on(verdict: pd.Series) -> str:
     """What goes with a verdict: the condition, our bar and the best peer, what is true, or how it is read."""
     if verdict["verdict"] == "works":
         return f"our bar: {verdict['bar']}; best peer: {verdict['peer']}"
-    column = "condition" if verdict["verdict"] == "holds if" else "corrected"
-    if verdict["verdict"] == "not comparable" and pd.isna(verdict[column]):
+    corrected = "" if pd.isna(verdict["corrected"]) else str(verdict["corrected"])
+    if verdict["verdict"] == "holds if":
+        beside = corrected if verdict["printed_reading"] == "false as printed" else ""
+        return verdict["condition"] + (f". In general: {beside}" if beside else "")
+    if verdict["verdict"] == "not comparable" and not corrected:
         return printed_claims().loc[verdict["id"], "reading"]
-    return "" if pd.isna(verdict[column]) else str(verdict[column])
+    return corrected
 
 
 def verdict_table(claims: pd.DataFrame) -> str:

@@ -1,4 +1,4 @@
-"""The printed timings, and the error of the linear-time engine against its bound (eq:bound, thm:linear)."""
+"""The error of the linear-time engine against its bound (eq:bound, thm:linear)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,6 @@ import torch
 from resonance.band import make_band
 from resonance.engines import linear_time
 from resonance.spectral import ENGINES
-
-# The source's five points (claim T3.table): length, milliseconds, megabytes.
-PRINTED_POINTS = pd.DataFrame(
-    {
-        "n": [64, 128, 256, 512, 1024],
-        "time": [12.3, 26.1, 54.8, 115.2, 241.5],
-        "memory": [89.0, 156.0, 289.0, 567.0, 1105.0],
-    }
-)
-
-
-# --------------------------------------------------------------------------- the error of the fast engine
 
 
 def function_errors(thetas: Iterable[float], *, waves: int = 33, samples: int = 256) -> pd.DataFrame:

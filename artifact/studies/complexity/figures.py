@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from artifact.studies.common.growth import LAWS
 from artifact.studies.common.plots import PALETTE, panels
-from artifact.studies.complexity.engine_errors import PRINTED_POINTS
+from artifact.studies.complexity.printed import PRINTED_POINTS
 
 LAW_LABELS = {"n": "$n$", "n log n": r"$n\,\log n$", "n^1.5": "$n^{1.5}$", "n^2": "$n^2$"}
 MODEL_STYLE = {

@@ -1,4 +1,4 @@
-"""Table of the report on `03_complexity`: the exponent of each layer's time in the length."""
+"""Tables of the report on `03_complexity`: exponents of time in the length, and R^2 of the printed times."""
 
 from __future__ import annotations
 
@@ -13,7 +13,18 @@ LAYERS = {
     "fast": "Resonance layer, linear-time engine",
     "transformer": "Transformer layer",
 }
+FITS = {
+    "correlation": "$af(n)+c$ to the times",
+    "origin": "$af(n)$ to the times",
+    "relative": "$af(n)$, relative errors",
+    "logarithms": r"$\log a+\log f(n)$ to the logarithms",
+}
+LAWS = {"linear": "n", "nlogn": r"n\log n", "square": "n^2"}
 
 
 def tables(cells: Cells) -> dict[str, str]:
-    return {"growth": cells.table({"Model": LAYERS}, {"Exponent of time in $n$": "cost.{}.slope [3]"})}
+    laws = {f"${law}$": f"cost.printed.{{}}.{key} (3)" for key, law in LAWS.items()}
+    return {
+        "growth": cells.table({"Model": LAYERS}, {"Exponent of time in $n$": "cost.{}.slope [3]"}),
+        "printed_r2": cells.table({"Fit": FITS}, laws),
+    }

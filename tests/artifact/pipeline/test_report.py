@@ -43,7 +43,7 @@ def test_every_number_of_the_report_is_in_the_reference_ledger_or_measured_by_a_
     keys = set(measures["key"]) | report.known_keys()
     used = set(re.findall(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX))
     assert len(used) > 20 and used <= keys, used - keys
-    ids = set(re.findall(r"\\(?:verdict|rulefor|conditionfor|datasetfor)\{([\w.]+)\}", TEX))
+    ids = set(re.findall(r"\\(?:verdict|rulefor|conditionfor|datasetfor|wordforword|barfor|peerfor)\{([\w.]+)\}", TEX))
     assert ids <= set(claims["id"])
 
 
@@ -284,7 +284,8 @@ def test_a_run_without_a_notebook_defines_all_that_the_sections_use(run, missing
     defined |= set(re.findall(r"\\csname known@(\S+?)\\endcsname", text))
     used = {f"val@{key}" for key in re.findall(r"\\(?:val|valint|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX)}
     used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(ci|fact|verdict)\{([\w.]+)\}", TEX)}
-    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(rule|condition|dataset)for\{([\w.]+)\}", TEX)}
+    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(rule|condition|dataset|bar|peer)for\{([\w.]+)\}", TEX)}
+    used |= {f"wordforword@{claim}" for claim in re.findall(r"\\wordforword\{([\w.]+)\}", TEX)}
     used |= {f"figure@{name}" for name in re.findall(r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}", TEX)}
     assert len(used) > 200 and used <= defined, used - defined
     for name in re.findall(r"\\input\{\\generated/(\w+)\}", TEX):

@@ -20,7 +20,7 @@ from artifact.studies.common.growth import (
     slope,
 )
 from artifact.studies.complexity import figures as plots_cost
-from artifact.studies.complexity.engine_errors import PRINTED_POINTS
+from artifact.studies.complexity.printed import PRINTED_POINTS
 from artifact.studies.scoreboard import figures as plots_scoreboard
 from resonance.layers import ResonanceLayer
 
