@@ -127,9 +127,9 @@ def diagonal_scan(log_pole: Tensor, x: Tensor, size: int = CHUNK) -> Tensor:
     toeplitz = powers[:, lag.clamp_min(0)] * (lag >= 0)
     parts = F.pad(x, (0, 0, 0, -n % size)).unflatten(1, (-1, size)).permute(3, 0, 1, 2)  # (states, batch, chunks, B)
     own = (parts.flatten(1, 2) @ toeplitz).view(states, batch, -1, size)
-    carried, every = torch.zeros_like(own[:, :, 0, 0]), []
+    carried, every, turn = torch.zeros_like(own[:, :, 0, 0]), [], powers[:, -1:]
     for last in own[..., -1].unbind(2):
         every.append(carried)
-        carried = torch.addcmul(last, carried, powers[:, -1:])
+        carried = torch.addcmul(last, carried, turn)
     own = own + torch.stack(every, dim=2)[..., None] * powers[:, None, None, 1:]
     return own.permute(1, 2, 3, 0).flatten(1, 2)[:, :n]

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
-from artifact.studies.common.statistics import mean_interval
+from artifact.studies.common.statistics import share_interval
 
 LOOKS = {  # by kind of network
     "resonance": (PALETTE[7], "v", ":"),
     "resonance, plain sum": (PALETTE[1], "s", "--"),
     "resonance, delta rule": (PALETTE[0], "o", "-"),
     "attention": (PALETTE[2], "^", "-."),
+}
+RELATIVES = {
+    "Mamba-2": (PALETTE[3], "P", (0, (3, 1, 1, 1))),
+    "GLA": (PALETTE[4], "X", (0, (5, 1))),
+    "gated DeltaNet": (PALETTE[5], "D", "-."),
+    "S4D": (PALETTE[6], "<", ""),
+    "LRU": (PALETTE[8], ">", ""),
 }
 SIZES = ((PALETTE[3], "o", "-"), (PALETTE[1], "s", "--"), (PALETTE[0], "^", "-."), (PALETTE[4], "D", ":"))
 
@@ -35,9 +41,9 @@ def capacity(curves: pd.DataFrame, trained: pd.DataFrame) -> Figure:
             panel.plot(part["pairs"], 100 * part["measured"], marker, color=colour, ms=3.5)
             own = trained[(trained["rule"] == rule) & (trained["features"] == size)]
             for pairs, values in own.groupby("pairs")["accuracy"]:
-                mean, low, high = mean_interval(100 * values)
+                mean, low, high = share_interval(100 * values, 100)
                 panel.plot(pairs, mean, marker, mfc="none", mec=colour, ms=7)
-                panel.plot([pairs, pairs], np.clip([low, high], 0, 100), color=colour, lw=0.8)
+                panel.plot([pairs, pairs], [low, high], color=colour, lw=0.8)
         panel.set_xscale("log", base=2)
         panel.set_xticks(sorted(curves["pairs"].unique()))
         panel.xaxis.set_major_formatter("{x:g}")
@@ -69,4 +75,23 @@ def accuracy(runs: pd.DataFrame, targets: dict[str, float]) -> Figure:
         if task in targets:
             panel.axvline(100 * targets[task], color=GREY, lw=0.8, ls="--")
         panel.set(title=f"{task}\nd = {dim}", xlim=(-4, 104), xticks=[0, 50, 100], xlabel="test accuracy (%)")
+    return figure
+
+
+def by_state(runs: pd.DataFrame) -> Figure:
+    """Test accuracy against the reals of state of the whole network: seeds, mean and interval, a look a kind."""
+    figure, (axes,) = panels(1, 3.0)
+    for kind, (colour, marker, line) in (LOOKS | RELATIVES).items():
+        own = runs[runs["kind"] == kind]
+        if own.empty:
+            continue
+        axes.plot(own["state"], 100 * own["accuracy"], marker, color=colour, ms=3, alpha=0.4, mew=0)
+        points = [(state, *share_interval(100 * values, 100)) for state, values in own.groupby("state")["accuracy"]]
+        state, mean, low, high = zip(*points, strict=True)
+        axes.plot(state, mean, color=colour, marker=marker, ls=line, ms=5, lw=1.2, label=kind)
+        axes.vlines(state, low, high, color=colour, lw=1.0)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set(xlabel="state of the network (reals)", ylabel="queries answered correctly (%)", ylim=(-3, 103))
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

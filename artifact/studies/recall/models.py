@@ -1,8 +1,10 @@
-"""Networks that recall: two layers without feed-forward, as Zoology measures them, of four kinds.
+"""Networks that recall: two layers without feed-forward, as Zoology measures them.
 
     resonance                h + CausalResonance(norm h)
     resonance, plain sum     the same, then h + PlainRecall(norm h)
     resonance, delta rule    the same, then h + HolographicRecall(norm h)
+    Mamba-2, GLA, gated DeltaNet    the same, then h + ShiftedMemory(norm h) with the memory of that name
+    S4D, LRU                 h + GatedMixer(norm h), fixed filters as resonance is
     attention                h + ShiftedAttention(norm h), learned positions added to the embeddings
 
 Embeddings are tied, of unit norm on average: small beside what recall adds, so that a token does not predict itself.
@@ -17,14 +19,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from resonance.causal import CausalResonance
+from artifact.peers.matrix_memory import GatedDeltaNet, GatedLinearAttention, SelectiveScan, in_chunks
+from artifact.peers.relatives import relative
+from resonance.causal import CausalResonance, one_earlier
 from resonance.recall import SPREAD, HolographicRecall, PlainRecall
 from resonance.spectral import check_sequences
 
 RESONATORS = 16  # of a resonance layer
 RESONANCE, PLAIN, DELTA, ATTENTION = "resonance", "resonance, plain sum", "resonance, delta rule", "attention"
-KEYS = {RESONANCE: "alone", PLAIN: "plain", DELTA: "delta", ATTENTION: "attention"}
 RECALLS = {PLAIN: PlainRecall, DELTA: HolographicRecall}
+MEMORIES = {"Mamba-2": SelectiveScan, "GLA": GatedLinearAttention, "gated DeltaNet": GatedDeltaNet}
+FILTERS = ("S4D", "LRU")
+KEYS = {RESONANCE: "alone", PLAIN: "plain", DELTA: "delta", ATTENTION: "attention"}
+KEYS |= {"Mamba-2": "mamba2", "GLA": "gla", "gated DeltaNet": "gdn", "S4D": "s4d", "LRU": "lru"}
 
 
 class ShiftedAttention(nn.Module):
@@ -51,13 +58,44 @@ class ShiftedAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_sequences(x, self.dim)
-        change = F.pad(x[:, :-1], (0, 0, 1, 0)) - x
+        change = one_earlier(x, None) - x
         keys, values, queries = (
             linear(torch.addcmul(x, change, mix)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for linear, mix in zip((self.key, self.value, self.query), self.shift, strict=True)
         )  # (batch, heads, n, dim / heads)
         read = F.scaled_dot_product_attention(queries, keys, values, is_causal=True)
         return self.output(read.transpose(1, 2).flatten(2))
+
+
+class ShiftedMemory(nn.Module):
+    """A memory of `MEMORIES` under the token shift of `PlainRecall`, initialised like it: its peer of equal state.
+
+    Queries, keys, values and gates come from learnable mixes of the current token and the previous one; query and key
+    are equal at the start, the output is the inverse of the value map, and whatever the input the memory fades by e in
+    four times `length` steps.  x: (batch, n, dim) -> (batch, n, dim).  Raises ValueError as the memory.
+    Parameters: 2 dim^2 + 4 dim, and the memory's.  State: features dim reals, as of `PlainRecall`.
+    """
+
+    def __init__(self, kind: str, dim: int, heads: int, *, features: int, length: int):
+        super().__init__()
+        self.dim, self.features = dim, features
+        self.shift = nn.Parameter(torch.tensor([1.0, 0.0, 0.0, 0.5])[:, None].repeat(1, dim))
+        self.memory = MEMORIES[kind](dim, heads, features=features)
+        self.memory.remember_(4.0 * length)
+        self.value, self.output = (nn.Linear(dim, dim, bias=False) for _ in range(2))
+        nn.init.normal_(self.memory.key.weight, std=1 / math.sqrt(dim))
+        nn.init.orthogonal_(self.value.weight)
+        with torch.no_grad():
+            self.memory.query.weight.copy_(self.memory.key.weight)
+            self.output.weight.copy_(self.value.weight.T)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_sequences(x, self.dim)
+        change = one_earlier(x, None) - x
+        for_key, for_value, for_query, for_gates = (torch.addcmul(x, change, mix) for mix in self.shift)
+        value = self.value(for_value)
+        parts = self.memory.parts(for_query, for_key, for_gates, value)
+        return self.output(self.memory.normed(in_chunks(*parts, size=self.memory.chunk), value))
 
 
 class RecallNet(nn.Module):
@@ -80,11 +118,16 @@ class RecallNet(nn.Module):
             if kind == ATTENTION:
                 self.sublayers.append(ShiftedAttention(dim, heads))
                 continue
+            if kind in FILTERS:
+                self.sublayers.append(relative(kind, dim, features))
+                continue
             self.sublayers.append(CausalResonance(dim, RESONATORS, longest=length))
             for parameter in self.sublayers[-1].output_projection.parameters():
                 nn.init.zeros_(parameter)
             if kind in RECALLS:
                 self.sublayers.append(RECALLS[kind](dim, heads, features=features))
+            elif kind in MEMORIES:
+                self.sublayers.append(ShiftedMemory(kind, dim, heads, features=features, length=length))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in self.sublayers)
         self.norm = nn.LayerNorm(dim)
 
@@ -98,14 +141,19 @@ class RecallNet(nn.Module):
 
 
 def recalls(model: RecallNet) -> list[nn.Module]:
-    """The sublayers that recall: holograms, or attention."""
-    return [part for part in model.sublayers if isinstance(part, (PlainRecall, ShiftedAttention))]
+    """The sublayers that recall: holograms, other memories, or attention."""
+    return [part for part in model.sublayers if isinstance(part, (PlainRecall, ShiftedMemory, ShiftedAttention))]
 
 
 @torch.no_grad()
 def maps_apart(model: RecallNet) -> RecallNet:
-    """Draw query and output maps anew, independent of the key and value maps: nothing is recalled at the start."""
+    """Draw query and output maps anew, independent of the key and value maps: nothing is recalled at the start.
+
+    Raises ValueError for a network with a `ShiftedMemory`.
+    """
     for sublayer in recalls(model):
+        if isinstance(sublayer, ShiftedMemory):
+            raise ValueError("expected holograms or attention, got a network with a memory of a relative")
         sublayer.query.weight.normal_(std=SPREAD / math.sqrt(sublayer.dim))
         nn.init.orthogonal_(sublayer.output.weight)
     return model

@@ -6,7 +6,7 @@ network alike.  The test, drawn from seeds of its own, is computed once, at the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import NamedTuple
@@ -17,10 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from artifact.peers.relatives import GatedMixer
 from artifact.studies.common.processes import spread
 from artifact.studies.common.training import train_one_cycle
-from artifact.studies.recall.models import RecallNet, maps_apart, recalls, unshifted
+from artifact.studies.common.tuning import best_values, widened
+from artifact.studies.recall.models import MEMORIES, RECALLS, RecallNet, ShiftedMemory, maps_apart, recalls, unshifted
 from artifact.studies.recall.task import IGNORED, Task, associative_recall
+from resonance.causal import CausalResonance
 from resonance.polar import count_parameters
 from resonance.recall import PlainRecall
 
@@ -116,7 +119,18 @@ def accuracy_of(model: nn.Module, task: Task, sequences: int, *, seed: int = 0, 
 def memory_of(model: RecallNet, length: int) -> int:
     """Reals that a network's recall stores of a sequence: holograms, or keys and values."""
     parts = recalls(model)
-    return sum(part.dim * (part.features if isinstance(part, PlainRecall) else 2 * length) for part in parts)
+    fixed = (PlainRecall, ShiftedMemory)
+    return sum(part.dim * (part.features if isinstance(part, fixed) else 2 * length) for part in parts)
+
+
+def state_of(model: RecallNet, length: int) -> int:
+    """Reals that a network carries from token to token after `length` of them: `memory_of`, and resonators or filters.
+
+    Not counted: the previous token that a shift reads, dim reals a shift in every network alike.
+    """
+    states = (part.initial_state(1) for part in model.sublayers if isinstance(part, CausalResonance | GatedMixer))
+    kept = (part for state in states for name, part in state.items() if name != "previous")
+    return memory_of(model, length) + sum(part.numel() * (2 if part.is_complex() else 1) for part in kept)
 
 
 def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict]:
@@ -131,6 +145,7 @@ def measured(case: Case, sequences: int, pairs: Sequence[int] = ()) -> list[dict
     common |= case.task._asdict() | {"task": str(case.task), "start": start, "steps": len(run.accuracies)}
     common |= {"key": ".".join(map(str, [*case.task, f"d{case.dim}"])), "seconds": run.seconds}  # key: of the ledger
     common |= {"parameters": count_parameters(run.model), "memory": memory_of(run.model, case.task.length)}
+    common["state"] = state_of(run.model, case.task.length)
     common["curve"] = " ".join(f"{accuracy:.4f}" for accuracy in run.accuracies)
     tasks = [case.task._replace(pairs=count) for count in pairs or (case.task.pairs,)]
     accuracies = [accuracy_of(run.model, task, sequences, seed=case.seed) for task in tasks]
@@ -166,11 +181,48 @@ def form_errors(rules: dict[str, type[PlainRecall]], lengths: Iterable[int], *, 
     return pd.DataFrame(rows, columns=["rule", "length", "form", "error"])
 
 
-def chosen_rates(tries: pd.DataFrame) -> dict[tuple[str, str], float]:
-    """The best rate of every (kind, task): the highest accuracy, of equals the fewest steps."""
-    ordered = tries.sort_values(["accuracy", "steps"], ascending=[False, True], kind="stable")
-    best = ordered.drop_duplicates(["kind", "task"])
-    return {(row.kind, row.task): row.rate for row in best.itertuples()}
+def tried(case: Case, grid: Sequence[float], sequences: int, wider: int) -> list[dict]:
+    """Rows of `measured` for every rate of a grid that widens, on a seed and test sequences that no result has.
+
+    score, the lower the better: the share of wrong answers, and of equals a millionth for each step.
+    """
+    rows: dict[float, dict] = {}
+
+    def score(rate: float) -> float:
+        (row,) = measured(replace(case, rate=rate, seed=TUNING_SEED), sequences)
+        rows[rate] = row | {"score": 1 - row["accuracy"] + 1e-6 * row["steps"]}
+        return rows[rate]["score"]
+
+    return [rows[rate] for rate in widened(score, grid, wider=wider)["value"]]
+
+
+def all_tried(
+    cases: Iterable[Case], rates: Mapping[str, Sequence[float]], sequences: int, *, wider: int = 0, processes: int = 2
+) -> pd.DataFrame:
+    """Rows of `tried` for all cases, each with the grid of its kind."""
+    jobs = [(case, tuple(rates[case.kind]), sequences, wider) for case in cases]
+    results = [tried(*job) for job in jobs] if processes == 1 else spread(tried, jobs, processes=processes)
+    return pd.DataFrame([row for rows in results for row in rows])
+
+
+def best_rates(tries: pd.DataFrame) -> pd.DataFrame:
+    """The best rate of every kind and task, and whether it lies inside its grid."""
+    return best_values(tries, ["kind", "task"], value="rate", score="score")
+
+
+def by_state(
+    kinds: Sequence[str], task: Task, sizes: Sequence[int], rates: Mapping[str, float], seeds: int, **fields
+) -> list[Case]:
+    """Cases of every kind and seed: one for each size of F where the kind has a memory of that size, else one.
+
+    fields: the others of `Case`.
+    """
+    return [
+        case
+        for kind in kinds
+        for size in (sizes if kind in RECALLS or kind in MEMORIES else sizes[-1:])
+        for case in with_seeds(Case(kind, task, 64, rates[kind], features=size, **fields), seeds)
+    ]
 
 
 def with_seeds(case: Case, seeds: int) -> list[Case]:

@@ -16,8 +16,10 @@ from artifact.studies.recall.models import (
     ATTENTION,
     DELTA,
     KEYS,
+    MEMORIES,
     PLAIN,
     RESONANCE,
+    RESONATORS,
     RecallNet,
     ShiftedAttention,
     recalls,
@@ -25,15 +27,19 @@ from artifact.studies.recall.models import (
 from artifact.studies.recall.study import (
     APART,
     AS_IT_IS,
+    TUNING_SEED,
     UNSHIFTED,
     WINDOW,
     Case,
     accuracy_of,
     all_measured,
-    chosen_rates,
+    all_tried,
+    best_rates,
+    by_state,
     form_errors,
     memory_of,
     network,
+    state_of,
     train,
     with_seeds,
 )
@@ -41,8 +47,9 @@ from artifact.studies.recall.tables import tables
 from artifact.studies.recall.task import IGNORED, Task, associative_recall
 from resonance.causal import CausalResonance
 
-TASK = Task(128, 64, 8)
+TASK, GLA = Task(128, 64, 8), "GLA"
 KINDS = list(KEYS)
+CLASSIC = [RESONANCE, PLAIN, DELTA, ATTENTION]
 
 
 def small(kind, **options):
@@ -95,7 +102,7 @@ def test_recall_and_attention_have_the_same_initial_values():
 def test_what_is_recalled_at_the_start_and_what_takes_it_away():
     accuracy = {
         (kind, change): accuracy_of(network(small(kind, change=change, features=64)), TASK, 32)
-        for kind in KINDS
+        for kind in CLASSIC
         for change in (AS_IT_IS, APART, UNSHIFTED)
     }
     for kind in (PLAIN, DELTA, ATTENTION):
@@ -106,7 +113,7 @@ def test_what_is_recalled_at_the_start_and_what_takes_it_away():
 
 def test_products_of_tokens_are_where_recall_is():
     tokens, task = torch.zeros(1, 128, dtype=torch.long), TASK._replace(vocab_size=130, length=128)
-    found = {kind: token_products(network(Case(kind, task, 32, 0.01, features=32)), tokens) for kind in KINDS}
+    found = {kind: token_products(network(Case(kind, task, 32, 0.01, features=32)), tokens) for kind in CLASSIC}
     assert found[RESONANCE] == []
     assert set(found[PLAIN]) == set(found[DELTA]) == {"bmm"} and len(found[DELTA]) > len(found[PLAIN])
     assert len(found[ATTENTION]) == 2 and all("attention" in name for name in found[ATTENTION])
@@ -152,10 +159,36 @@ def test_processes_and_one_process_give_the_same():
     pd.testing.assert_frame_equal(alone, spread)
 
 
-def test_chosen_rates_take_the_best_and_of_equals_the_fastest():
-    rows = [("a", "t", 1.0, 0.5, 9), ("a", "t", 2.0, 0.9, 9), ("a", "t", 3.0, 0.9, 5), ("b", "t", 7.0, 0.1, 9)]
-    table = pd.DataFrame(rows, columns=["kind", "task", "rate", "accuracy", "steps"])
-    assert chosen_rates(table) == {("a", "t"): 3.0, ("b", "t"): 7.0}
+def test_tuning_widens_its_grid_and_takes_the_best_and_of_equals_the_fastest():
+    rows = all_tried([small(PLAIN, steps=3), small(GLA, steps=3)], {PLAIN: [1e-9, 1e-8], GLA: [0.01, 0.02]}, 8, wider=1)
+    assert rows.groupby("kind", sort=False)["rate"].apply(list).str.len().tolist() == [3, 3]
+    assert set(rows["seed"]) == {TUNING_SEED} and (rows["score"] > 0).all()
+    rows = [("a", "t", 1.0, 0.1, 9), ("a", "t", 2.0, 0.1, 5), ("a", "t", 3.0, 0.5, 5), ("b", "t", 7.0, 0.9, 9)]
+    table = pd.DataFrame(rows, columns=["kind", "task", "rate", "wrong", "steps"])
+    best = best_rates(table.assign(score=table["wrong"] + 1e-6 * table["steps"]))
+    assert best["rate"].tolist() == [2.0, 7.0] and best["inside"].tolist() == [True, False]
+
+
+def test_networks_of_equal_features_have_states_of_equal_size():
+    states = {kind: state_of(network(small(kind)), 64) for kind in KINDS}
+    resonators, memory = 2 * 32 * RESONATORS * 2, 2 * 32 * 32
+    assert {states[kind] for kind in (PLAIN, DELTA, *MEMORIES)} == {resonators + memory}
+    assert states[RESONANCE] == resonators and states["S4D"] == memory and states["LRU"] == 2 * 2 * 32
+    assert states[ATTENTION] == 2 * 2 * 64 * 32
+    cases = by_state(KINDS, TASK, [8, 16], dict.fromkeys(KINDS, 0.01), 2)
+    assert [sum(case.kind == kind for case in cases) for kind in KINDS] == [2, 4, 4, 2, 4, 4, 4, 2, 2]
+
+
+@pytest.mark.parametrize("kind", MEMORIES)
+def test_a_memory_of_a_relative_starts_as_ours_does_and_learns(kind):
+    """Query and key maps are equal, the output inverts the values, and training recalls more than chance."""
+    layer = recalls(network(small(kind)))[0]
+    assert torch.equal(layer.memory.key.weight, layer.memory.query.weight)
+    torch.testing.assert_close(layer.output.weight @ layer.value.weight, torch.eye(32), atol=1e-5, rtol=0)
+    assert accuracy_of(network(small(kind)), TASK, 32) > 0.15
+    assert accuracy_of(train(small(kind)).model, TASK, 32) > 0.5
+    with pytest.raises(ValueError, match="holograms or attention"):
+        network(small(kind, change=APART))
 
 
 def test_forms_agree():
@@ -176,7 +209,7 @@ def toy_runs():
             "start": 0.1,
             "accuracy": 0.9,
         }
-        for kind in KINDS
+        for kind in CLASSIC
         for seed in range(2)
     ]
     return pd.DataFrame(rows)
@@ -193,14 +226,20 @@ def test_figures_show_what_they_are_given():
     drawn = [line.get_ydata() for line in figure.axes[0].lines]
     assert any(list(map(float, y)) == pytest.approx([60.0]) for y in drawn if len(y) == 1)
     (panel,) = plots_recall_study.accuracy(toy_runs(), {"(128, 64, 8)": 0.95}).axes
-    assert [label.get_text() for label in panel.get_yticklabels()] == KINDS
+    assert [label.get_text() for label in panel.get_yticklabels()] == CLASSIC
     assert panel.get_title() == "(128, 64, 8)\nd = 32"
+    (panel, *_) = plots_recall_study.by_state(toy_runs().assign(state=512)).axes
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == CLASSIC
 
 
 def test_table_has_a_row_an_arm():
     names = ("accuracy", "start", "steps", "memory")
-    values = {f"recall16.{name}.512.128.16.d64.{key}": 75.25 for key in KEYS.values() for name in names}
+    values = {f"recall16.{name}.512.128.16.d64.{KEYS[kind]}": 75.25 for kind in CLASSIC for name in names}
     by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
     table = tables(Cells(by_key))["recall_study"]
     assert table.count("$(512,128,16)$") == 4 and "delta rule" in table
     assert not any(tables(Cells(by_key.iloc[:0])).values())
+    values = {f"recall16.state.accuracy.{key}.f8": 75.25 for key in KEYS.values()}
+    values |= {f"recall16.state.inside.{key}": key != "gla" for key in KEYS.values()}
+    table = tables(Cells(pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})))["recall_state"]
+    assert table.count("75.25") == len(KEYS) and "GLA*" in table and "LRU &" in table
