@@ -34,8 +34,8 @@ class Recollection(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(16.0)))  # log beta
-        self.threshold = nn.Parameter(torch.tensor(0.5))  # tau: below the cosine of a pattern with one half of it
+        self.log_sharpness = nn.Parameter(torch.tensor([math.log(16.0)]))  # log beta; `fully_shard` takes no scalars
+        self.threshold = nn.Parameter(torch.tensor([0.5]))  # tau: below the cosine of a pattern with one half of it
 
     def forward(self, memory: HolographicMemory, cue: Tensor) -> Tensor:
         energy = memory.energy.to(memory.dtype)  # (capacity,)

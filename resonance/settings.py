@@ -53,9 +53,17 @@ class WithSettings(nn.Module):
 
     def refusal(self, entry: Tensor) -> str | None:
         """Why weights with this entry do not fit, in words; None where they do."""
+        if not isinstance(entry, Tensor):
+            return f"expected settings as JSON in a uint8 tensor, found {type(entry).__name__}"
         if entry.is_meta or not entry.numel():
             return None
-        found, own = json.loads(bytes(entry.double().round().to(torch.uint8).tolist())), self.settings()  # an average
+        text, own = bytes(entry.double().round().to(torch.uint8).flatten().tolist()), self.settings()  # an average
+        try:
+            found = json.loads(text)
+        except ValueError:  # cut, or not ours
+            found = None
+        if not isinstance(found, dict):
+            return f"expected settings as JSON in a uint8 tensor, found {text.rstrip()[:40]!r}"
         one, other = self.meaning(found), self.meaning(own)
         names = [name for name in own if name in found and one[name] != other[name]]
         if not names:
@@ -65,8 +73,8 @@ class WithSettings(nn.Module):
         return f"expected weights of {expected}, found weights of {got}: their meaning is another ({where})"
 
     def get_extra_state(self) -> Tensor:
-        # Values as `load` returns them; on the CPU also where a module is made on another device.
-        return torch.tensor(list(json.dumps(self.settings()).encode()), dtype=torch.uint8, device="cpu")
+        # On the CPU also where a module is made on another device; of one size, which distributed checkpoints compare.
+        return torch.tensor(list(json.dumps(self.settings()).ljust(256).encode()), dtype=torch.uint8, device="cpu")
 
     def set_extra_state(self, state: Tensor) -> None:
         """Nothing to set: `_load_from_state_dict` compares."""

@@ -134,29 +134,33 @@ class _Rows(torch.autograd.Function):
     differentiated in its turn, it is that of `plain_rows`.
     """
 
-    CHUNK = 2**20  # elements: four megabytes in float32
+    CHUNK = 2**17  # elements: half a megabyte in float32, so that a few of them fit the cache of a core
 
     @staticmethod
     def forward(own, common, hierarchy, ids, waves):
         rows = own.new_empty(len(ids), own.shape[1])
         size = max(1, _Rows.CHUNK // own.shape[1])
-        heads = (ids < hierarchy.direct).nonzero().squeeze(1)
-        if 2 * len(heads) > len(ids):  # mostly own rows: gather one for every id, then overwrite the others
+        product, gathered = own.new_empty(2, min(size, len(ids)), own.shape[1])
+        places = (ids >= hierarchy.direct).nonzero().squeeze(1)
+        if 2 * len(places) < len(ids):  # mostly own rows: gather one for every id, then overwrite the others
             torch.index_select(own, 0, ids.clamp_max(hierarchy.direct - 1), out=rows)
-            for places in (ids >= hierarchy.direct).nonzero().squeeze(1).split(size):
-                product = rows.new_empty(len(places), rows.shape[1])
-                rows.index_copy_(0, places, _Rows.product(common, waves, hierarchy.digits(ids[places]), product))
+            for part, *digits in _Rows.parts(size, places, *hierarchy.digits(ids[places])):
+                rows.index_copy_(0, part, _Rows.product(common, waves, digits, product[: len(part)], gathered))
         else:
-            digits = hierarchy.digits(ids.clamp_min(hierarchy.direct))
-            for out, *parts in zip(rows.split(size), *(digit.split(size) for digit in digits), strict=True):
-                _Rows.product(common, waves, parts, out)
+            for out, *digits in _Rows.parts(size, rows, *hierarchy.digits(ids.clamp_min(hierarchy.direct))):
+                _Rows.product(common, waves, digits, out, gathered)
+            heads = (ids < hierarchy.direct).nonzero().squeeze(1)
             rows.index_copy_(0, heads, own.index_select(0, ids[heads]))
         return rows
 
     @staticmethod
-    def product(common, waves, digits, out):
+    def parts(size, *tensors):
+        return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+
+    @staticmethod
+    def product(common, waves, digits, out, gathered):
+        gathered = gathered[: len(out)]
         torch.index_select(waves[0], 0, digits[0], out=out)
-        gathered = torch.empty_like(out)
         for wave, digit in zip(waves[1:-1], digits[1:-1], strict=True):
             out.mul_(torch.index_select(wave, 0, digit, out=gathered))
         return torch.addcmul(common, out, torch.index_select(waves[-1], 0, digits[-1], out=gathered), out=out)
@@ -180,8 +184,9 @@ class _Rows(torch.autograd.Function):
         is_tail = ids >= ctx.hierarchy.direct
         for places in (~is_tail).nonzero().squeeze(1).split(size):
             own_gradient.index_add_(0, ids[places], gradient[places])
-        for places in is_tail.nonzero().squeeze(1).split(size):
-            suffix, digits = gradient[places], ctx.hierarchy.digits(ids[places])
+        tail = is_tail.nonzero().squeeze(1)
+        for places, *digits in _Rows.parts(size, tail, *ctx.hierarchy.digits(ids[tail])):
+            suffix = gradient[places]
             common_gradient += suffix.sum(0)
             gathered = [wave.index_select(0, digit) for wave, digit in zip(waves, digits, strict=True)]
             before = list(accumulate(gathered[:-1], torch.mul))  # products of the waves before a level

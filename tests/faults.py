@@ -45,7 +45,7 @@ from conftest import Tree  # noqa: E402
 
 from artifact.files import PAPER, ROOT, write_text  # noqa: E402
 from resonance import ResonanceNet, ResonanceTrainer  # noqa: E402
-from resonance.training.checkpoint import read_weights, save_weights, set_weights  # noqa: E402
+from resonance.training.checkpoint import load_weights, save_weights  # noqa: E402
 
 Row = tuple[str, str, bool]  # what is lost, the message, whether the next run equals an undisturbed one
 
@@ -527,11 +527,11 @@ def truncated_weights(reference: Reference, draw: random.Random) -> Row:
     for size in (0, 5, *(draw.random() for _ in range(5))):
         save_weights(model, path)
         os.truncate(path, int(size * path.stat().st_size) if size < 1 else size)
-        said = error_of(lambda: set_weights(other, read_weights(path)))
+        said = error_of(lambda: load_weights(other, path))
         assert "expected a whole safetensors file" in said, said
     same = all(torch.equal(a, b) for a, b in zip(before, other.parameters(), strict=True))
     save_weights(model, path)
-    set_weights(other, read_weights(path))
+    load_weights(other, path)
     same &= all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
     return "the file: save it again; the model is unchanged", line_of(said, "safetensors"), same
 

@@ -11,9 +11,8 @@ Every file is written aside and renamed, `checkpoint.json` last.  It alone says 
 digest never has two contents: a run killed at any moment leaves the old checkpoint or the whole new one.  Reading
 executes no code: weights are safetensors, the state goes through `torch.load(weights_only=True)`.
 
-The batches of an epoch may depend on its number, on the global random sources (torch, CUDA, numpy, Python) and on given
-generators.  To resume within an epoch, all of them are set to where it began, the batches already done are drawn again,
-and the sources are set to where the run stopped (`Progress.remaining`).
+The batches of an epoch may depend on its number, the global random sources (torch, CUDA, numpy, Python) and generators.
+To resume within it, all are set to where it began, the batches done are drawn again (`Progress.remaining`).
 """
 
 from __future__ import annotations
@@ -61,9 +60,14 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 
 def plain(model: nn.Module) -> nn.Module:
-    """The model inside wrappers of `torch.compile` and (distributed) data parallelism, or the model itself."""
+    """The model inside wrappers of `torch.compile` and (distributed) data parallelism, or the model itself.
+
+    Raises TypeError for sharded parameters, as of `fully_shard`: torch's own optimisers and checkpoints take those.
+    """
     while (inner := model._modules.get("module" if isinstance(model, PARALLEL) else "_orig_mod")) is not None:
         model = inner
+    if any(hasattr(parameter, "full_tensor") for parameter in model.parameters()):
+        raise TypeError("expected whole parameters, got shards (DTensor): use torch.distributed.checkpoint with these")
     return model
 
 
@@ -78,14 +82,14 @@ def plain_name(name: str) -> str:
 def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) -> None:
     """Write a model's parameters and buffers, or a state dict of tensors, to a safetensors file.
 
-    Tied tensors are written once, under the first of their names.  Raises TypeError for an entry that is no tensor.
+    Tied tensors are written once, under the first of their names.  Raises TypeError for what is no tensor, or a shard.
     """
     state = plain(weights).state_dict() if isinstance(weights, nn.Module) else weights
     first, tensors, shared = {}, {}, {}
     for name, value in state.items():
         name = name.replace("_orig_mod.", "")  # of compiled modules within the model
-        if not isinstance(value, Tensor):
-            raise TypeError(f"expected tensors, got {name} of type {type(value).__name__}")
+        if not isinstance(value, Tensor) or hasattr(value, "full_tensor"):
+            raise TypeError(f"expected whole tensors, got {name} of type {type(value).__name__}")
         place = (value.device, value.data_ptr(), value.shape, value.stride(), value.dtype)
         owner = first.setdefault(place, name) if value.numel() else name
         if owner == name:
@@ -136,11 +140,16 @@ def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the
             raise ValueError(f"{of} expected {name} of {expected}, found {found}")
     for name, module in modules.items():
         if name in weights and (reason := module.refusal(weights[name])):
-            raise ValueError(f"{of} {name.removesuffix(ENTRY)} {reason}")
+            raise ValueError(f"{of} {name}: {reason}")
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:  # a buffer of another shape, or what the module itself refuses
         raise ValueError(f"{of} {error}") from error
+
+
+def load_weights(model: nn.Module, path: str | Path) -> None:
+    """Read a file of `save_weights` or a checkpoint into a model; raise as `read_weights` and `set_weights`."""
+    set_weights(model, read_weights(path), str(path))
 
 
 # --------------------------------------------------------------------------- checkpoints
@@ -282,10 +291,7 @@ def random_state(generators: Sequence[Generator] = ()) -> list[tuple[str, Any]]:
 
 
 def set_random_state(state: list[tuple[str, Any]], generators: Sequence[Generator] = ()) -> None:
-    """Set the global sources and `generators` to a state from `random_state`.
-
-    Raises ValueError for another number or kind of generators than the state was taken from.
-    """
+    """Set the global sources and `generators` to a `random_state`; raise ValueError if it is of other generators."""
     sources = [*GLOBAL_SOURCES, *map(_source, generators)]
     expected, found = ([kind for kind, *_ in entries[len(GLOBAL_SOURCES) :]] for entries in (sources, state))
     if expected != found:
@@ -320,10 +326,7 @@ class Progress:
             self.history = History(**self.history)
 
     def remaining(self, batches: Batches, generators: Sequence[Generator]) -> Iterator[Any]:
-        """The batches of the current epoch that are still to come.
-
-        Raises ValueError where the epoch has fewer batches than were done.
-        """
+        """The batches of the current epoch still to come; raise ValueError where it has fewer than were done."""
         now = random_state(generators)
         self.order = self.order if self.batch else now
         set_random_state(self.order, generators)

@@ -30,7 +30,7 @@ from resonance import (
 )
 from resonance.layers import FeedForward
 from resonance.settings import ENTRY, without_settings
-from resonance.training.checkpoint import read_weights, save_weights, set_weights
+from resonance.training.checkpoint import load_weights, save_weights, set_weights
 
 
 def by_file(model, state, tmp_path):
@@ -40,7 +40,7 @@ def by_file(model, state, tmp_path):
 
 def by_library(model, state, tmp_path):
     save_weights(state, tmp_path / "state.safetensors")
-    set_weights(model, read_weights(tmp_path / "state.safetensors"))
+    load_weights(model, tmp_path / "state.safetensors")
 
 
 def by_pickle(model, state, tmp_path):
@@ -210,3 +210,25 @@ def test_averages_of_state_dicts_keep_the_settings():
     layer.load_state_dict(average)
     with pytest.raises(RuntimeError, match="window=64"):
         BandMixing(4, 3, window=64).load_state_dict(average)
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda entry: entry[:30], r"found b'\{\"frequencies\": "),
+        (lambda entry: entry[:1], r"found b'\{'"),
+        (lambda entry: entry + 128, r"found b'\\x"),  # no text
+        (lambda entry: torch.tensor(list(b"7"), dtype=torch.uint8), "found b'7'"),  # JSON, but no settings
+        (lambda entry: {"frequencies": 3}, "found dict"),
+    ],
+)
+def test_damaged_settings_are_refused_in_words(damage, found):
+    layer = BandMixing(4, 3, window=30)
+    before = [part.detach().clone() for part in layer.parameters()]
+    state = BandMixing(4, 3, window=30).state_dict()
+    state[ENTRY] = damage(state[ENTRY])
+    with pytest.raises(ValueError, match="_extra_state: expected settings as JSON in a uint8 tensor, " + found):
+        set_weights(layer, state)
+    assert all(torch.equal(a, b) for a, b in zip(before, layer.parameters(), strict=True))
+    with pytest.raises(RuntimeError, match="expected settings as JSON in a uint8 tensor, " + found):
+        layer.load_state_dict(state)
