@@ -18,15 +18,16 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
-from matplotlib.figure import Figure
 
-from artifact.files import ROOT
+from artifact.files import ROOT, write_text
 from artifact.pipeline.machine import commit, device_name
-from resonance.training.checkpoint import written_aside
+
+if TYPE_CHECKING:  # these and torch take seconds to import, which whoever only reads the ledger need not wait for
+    from matplotlib.figure import Figure
 
 VERDICTS = ("holds", "holds if", "works", "false as printed", "not comparable", "not measured")
 KINDS = {  # of claims: the verdicts that one of each kind cannot have
@@ -57,6 +58,8 @@ def rule_of(claim: pd.Series) -> str:
 
 def seed_everything(seed: int) -> None:
     """Seed Python, NumPy and torch, and ask torch for deterministic kernels."""
+    import torch
+
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  (libraries that still use the global generator)
     torch.manual_seed(seed)
@@ -83,6 +86,8 @@ class Experiment:
         self._measures: list[dict[str, object]] = []
         self._started = time.perf_counter()
         if threads := os.environ.get("RESONANCE_THREADS"):
+            import torch
+
             torch.set_num_threads(int(threads))
         seed_everything(seed)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +96,7 @@ class Experiment:
 
     def save(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Write a table of results to <name>.csv; return what a reader of that file gets."""
-        with written_aside(self.folder / f"{name}.csv") as aside:
-            table.to_csv(aside, index=False)
+        write_text(self.folder / f"{name}.csv", table.to_csv(index=False))
         return self.load(name)
 
     def load(self, name: str) -> pd.DataFrame:
@@ -104,6 +108,8 @@ class Experiment:
 
         A figure of stand-in data names them in its corner.
         """
+        from resonance.training.checkpoint import written_aside
+
         stem = f"{self.notebook[:2]}_{name}"
         if "stand-in" in self.dataset:
             figure.text(0.005, 0.005, f"data: {self.dataset}", fontsize=5, color="0.4")
@@ -180,6 +186,8 @@ class Experiment:
 
     def close(self) -> None:
         """Write claims.csv and measures.csv of this run and print the verdicts, nothing that varies between runs."""
+        import torch
+
         missing = sorted(set(self._rules) - {row["id"] for row in self._claims})
         if missing:
             raise ValueError(f"rules without a verdict: {', '.join(missing)}")
@@ -220,8 +228,7 @@ def merge(profile: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Write claims.csv and measures.csv of a profile from its finished notebooks, as `merged`; return both."""
     claims, measures = merged(profile)
     for name, table in (("claims", claims), ("measures", measures)):
-        with written_aside(ROOT / "data" / "results" / profile / f"{name}.csv") as aside:
-            table.to_csv(aside, index=False)
+        write_text(ROOT / "data" / "results" / profile / f"{name}.csv", table.to_csv(index=False))
     return claims, measures
 
 

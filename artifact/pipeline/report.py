@@ -31,7 +31,6 @@ from artifact.pipeline.runner import PACKAGES
 from artifact.pipeline.tables import fault_table, provenance_table, stand_ins, state
 from artifact.pipeline.verdicts import change_table, verdict_table, word_for_word
 from artifact.studies.common.latex import Cells, escape, with_interval
-from resonance.training.checkpoint import written_aside
 
 FACTS = ("device", "cores", "memory", "system", "seconds")
 
@@ -181,6 +180,8 @@ def build_pdf(profile: str) -> Path:
         raise
     os.replace(built, target)
     if profile == "full":
+        from resonance.training.checkpoint import written_aside  # not above: it brings torch, which no merge needs
+
         with written_aside(PAPER / "report.pdf") as aside:
             shutil.copyfile(target, aside)
     reason.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """The style of every figure, and the plots that most of them share; each study's `figures.py` draws its results.
 
-Colours are seaborn's colour-blind palette, each with a marker or line style of its own.  Bars and bands are 95% Student
+Colours are the colour-blind palette and lines the style for papers of seaborn 0.13, written out here for that package
+takes a second to import; each colour has a marker or line style of its own.  Bars and bands are 95% Student
 intervals over seeds, where nothing else is said.
 """
 
@@ -12,15 +13,17 @@ from collections.abc import Iterable, Mapping
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
+from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from artifact.studies.common.statistics import mean_interval
+from artifact.studies.common.statistics import mean_interval, share_interval
 
 WIDTH = 6.3  # inches: the report's text width
-PALETTE = sns.color_palette("colorblind")
+HEX = "0173b2 de8f05 029e73 d55e00 cc78bc ca9161 fbafe4 949494 ece133 56b4e9"
+PALETTE = [to_rgb(f"#{colour}") for colour in HEX.split()]
 GREY = "0.45"
 VERDICT_COLOURS = {
     "holds": PALETTE[2],
@@ -36,18 +39,32 @@ def use_style() -> None:
     """Set the style of every figure; the same data then give the same bytes."""
     # Matplotlib writes the date into PDF files unless it is given a fixed one.
     os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
-    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    mpl.rcParams.update(
+        dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), "0.15")
+    )
+    for axis in ("xtick", "ytick"):
+        sizes = {"labelsize": 7.5, "major.size": 4.8, "major.width": 1.0, "minor.size": 3.2, "minor.width": 0.8}
+        mpl.rcParams.update({f"{axis}.{key}": size for key, size in sizes.items()})
     mpl.rcParams.update(
         {
             "font.size": 8,
             "axes.titlesize": 9,
             "axes.labelsize": 8,
-            "xtick.labelsize": 7.5,
-            "ytick.labelsize": 7.5,
             "legend.fontsize": 7.5,
+            "legend.title_fontsize": 9.6,
             "legend.frameon": False,
+            "axes.prop_cycle": cycler("color", PALETTE),
+            "axes.axisbelow": True,
+            "axes.linewidth": 1.0,
             "axes.spines.top": False,
             "axes.spines.right": False,
+            "grid.color": "0.8",
+            "lines.linewidth": 1.2,
+            "lines.markersize": 4.8,
+            "lines.solid_capstyle": "round",
+            "patch.edgecolor": "w",
+            "patch.force_edgecolor": True,
+            "patch.linewidth": 0.8,
             "pdf.fonttype": 42,
             "svg.hashsalt": "resonance",
             "savefig.dpi": 200,
@@ -77,13 +94,15 @@ def seeds_with_interval(
     looks: Mapping[str, Look] | None = None,
     order: Iterable | None = None,
     vertical: bool = False,
+    whole: float | None = None,
 ) -> None:
-    """Draw each seed as a point, and the mean of each level with its Student interval over three seeds or more.
+    """Draw each seed as a point, and the mean of each level with its interval over three seeds or more.
 
     table: a row a seed.  level: the column that gives the rows of the axis (columns where `vertical`), from the top, in
     `order` or that of the table; levels that are not in `order` are left out.
     group: a column that splits each level, drawn side by side in the order of `looks` and labelled for a legend (the
     same column as `level`: each level in its own look).
+    whole: for proportions, what all of them is, so that the interval stays inside: see `interval_of`.
     """
     levels = list(dict.fromkeys(table[level]) if order is None else order)
     split = group not in (None, level)
@@ -100,7 +119,7 @@ def seeds_with_interval(
             if seeds.empty:
                 continue
             place = place + 0.5 * ((at + 0.5) / len(looks) - 0.5) * split
-            mean, *interval = mean_interval(seeds)
+            mean, *interval = interval_of(seeds, value, whole)
             for x, options in (
                 (seeds, {"marker": marker, "ms": 3.5, "mew": 0, "alpha": 0.5, "color": colour, "ls": "none"}),
                 (interval if len(seeds) > 2 else [], {"lw": 1.3, "color": dark, "zorder": 3}),
@@ -115,14 +134,22 @@ def seeds_with_interval(
         axes.set(yticks=ticks, yticklabels=levels, ylim=edges[::-1])
 
 
-def mean_curve(axes: Axes, table: pd.DataFrame, x: str, y: str, look: Look, **options) -> None:
-    """Draw the mean of y over seeds against x as a line, with the band of its Student interval over three or more.
+def interval_of(values: Iterable[float], column: str, whole: float | None = None) -> tuple[float, float, float]:
+    """Mean and interval over seeds: of Student, or of proportions of `whole`, which is 100 for a column "percent"."""
+    whole = 100 if column == "percent" else whole
+    return mean_interval(values) if whole is None else share_interval(values, whole)
 
-    table: a row a seed and x; options: of the line, its label for instance.
+
+def mean_curve(
+    axes: Axes, table: pd.DataFrame, x: str, y: str, look: Look, *, whole: float | None = None, **options
+) -> None:
+    """Draw the mean of y over seeds against x as a line, with the band of its interval over three or more.
+
+    table: a row a seed and x; whole: as in `interval_of`; options: of the line, its label for instance.
     """
     colour, marker, line = look
     style = {"color": colour, "marker": marker, "ls": line, "ms": 3.5, "lw": 1.2} | options
-    curve = pd.DataFrame({place: mean_interval(seeds) for place, seeds in table.groupby(x)[y]}).T
+    curve = pd.DataFrame({place: interval_of(seeds, y, whole) for place, seeds in table.groupby(x)[y]}).T
     axes.plot(curve.index, curve[0], **style)
     if table.groupby(x)[y].size().min() > 2:
         axes.fill_between(curve.index, curve[1], curve[2], color=colour, alpha=0.15, lw=0)

@@ -10,12 +10,12 @@ import numpy as np
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:
     """Mean and its Student t interval over seeds; NaN bounds for a single value."""
-    from scipy import stats
+    from scipy import special
 
     x = np.asarray(list(values), dtype=float)
     if len(x) < 2:
         return float(x.mean()), math.nan, math.nan
-    half = stats.t.ppf(0.5 + confidence / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
+    half = special.stdtrit(len(x) - 1, 0.5 + confidence / 2) * x.std(ddof=1) / math.sqrt(len(x))
     return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
 
 
@@ -24,14 +24,14 @@ def paired_difference(a: Iterable[float], b: Iterable[float]) -> tuple[float, fl
 
     Where all pairs differ by the same amount the interval has zero width; p is then 1 for no difference, else 0.
     """
-    from scipy import stats
+    from scipy import special
 
     difference = np.asarray(list(a), dtype=float) - np.asarray(list(b), dtype=float)
     mean, low, high = mean_interval(difference)
     spread = difference.std(ddof=1) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
     if spread == 0:
         return mean, low, high, float(mean == 0)
-    return mean, low, high, float(2 * stats.t.sf(abs(mean) / spread, len(difference) - 1))
+    return mean, low, high, float(2 * special.stdtr(len(difference) - 1, -abs(mean) / spread))
 
 
 def share_interval(values: Iterable[float], whole: float = 1.0, confidence: float = 0.95) -> tuple[float, float, float]:
@@ -57,11 +57,11 @@ def wilson_interval(successes: int, trials: int, confidence: float = 0.95) -> tu
 
     Raises ValueError unless 0 <= successes <= trials and trials >= 1.  Source: Wilson, J. Am. Stat. Assoc. 22 (1927).
     """
-    from scipy import stats
+    from scipy import special
 
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"expected 0 <= successes <= trials and a trial, got {successes} of {trials}")
-    share, z = successes / trials, stats.norm.ppf(0.5 + confidence / 2)
+    share, z = successes / trials, special.ndtri(0.5 + confidence / 2)
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
     return share, float(max(0.0, centre - half)), float(min(1.0, centre + half))
