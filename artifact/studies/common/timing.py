@@ -1,9 +1,9 @@
 """Seconds and bytes: alternated timing of steps, lower bounds from this machine's speed, memory of a process.
 
 Steps are compared by running them in turn in one process, under the same conditions; reported is the median of the
-turns.  The process reuses freed memory, as a steady training run does: mapping new pages for a large result can cost
-more than computing it.  A lower bound of a time: the bytes that must move over the measured speed of a copy, or the
-products that must be computed over the measured speed of a matrix product.
+turns.  The process reuses freed memory unless said otherwise, as a steady training run can: mapping new pages for a
+large result can cost more than computing it.  A lower bound of a time: the bytes that must move over the measured
+speed of a copy, or the products that must be computed over the measured speed of a matrix product.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import resource
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,8 +55,12 @@ def seconds_of(step: Step, device: str = "cpu", min_seconds: float = 0.1) -> flo
     return statistics.median(seconds)
 
 
+# What a user sets before starting a program that is to keep the memory it frees, where the C library is glibc.
+KEEPING = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+
+
 def keep_freed_memory() -> None:
-    """Make glibc, where it is the C library, serve large tensors from freed memory."""
+    """Make glibc, where it is the C library, serve large tensors from freed memory: `KEEPING`, in a running process."""
     library = ctypes.CDLL(None) if os.name == "posix" else None
     if hasattr(library, "mallopt"):
         mmap_max, trim_threshold = -4, -1  # malloc.h: M_MMAP_MAX, M_TRIM_THRESHOLD
@@ -63,17 +68,36 @@ def keep_freed_memory() -> None:
         library.mallopt(trim_threshold, 2**31 - 1)
 
 
-def alternated(
+def rounds_of(
     steps: dict[str, Step], *, device: str = "cpu", rounds: int = 3, min_seconds: float = 0.1
-) -> dict[str, float]:
-    """Seconds of each step: the median over rounds in which the steps alternate, after a warm-up."""
-    keep_freed_memory()
-    for step in steps.values():
+) -> dict[str, list[float]]:
+    """Seconds of each step in every round, in which the steps alternate, after a warm-up.
+
+    A step that takes longer than min_seconds runs once a round.
+    """
+    slow = {}
+    for name, step in steps.items():
         step()
+        slow[name] = torch.device(device).type == "cpu" and _once(step) > min_seconds
     taken: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):
         for name, step in steps.items():
-            taken[name].append(seconds_of(step, device, min_seconds))
+            taken[name].append(_once(step) if slow[name] else seconds_of(step, device, min_seconds))
+    return taken
+
+
+def _once(step: Step) -> float:
+    begin = time.perf_counter()
+    step()
+    return time.perf_counter() - begin
+
+
+def alternated(
+    steps: dict[str, Step], *, device: str = "cpu", rounds: int = 3, min_seconds: float = 0.1
+) -> dict[str, float]:
+    """Seconds of each step: the median of `rounds_of`, in a process that reuses freed memory."""
+    keep_freed_memory()
+    taken = rounds_of(steps, device=device, rounds=rounds, min_seconds=min_seconds)
     return {name: statistics.median(values) for name, values in taken.items()}
 
 

@@ -9,26 +9,39 @@
     engines         every engine over a grid of n, k, d, and the choice of `choose_engine`
     memory-recall   HolographicMemory against a plain table of its patterns; lengths are those of the patterns
 
-Progress goes to stderr, the table to stdout.  Float32, batch 1, d = 256 and k = 64 unless the table says otherwise;
-medians of alternated runs (`timing`).
+Progress goes to stderr, the table to stdout, with --csv as CSV.  Float32, batch 1, d = 256 and k = 64 unless the table
+says otherwise; medians of alternated runs (`timing`).
+
+mixing and layer run as the process was started.  glibc returns the memory of a large tensor to the system when it is
+freed, and maps new pages for the next; a process started as
+
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 python ...
+
+keeps it.  `in_both_settings` measures both.  The other words always keep it.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
+from statistics import median
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from artifact.files import ROOT
 from artifact.peers.transformer import FNetLayer, transformer_layer
 from artifact.studies.common import probe
 from artifact.studies.common.growth import fit_laws, slope
-from artifact.studies.common.timing import alternated, copy_step, pass_of, product_step, seconds_of
+from artifact.studies.common.statistics import ratio_interval
+from artifact.studies.common.timing import KEEPING, alternated, copy_step, pass_of, product_step, rounds_of, seconds_of
 from resonance.band import make_band
 from resonance.engines.linear_time import make_plan
 from resonance.layers import BandMixing, FeedForward, ResonanceLayer
@@ -36,6 +49,7 @@ from resonance.memory import HolographicMemory
 from resonance.spectral import ENGINES, choose_engine
 
 DIM, FREQUENCIES = 256, 64
+ROUNDS = 5  # repetitions of a comparison, which its interval is over
 STEP_BYTES, STEP_SECONDS = 20 * 10**9, 600.0  # limits of a whole model
 
 # How many times faster ours should be in each comparison, set before it was measured; shown beside the ratio.
@@ -52,19 +66,45 @@ PROGRESS = logging.getLogger(__name__)  # shown by the command line, on stderr; 
 
 
 def compare(ours: Sequence[str], models: dict[str, nn.Module], n: int, device: str) -> list[dict]:
-    """One row for each of ours against each peer at length n: seconds, their ratio, the target where there is one."""
+    """One row for each of ours against each peer at length n: seconds, their ratio, the target where there is one.
+
+    The ratio is the geometric mean over `ROUNDS` rounds, with its interval (`ratio_interval`); seconds are medians.
+    """
     PROGRESS.info("n=%d: %s", n, ", ".join(models))
     x = torch.randn(1, n, DIM, device=device)
-    seconds = alternated({name: pass_of(model.to(device), x) for name, model in models.items()}, device=device)
+    steps = {name: pass_of(model.to(device), x) for name, model in models.items()}
+    taken = rounds_of(steps, device=device, rounds=ROUNDS)
     rows = []
     for name, peer in product(ours, [name for name in models if name not in ours]):
         target = TARGETS.get((name, peer), {}).get(n) if device == "cpu" else None
-        ratio = seconds[peer] / seconds[name]
+        ratio, low, high = ratio_interval(taken[peer], taken[name])
         rows.append(
-            {"n": n, "model": name, "peer": peer, "seconds": seconds[name], "peer_seconds": seconds[peer]}
-            | {"ratio": ratio, "target": target, "reached": None if target is None else ratio >= target}
+            {"n": n, "model": name, "peer": peer, "seconds": median(taken[name]), "peer_seconds": median(taken[peer])}
+            | {"ratio": ratio, "low": low, "high": high}
+            | {"target": target, "reached": None if target is None else ratio >= target}
         )
     return rows
+
+
+def in_both_settings(word: str, lengths: Iterable[int]) -> pd.DataFrame:
+    """The table of mixing or layer from two fresh processes, with the column `setting` in front.
+
+    fresh: as a user starts Python; kept: with the variables of `KEEPING` in the environment, and nothing else done.
+    Raises RuntimeError with the process's error output when one fails.
+    """
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    plain["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+    command = [sys.executable, "-m", "artifact.studies.efficiency.benchmark", word, "--csv", "--lengths"]
+    command += [str(n) for n in lengths]
+    tables = []
+    for setting, environment in (("fresh", plain), ("kept", plain | KEEPING)):
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{word}, {setting} failed:\n{done.stderr.strip()[-2000:]}")
+        table = pd.read_csv(io.StringIO(done.stdout))
+        table.insert(0, "setting", setting)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
 
 
 def with_floors(table: pd.DataFrame, device: str) -> pd.DataFrame:
@@ -127,7 +167,7 @@ def growth(lengths: Iterable[int], device: str) -> pd.DataFrame:
 def training(lengths: Iterable[int], device: str) -> pd.DataFrame:
     """Training steps and inference of whole models at one shape, a process each: seconds and bytes."""
     rows = []
-    for n, task, model in product(lengths, ("train", "infer"), ("resonance", "fnet", "transformer")):
+    for n, task, model in product(lengths, ("train", "infer"), ("resonance", "transformer")):
         PROGRESS.info("n=%d: %s, %s", n, model, task)
         limits = {"limit_bytes": STEP_BYTES, "limit_seconds": STEP_SECONDS}
         rows.append(probe.measure(model, task, n, device=device, **limits))
@@ -227,6 +267,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=program, description=__doc__, formatter_class=layout)
     parser.add_argument("word", choices=list(WORDS))
     parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="lengths instead of the usual")
+    parser.add_argument("--csv", action="store_true", help="print the table as CSV")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args(arguments)
     run, lengths = WORDS[options.word]
@@ -247,7 +288,8 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         PROGRESS.removeHandler(handler)
         PROGRESS.setLevel(logging.NOTSET)
-    print(table.to_string(index=False, float_format="{:.4g}".format, na_rep="-"))
+    plain = {"index": False, "float_format": "{:.4g}".format, "na_rep": "-"}
+    print(table.to_csv(index=False) if options.csv else table.to_string(**plain))
     return 0
 
 

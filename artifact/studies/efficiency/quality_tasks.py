@@ -1,21 +1,23 @@
-"""Four real tasks at which each family of models is trained at several sizes, and the cost of each size.
+"""Real tasks at which two families of models are fitted at several sizes, and the cost of each size.
 
-    forecasting    ETTh1, 96 hours ahead: our closed form at several ranks against a Transformer on patches
+    forecasting    ETTh1, 96 hours ahead: our forecaster, trained, against a Transformer on patches
     vision         MNIST, 600 steps: ResonanceVisionNet against a vision Transformer
     documents      film reviews, fold 0: DocumentClassifier against a Transformer
     language       characters of Shakespeare: ResonanceLM against a GPT (`language.tasks`)
+    regression     ETTh1 again, without training: our closed form against a ridge regression of the same rank in time
 
-Each family has the same number of values of what is tuned (a rate; the ridge of the closed form), in full trainings
-with the first seed; the best on validation is then trained with every seed and tested once.  Costs are measured in
-separate processes, one after the other.
+What is tuned (a rate; the penalty of a closed form) starts from as many values for either family, in full trainings
+with the first seed, and widens until the best on validation lies inside (`tuning.widened`); the best is then trained
+with every seed and tested once.  Costs are measured for every seed anew, in separate processes, one after the other.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,21 +25,23 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 
 from artifact.datasets.corpora import load_movie_reviews
 from artifact.datasets.documents import document_batches
 from artifact.datasets.images import load_mnist
 from artifact.datasets.series import load_etth1
-from artifact.peers.forecasting import Budget, PatchTransformer, train_patch_transformer
+from artifact.peers.forecasting import Budget, PatchTransformer, train_forecaster, train_patch_transformer
 from artifact.peers.vision import VisionTransformer
 from artifact.studies.common.classification import accuracy, predict, shuffled, train_classifier
 from artifact.studies.common.processes import spread
 from artifact.studies.common.timing import Step, keep_freed_memory, resident_bytes, seconds_of
+from artifact.studies.common.tuning import best_values, widened
 from artifact.studies.documents.tasks import document_model, fold_of, train_documents
 from artifact.studies.language.tasks import Language
 from resonance.forecasting import evaluate, forecast_task
 from resonance.polar import count_parameters
-from resonance.time_series import BandMoments, Setting
+from resonance.time_series import BandMoments, Moments, Setting
 from resonance.vision import ResonanceVisionNet
 
 FAMILIES = ("resonance", "Transformer")
@@ -57,12 +61,19 @@ def _descent(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
     return step
 
 
+def one_cycle(rate: float, budget: Budget) -> dict:
+    """The options with which `train_patch_transformer` trains: AdamW under a one-cycle rate, gradients clipped at 1."""
+    total = budget.epochs * budget.steps
+    cycle = partial(OneCycleLR, max_lr=rate, total_steps=total, pct_start=max(0.2, 2 / total), cycle_momentum=False)
+    return {"gradient_clip": 1.0, "optimizer": partial(torch.optim.AdamW, weight_decay=0.01), "schedule": cycle}
+
+
 class Forecasting:
-    """ETTh1 at horizon 96; a size is the rank of our closed form, the width of the Transformer."""
+    """ETTh1 at horizon 96, both families trained; a size is the rank of ours, the width of the Transformer."""
 
     name, error = "forecasting", "test MSE"
     sizes: ClassVar[Sizes] = {"resonance": (1, 2, 4, 16), "Transformer": (4, 8, 16, 32)}
-    tries: ClassVar[Tries] = {"resonance": (1e3, 1e4, 1e5), "Transformer": (3e-4, 1e-3, 3e-3)}
+    tries: ClassVar[Tries] = {"resonance": (1e-2, 3e-2, 9e-2), "Transformer": (1e-3, 3e-3, 9e-3)}
     lookback = 336
 
     def __init__(self, effort: float = 1.0):
@@ -72,37 +83,98 @@ class Forecasting:
         splits = ("train", "validation", "test")
         self.train, self.validation, self.test = (self.task.windows(split, self.lookback) for split in splits)
 
-    @cached_property
-    def moments(self) -> BandMoments:
-        """Those of the training windows, the same for every rank and ridge."""
-        return self.setting(1, 1.0).moments(self.task)
-
-    def setting(self, rank: int, ridge: float) -> Setting:
+    def setting(self, rank: int, ridge: float = 1.0) -> Setting:
         return Setting(self.lookback, 0.5, 0.5, rank, ridge)
 
     def model(self, family: str, size: int) -> nn.Module:
         if family == "resonance":
-            return self.setting(size, 1.0).model(self.task)
+            return self.setting(size).model(self.task)
         return PatchTransformer(self.lookback, 96, len(self.task.series.channels), size, 2)
+
+    def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
+        options = {"rate": tried, "seed": seed}
+        if family == "resonance":
+            build = partial(self.model, family, size)
+            options |= one_cycle(tried, self.budget)
+            model = train_forecaster(build, self.train, self.validation, self.budget, **options).model
+        else:
+            options |= {"dim": size, "depth": 2}
+            model = train_patch_transformer(self.train, self.validation, self.budget, **options).model
+        return evaluate(model, self.validation)[0], evaluate(model, self.test)[0]
+
+    def training(self, model: nn.Module) -> tuple[Step, int]:
+        past, future = next(iter(self.train.batches(self.budget.batch)))
+        return _descent(model, lambda: F.mse_loss(model(past), future)), self.budget.epochs * self.budget.steps
+
+    def inference(self, model: nn.Module) -> tuple[Step, int]:
+        past, _ = next(iter(self.test.batches(self.budget.batch)))
+        return lambda: model(past), self.budget.batch
+
+
+class ReducedRankRidge(nn.Module):
+    """Ridge regression of a rank in the time domain: forecast = level + U V taper(past - level).
+
+    past (batch, lookback, channels) -> (batch, horizon, channels).  `fitted` is the reduced-rank
+    regression of our closed form on samples in place of spectra, with the same level, taper and weights of windows:
+    what remains between the two is the spectrum.
+    Parameters: rank (lookback + horizon).
+    """
+
+    def __init__(self, like: nn.Module, rank: int):
+        super().__init__()
+        self.level_steps, self.rank = like.level_steps, rank
+        self.register_buffer("taper", like.down_weighting(torch.empty(0)), persistent=False)
+        self.past = nn.Parameter(torch.zeros(rank, like.lookback))
+        self.future = nn.Parameter(torch.zeros(like.pred_horizon, rank))
+
+    def forward(self, past: Tensor) -> Tensor:
+        level = past[:, -self.level_steps :].mean(dim=1, keepdim=True)
+        return level + self.future @ (self.past @ ((past - level) * self.taper))
+
+    @torch.no_grad()
+    def fitted(self, moments: Moments, penalty: float) -> ReducedRankRidge:
+        taper = self.taper[:, 0].double()
+        gram = taper[:, None] * moments.past_past * taper + penalty * torch.eye(len(taper), dtype=torch.float64)
+        cross = moments.future_past * taper  # (horizon, lookback)
+        full = torch.linalg.solve(gram, cross, left=False)
+        basis = torch.linalg.eigh(full @ cross.T).eigenvectors[:, -self.rank :]
+        self.future.copy_(basis)
+        self.past.copy_(basis.T @ full)
+        return self
+
+
+class ClosedForms(Forecasting):
+    """ETTh1 at horizon 96, neither family trained; a size is a rank, and a step is the whole fit."""
+
+    name, error = "regression", "test MSE"
+    sizes: ClassVar[Sizes] = {"resonance": (1, 2, 4, 16), "ridge": (1, 2, 4, 16)}
+    tries: ClassVar[Tries] = {"resonance": (1e2, 1e3, 1e4), "ridge": (1e2, 1e3, 1e4)}
+
+    @cached_property
+    def samples(self) -> Moments:
+        """Those of the training windows, the same for both families, every rank and penalty."""
+        return Moments.of(self.train, self.task.series.period, variance_power=0.5)
+
+    @cached_property
+    def moments(self) -> BandMoments:
+        return self.setting(1).moments(self.task)
+
+    def model(self, family: str, size: int) -> nn.Module:
+        ours = self.setting(size).model(self.task)
+        return ours if family == "resonance" else ReducedRankRidge(ours, size)
 
     def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
         if family == "resonance":
             model = self.setting(size, tried).fitted(self.task, self.moments)
         else:
-            options = {"dim": size, "depth": 2, "rate": tried, "seed": seed}
-            model = train_patch_transformer(self.train, self.validation, self.budget, **options).model
+            model = self.model(family, size).fitted(self.samples, tried)
         return evaluate(model, self.validation)[0], evaluate(model, self.test)[0]
 
     def training(self, model: nn.Module) -> tuple[Step, int]:
-        if isinstance(model, PatchTransformer):
-            past, future = next(iter(self.train.batches(self.budget.batch)))
-            return _descent(model, lambda: F.mse_loss(model(past), future)), self.budget.epochs * self.budget.steps
+        if isinstance(model, ReducedRankRidge):
+            return lambda: model.fitted(Moments.of(self.train, self.task.series.period, variance_power=0.5), 1e4), 1
         setting = self.setting(model.rank, 1e4)
         return lambda: setting.fitted(self.task, setting.moments(self.task)), 1
-
-    def inference(self, model: nn.Module) -> tuple[Step, int]:
-        past, _ = next(iter(self.test.batches(self.budget.batch)))
-        return lambda: model(past), self.budget.batch
 
 
 class Vision:
@@ -110,7 +182,7 @@ class Vision:
 
     name, error = "vision", "test error"
     sizes: ClassVar[Sizes] = {"resonance": (12, 20, 32, 48), "Transformer": (12, 20, 32, 48)}
-    tries: ClassVar[Tries] = dict.fromkeys(FAMILIES, (3e-3, 6e-3, 1.2e-2))
+    tries: ClassVar[Tries] = dict.fromkeys(FAMILIES, (6e-3, 1.2e-2, 2.4e-2))
     batch = 128
 
     def __init__(self, effort: float = 1.0):
@@ -127,7 +199,7 @@ class Vision:
         shape = {"in_channels": 1, "patch_size": self.patch, "hidden_dim": size, "num_layers": 2}
         if family == "resonance":
             return ResonanceVisionNet(10, num_frequencies=4, dropout=0.0, **shape)
-        return VisionTransformer(10, num_heads=4, **shape)
+        return VisionTransformer(10, num_heads=max(1, size // 16), **shape)  # narrower heads are slower, no better
 
     def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
         torch.manual_seed(seed)
@@ -150,7 +222,7 @@ class DocumentReviews:
 
     name, error = "documents", "test cross-entropy (nats)"
     sizes: ClassVar[Sizes] = {"resonance": (4, 8, 16, 32), "Transformer": (4, 8, 16, 32)}
-    tries: ClassVar[Tries] = dict.fromkeys(FAMILIES, (3e-3, 1e-2, 3e-2))
+    tries: ClassVar[Tries] = {"resonance": (3e-3, 1e-2, 3e-2), "Transformer": (1e-3, 3e-3, 1e-2)}
     batch = 16
 
     def __init__(self, effort: float = 1.0):
@@ -184,7 +256,7 @@ class DocumentReviews:
         return lambda: model(ids, lengths), len(ids)
 
 
-TASKS = {task.name: task for task in (Forecasting, Vision, DocumentReviews, Language)}
+TASKS = {task.name: task for task in (Forecasting, Vision, DocumentReviews, Language, ClosedForms)}
 
 
 @cache
@@ -195,70 +267,87 @@ def _task(name: str, effort: float):
 # --------------------------------------------------------------------------- quality
 
 
-def _qualities(name: str, effort: float, family: str, size: int, seeds: int) -> tuple[list[dict], list[dict]]:
+def _qualities(name: str, effort: float, family: str, size: int, seeds: int, wider: int) -> tuple[list, list]:
     """Rows of every value tried with the first seed, and of the best on validation with every seed."""
-    task = _task(name, effort)
+    task, tries = _task(name, effort), []
 
     def row(tried: float, seed: int) -> dict:
         settings = {"family": family, "size": size, "tried": tried, "seed": seed}
-        validation, error = task.scores(**settings)
+        try:
+            validation, error = task.scores(**settings)
+        except FloatingPointError:  # a training that diverged: worse than any other
+            validation = error = math.inf
         return {"task": name, **settings, "validation": validation, "error": error}
 
-    tries = [row(tried, 0) for tried in task.tries[family]]
-    best = min(tries, key=lambda one: one["validation"])
-    return tries, [best, *(row(best["tried"], seed) for seed in range(1, seeds))]
+    def score(tried: float) -> float:
+        tries.append(row(tried, 0))
+        return tries[-1]["validation"]
+
+    table = widened(score, task.tries[family], wider=wider)
+    best = table.loc[table["score"].idxmin(), "value"]
+    first = next(one for one in tries if one["tried"] == best)
+    return tries, [first, *(row(best, seed) for seed in range(1, seeds))]
 
 
 def qualities(
-    tasks: Iterable[str], sizes: int, seeds: int, *, effort: float = 1.0, processes: int = 2
+    tasks: Iterable[str], sizes: int, seeds: int, *, effort: float = 1.0, wider: int = 0, processes: int = 2
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train every family at its first `sizes` sizes: all tries, and the scores of the chosen, a row a seed.
+    """Fit every family at its first `sizes` sizes: all tries, and the scores of the chosen, a row a seed.
 
-    effort scales the training steps.  Raises ValueError for an unknown task.
+    effort scales the training steps, wider bounds the values that a grid may gain.  Raises ValueError for an unknown
+    task.
     """
     tasks = list(tasks)
     if unknown := set(tasks) - set(TASKS):
         raise ValueError(f"unknown task {', '.join(sorted(unknown))}: expected some of {', '.join(TASKS)}")
     jobs = [
-        (task, effort, family, size, seeds)
+        (task, effort, family, size, seeds, wider)
         for task in TASKS
         if task in tasks
-        for family in FAMILIES[::-1]  # the largest Transformers take longest
+        for family in list(TASKS[task].sizes)[::-1]  # the largest Transformers take longest
         for size in TASKS[task].sizes[family][:sizes][::-1]
     ]
     found = spread(_qualities, jobs, processes=processes)
     return tuple(pd.DataFrame([row for part in parts for row in part]) for parts in zip(*found, strict=True))
 
 
+def tuned(tried: pd.DataFrame) -> pd.DataFrame:
+    """The value chosen for every task, family and size, the ends of what was tried, and whether it lies inside."""
+    return best_values(tried, ["task", "family", "size"], value="tried", score="validation")
+
+
 # --------------------------------------------------------------------------- costs
 
 
-def _cost(name: str, effort: float, family: str, size: int) -> dict:
+def _cost(name: str, effort: float, family: str, size: int, seed: int) -> dict:
     """Parameters, megabytes of a training step, seconds of a training, milliseconds of an item."""
     task = TASKS[name](effort)
     gc.collect()
     with suppress(OSError):  # reset the peak, so far that of loading the data, where the system allows it
         Path("/proc/self/clear_refs").write_text("5")
     start = resident_bytes(peak=False)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = task.model(family, size)
     step, steps = task.training(model)
     for _ in range(2):
         step()
     memory = resident_bytes(peak=True) - start
     keep_freed_memory()
-    seconds = seconds_of(step, min_seconds=1.0) * steps
+    seconds = seconds_of(step, min_seconds=0.5) * steps
     item, items = task.inference(model.eval())
     with torch.inference_mode():
-        each = seconds_of(item, min_seconds=0.5) / items
-    row = {"task": name, "family": family, "size": size, "parameters": count_parameters(model)}
+        each = seconds_of(item, min_seconds=0.2) / items
+    row = {"task": name, "family": family, "size": size, "seed": seed, "parameters": count_parameters(model)}
     return {**row, "memory": memory / 2**20, "training": seconds, "inference": 1e3 * each}
 
 
 def costs(cases: pd.DataFrame, *, effort: float = 1.0, threads: int = 1) -> pd.DataFrame:
-    """Costs of every (task, family, size) in `cases`, one after the other, each in a fresh process."""
-    sizes = cases[["task", "family", "size"]].drop_duplicates().itertuples(index=False)
-    jobs = [(task, effort, family, int(size)) for task, family, size in sizes]
+    """Costs of every (task, family, size, seed) in `cases`, one after the other, each in a fresh process.
+
+    All sizes are measured once before any is measured again, so that a slow spell of the machine meets all alike.
+    """
+    rows = cases.sort_values("seed", kind="stable")[["task", "family", "size", "seed"]]
+    jobs = [(task, effort, family, int(size), int(seed)) for task, family, size, seed in rows.itertuples(index=False)]
     return pd.DataFrame(spread(_cost, jobs, processes=1, threads=threads, fresh=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import isnan
 
 from artifact.studies.common.latex import MISSING, Cells, number
 from artifact.studies.efficiency.benchmark import TARGETS
@@ -22,12 +23,13 @@ SHORT = {
     "FNet layer": "FNet",
     "Transformer layer": "Transformer",
 }
-COSTS = {  # and the printed factor
-    "parameters": "Parameters & 5.9",
-    "memory": "Peak memory & 5.7",
-    "training": "Training time & 4.5",
-    "inference": "Inference time & 2.1",
+COSTS = {  # with the printed factor
+    "parameters": "Parameters (5.9)",
+    "memory": "Memory (5.7)",
+    "training": "Training (4.5)",
+    "inference": "Inference (2.1)",
 }
+SIDES = {0: "", 1: r"$\ge$", -1: r"$\le$"}  # of a bound; another number: open
 
 
 def tables(cells: Cells) -> dict[str, str]:
@@ -38,20 +40,20 @@ def tables(cells: Cells) -> dict[str, str]:
         for n in cells.lengths(f"speed.{pair}.")
     }
     speed = {
-        "Times faster": "speed.{0[0]}.{0[1]}",
+        "Kept": "speed.{0[0]}.{0[1]} [3]",
+        "As started": "speed.fresh.{0[0]}.{0[1]} [3]",
         "Target": lambda of: number(TARGETS.get(PAIRS[of[0]], {}).get(of[1])),
         "Bytes": lambda of: cells.cell(f"floor.{of[0].split('.')[0]}.bytes.{of[1]} (2)"),
         "Products": lambda of: cells.cell(f"floor.{of[0].split('.')[0]}.products.{of[1]} (2)"),
     }
 
-    def factor(task: str, cost: str) -> str:
-        """A long dash where the curves of cost and quality do not overlap."""
-        found = cells.cell(f"equal.{task}.{cost} [2]")
-        return "---" if found == MISSING else found
+    def factor(cost: str, task: str) -> str:
+        found, side = cells.cell(f"equal.{task}.{cost} [2]"), cells.value(f"equal.{task}.{cost}.side")
+        return found if found == MISSING else SIDES.get(0 if isnan(side) else int(side), "?") + found
 
-    tasks = cells.names("equality.", ".resonance.best")
-    factors = {task.capitalize(): partial(factor, task) for task in tasks}
+    tasks = {task: task.capitalize() for task in cells.names("equality.", ".resonance.best")}
+    factors = {head: partial(factor, cost) for cost, head in COSTS.items()}
     return {
-        "speed": cells.table({"Ours & Against & $n$": pairs}, speed, "@{}llrrrrr@{}"),
-        "equal_quality": cells.table({"Cost & Printed": COSTS}, factors, "@{}ll" + "l" * len(tasks) + "@{}"),
+        "speed": cells.table({"Ours & Against & $n$": pairs}, speed, "@{}llrllrrr@{}"),
+        "equal_quality": cells.table({"Task": tasks}, factors, "@{}lllll@{}"),
     }

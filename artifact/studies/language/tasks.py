@@ -6,6 +6,7 @@ item is one character generated after a context of 256.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -15,8 +16,17 @@ from torch import Tensor, nn
 from artifact.datasets.characters import load_tinyshakespeare
 from artifact.peers.causal import state_after
 from artifact.peers.language import RotaryGPT
-from artifact.studies.language.study import adamw, cross_entropy, loss_on, scheduled, update, windows
+from artifact.studies.language.study import LEAST, adamw, cross_entropy, loss_on, update, windows
 from resonance.language import LanguageModel, ResonanceLM
+
+WARMUP = 0.25  # share of the steps in which the rate rises; in few steps a wide Transformer needs so long a rise
+
+
+def scheduled(share: float) -> float:
+    """The factor of the rate when `share` of the steps is done: linear up, then a cosine down to `LEAST`."""
+    if share < WARMUP:
+        return max(share / WARMUP, 0.01)
+    return LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP)))
 
 
 class Language:
@@ -24,7 +34,10 @@ class Language:
 
     name, error = "language", "test loss (nats a character)"
     sizes: ClassVar[dict[str, tuple[int, ...]]] = dict.fromkeys(("resonance", "Transformer"), (32, 64, 96, 128))
-    tries: ClassVar[dict[str, tuple[float, ...]]] = dict.fromkeys(sizes, (2e-3, 4e-3, 8e-3))
+    tries: ClassVar[dict[str, tuple[float, ...]]] = {
+        "resonance": (4e-3, 8e-3, 1.6e-2),
+        "Transformer": (2e-3, 4e-3, 8e-3),
+    }
     context, batch, layers, limit = 256, 8, 2, 32768
 
     def __init__(self, effort: float = 1.0):

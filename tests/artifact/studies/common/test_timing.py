@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from torch import nn
 
 from artifact.files import ROOT
 from artifact.studies.common import probe
-from artifact.studies.common.timing import alternated, copy_step, pass_of, product_step
+from artifact.studies.common.timing import KEEPING, alternated, copy_step, pass_of, product_step, rounds_of
 
 
 def test_a_pass_gives_every_gradient_and_starts_afresh():
@@ -30,6 +32,12 @@ def test_steps_take_turns():
     assert set(times) == {"a", "b"} and all(t > 0 for t in times.values())
     turns = [name for i, name in enumerate(called) if i == 0 or called[i - 1] != name]
     assert "".join(turns) == "ababab"  # the warm-up, then two rounds
+
+
+def test_a_slow_step_runs_once_a_round():
+    called = []
+    taken = rounds_of({"slow": lambda: (called.append(0), time.sleep(2e-3))}, rounds=3, min_seconds=1e-3)
+    assert len(called) == 2 + 3 and min(taken["slow"]) >= 2e-3 and len(taken["slow"]) == 3
 
 
 def test_floors_copy_and_multiply():
@@ -51,18 +59,20 @@ print(resident_bytes(peak=False) - before, resident_bytes(peak=True) - resident_
     assert grown > 2**25 and above >= 0
 
 
-def test_freed_memory_is_kept():
-    """What `keep_freed_memory` is for: a large result is not mapped anew, and the resident size does not fall."""
-    code = """
+@pytest.mark.parametrize(("call", "environment"), [("keep_freed_memory()", {}), ("", KEEPING)])
+def test_freed_memory_is_kept(call, environment):
+    """By a call or by the environment a large result is not mapped anew, and the resident size does not fall."""
+    code = f"""
 import torch
 from artifact.studies.common.timing import keep_freed_memory, resident_bytes
-keep_freed_memory()
+{call}
 held = torch.ones(2**25)
 full = resident_bytes(peak=False)
 del held
 print(full - resident_bytes(peak=False))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    options = {"capture_output": True, "text": True, "check": True, "cwd": ROOT, "env": {**os.environ, **environment}}
+    done = subprocess.run([sys.executable, "-c", code], **options)
     assert platform.libc_ver()[0] != "glibc" or int(done.stdout) < 2**25
 
 

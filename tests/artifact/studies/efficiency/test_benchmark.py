@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from types import SimpleNamespace
+
+import pandas as pd
 import pytest
 import torch
 
@@ -14,7 +18,7 @@ from resonance.spectral import choose_engine
 def test_a_comparison_has_a_row_for_each_peer(word):
     rows = benchmark.WORDS[word][0]([128], "cpu").to_dict("records")
     for row in rows:
-        assert row["ratio"] == pytest.approx(row["peer_seconds"] / row["seconds"], rel=1e-6)
+        assert row["low"] <= row["ratio"] <= row["high"] and row["seconds"] > 0 and row["peer_seconds"] > 0
         assert row["bytes_floor"] > 0 and row["products_floor"] > 0
     if word == "layer":
         floor = {row["model"]: row["products_floor"] for row in rows}
@@ -25,10 +29,41 @@ def test_a_comparison_has_a_row_for_each_peer(word):
     }[word]
 
 
-def test_the_command_prints_the_table_and_its_progress(capsys):
+def test_the_command_prints_the_table_and_its_progress(capsys, monkeypatch):
     assert benchmark.main(["mixing", "--lengths", "128"]) == 0
     printed = capsys.readouterr()
     assert "torch.fft" in printed.out and "nn.Linear" in printed.out and "n=128" in printed.err
+    monkeypatch.setitem(benchmark.WORDS, "mixing", (lambda n, device: pd.DataFrame({"n": n, "ratio": 1 / 3}), []))
+    assert benchmark.main(["mixing", "--csv", "--lengths", "128"]) == 0
+    assert pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("list") == {"n": [128], "ratio": [1 / 3]}
+
+
+def test_a_ratio_is_the_geometric_mean_over_rounds(monkeypatch):
+    taken = {"ours": [1.0, 2.0, 4.0], "peer": [4.0, 4.0, 4.0]}
+    monkeypatch.setattr(benchmark, "rounds_of", lambda steps, **_: taken)
+    (row,) = benchmark.compare(["ours"], dict.fromkeys(taken, torch.nn.Identity()), 100, "cpu")
+    assert row["ratio"] == pytest.approx(2.0) and (row["seconds"], row["peer_seconds"]) == (2.0, 4.0)
+    assert row["low"] * row["high"] == pytest.approx(4.0) and row["low"] < 1
+
+
+def test_the_two_settings_differ_in_the_environment_alone(monkeypatch):
+    started = []
+
+    def run(command, *, env, **options):
+        started.append((command, env))
+        return SimpleNamespace(returncode=0, stdout="n,ratio\n128,2.0\n")
+
+    monkeypatch.setattr(benchmark.subprocess, "run", run)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    table = benchmark.in_both_settings("mixing", [128])
+    assert table["setting"].to_list() == ["fresh", "kept"] and table["ratio"].to_list() == [2.0, 2.0]
+    (fresh, plain), (kept, keeping) = started
+    assert fresh == kept and fresh[-1] == "128" and not any(name.startswith("MALLOC_") for name in plain)
+    assert keeping.items() - plain.items() == benchmark.KEEPING.items()
+    assert all(f"{name}={value}" in benchmark.__doc__ for name, value in benchmark.KEEPING.items())
+    monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1, stderr="no memory"))
+    with pytest.raises(RuntimeError, match="mixing, fresh failed:\nno memory"):
+        benchmark.in_both_settings("mixing", [128])
 
 
 def test_a_target_is_shown_beside_its_ratio():
@@ -77,7 +112,8 @@ def test_the_plain_table_is_a_memory():
 def test_whole_models_are_measured_in_training_and_inference(monkeypatch):
     monkeypatch.setattr(benchmark.probe, "measure", lambda model, task, n, **_: {"model": model, "task": task, "n": n})
     table = benchmark.training([1024], "cpu")
-    assert set(table["task"]) == {"train", "infer"} and len(table) == 6
+    assert set(table["task"]) == {"train", "infer"} and set(table["model"]) == {"resonance", "transformer"}
+    assert len(table) == 4
 
 
 @pytest.mark.parametrize(

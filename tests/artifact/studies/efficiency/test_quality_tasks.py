@@ -9,11 +9,17 @@ import torch
 from artifact.datasets.registry import available
 from artifact.studies.efficiency import quality_tasks
 from artifact.studies.efficiency.equal_quality import COSTS
-from artifact.studies.efficiency.quality_tasks import FAMILIES, TASKS
+from artifact.studies.efficiency.quality_tasks import TASKS, ClosedForms, ReducedRankRidge
 from resonance.polar import count_parameters
 
 EFFORT = 0.02
-needs = {"forecasting": "ETTh1", "vision": "MNIST", "documents": "movie reviews", "language": "tinyshakespeare"}
+needs = {
+    "regression": "ETTh1",
+    "forecasting": "ETTh1",
+    "vision": "MNIST",
+    "documents": "movie reviews",
+    "language": "tinyshakespeare",
+}
 
 
 @pytest.fixture(params=TASKS, scope="module")
@@ -25,11 +31,12 @@ def test_a_task_is_on_real_data_exactly_when_it_is_available(task):
     assert task.stand_in != available(needs[task.name]) and task.stand_in == ("stand-in" in task.dataset)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_sizes_grow_and_every_size_has_its_tries(task, family):
+@pytest.mark.parametrize("side", [0, 1])
+def test_sizes_grow_and_every_size_has_its_tries(task, side):
+    assert "resonance" in task.sizes and list(task.sizes) == list(task.tries) and len(task.sizes) == 2
+    family = list(task.sizes)[side]
     parameters = [count_parameters(task.model(family, size)) for size in task.sizes[family]]
-    assert parameters == sorted(set(parameters)) and len(parameters) == 4
-    assert len(task.tries[family]) == len(task.tries[FAMILIES[0]]) == 3
+    assert parameters == sorted(set(parameters)) and len(parameters) == 4 and len(task.tries[family]) == 3
 
 
 def test_scores_repeat(task):
@@ -38,8 +45,9 @@ def test_scores_repeat(task):
     assert first == task.scores("resonance", size, tried, 0) and all(0 < error < 10 for error in first)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_step_trains_and_items_are_counted(task, family):
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_step_trains_and_items_are_counted(task, side):
+    family = list(task.sizes)[side]
     model = task.model(family, task.sizes[family][0])
     before = [p.detach().clone() for p in model.parameters()]
     step, steps = task.training(model)
@@ -50,8 +58,10 @@ def test_a_step_trains_and_items_are_counted(task, family):
 
 
 def test_costs_are_measured_in_a_process_of_their_own():
-    cases = pd.DataFrame([("vision", "resonance", 12)], columns=["task", "family", "size"])
-    row = quality_tasks.costs(cases, effort=EFFORT).iloc[0]
+    cases = pd.DataFrame([("vision", "resonance", 12, seed) for seed in (1, 0)], columns=[*"tfsn"])
+    table = quality_tasks.costs(cases.set_axis(["task", "family", "size", "seed"], axis=1), effort=EFFORT)
+    assert table["seed"].to_list() == [0, 1] and table["training"].nunique() == 2, "each seed is measured anew"
+    row = table.iloc[0]
     assert row["parameters"] == count_parameters(TASKS["vision"](EFFORT).model("resonance", 12))
     assert all(row[cost] > 0 for cost in COSTS) and row["memory"] < 2000
 
@@ -65,6 +75,40 @@ def test_the_best_on_validation_is_run_with_every_seed():
         assert group["tried"].iloc[0] == of_family.loc[of_family["validation"].idxmin(), "tried"]
 
 
+def test_a_grid_widens_until_the_best_is_inside_and_a_diverged_training_is_the_worst(monkeypatch):
+    class Bowl:
+        sizes, tries = {"resonance": (1,), "peer": (1,)}, {"resonance": (1.0, 2.0, 4.0), "peer": (1.0, 2.0, 4.0)}
+
+        def scores(self, family, size, tried, seed):
+            if tried > 20:
+                raise FloatingPointError("diverged")
+            return abs(tried - 16.0), float(seed)
+
+    monkeypatch.setattr(quality_tasks, "_task", lambda name, effort: Bowl())
+    tries, scores = quality_tasks._qualities("bowl", 1.0, "resonance", 1, 3, 4)
+    assert [row["tried"] for row in tries] == [1, 2, 4, 8, 16, 32] and tries[-1]["validation"] == float("inf")
+    assert {row["tried"] for row in scores} == {16.0} and [row["seed"] for row in scores] == [0, 1, 2]
+    assert quality_tasks.tuned(pd.DataFrame(tries))["inside"].tolist() == [True]
+    narrow, _ = quality_tasks._qualities("bowl", 1.0, "resonance", 1, 1, 0)
+    assert quality_tasks.tuned(pd.DataFrame(narrow))["inside"].tolist() == [False]
+
+
+def test_the_ridge_of_full_rank_is_plain_ridge_regression():
+    """An oracle: rows of windows and channels, tapered, weighted by numpy's solver."""
+    task = ClosedForms(EFFORT)
+    model = ReducedRankRidge(task.setting(1).model(task.task), 96).fitted(task.samples, 100.0)
+    past, future = task.train.batch(torch.arange(len(task.train)))
+    weight = past.double().std(dim=1, keepdim=True).clamp_min(1e-3) ** -0.25  # of the rows: sd^-0.5 of the squares
+    level = past[:, -24:].double().mean(dim=1, keepdim=True)
+    x = ((past - level) * model.taper * weight).movedim(1, 2).flatten(0, 1)
+    y = ((future - level) * weight).movedim(1, 2).flatten(0, 1)
+    matrix = torch.linalg.solve(x.T @ x + 100.0 * torch.eye(336, dtype=torch.float64), x.T @ y).T
+    torch.testing.assert_close((model.future @ model.past).double(), matrix, rtol=1e-2, atol=1e-5)
+    lower = ReducedRankRidge(task.setting(1).model(task.task), 2).fitted(task.samples, 100.0)
+    assert torch.linalg.matrix_rank(lower.future @ lower.past) == 2
+
+
 def test_an_unknown_task_is_named():
-    with pytest.raises(ValueError, match="unknown task tea: expected some of forecasting, vision, documents, language"):
+    known = "forecasting, vision, documents, language, regression"
+    with pytest.raises(ValueError, match=f"unknown task tea: expected some of {known}"):
         quality_tasks.qualities(["tea"], 1, 1)
