@@ -7,8 +7,9 @@
     polar, natural step        the optimiser acts on (dr, r dphi), the orthonormal frame: `polar.natural_polar_step`
 
 All variants start from the same complex weights, get the same batches and use the same optimiser; parameters other than
-polar weights train at the rate itself.  Each variant's rate is chosen on validation from one grid, on tuning seeds; the
-test seeds run once, at that rate.  Replicas, one for each rate and seed, train side by side.
+polar weights train at the rate itself.  Each variant's rate is chosen on validation, on tuning seeds, from one grid
+that widens while the best rate is an end of it; the test seeds run once, at that rate.  Replicas, one for each rate
+and seed, train side by side.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch.func import functional_call, grad, vmap
 
 from artifact.peers.cartesian import to_cartesian
 from artifact.studies.common.statistics import holm, mean_interval, paired_difference
+from artifact.studies.common.tuning import best_values, widened
 from artifact.studies.stable_gradients.tasks import Task
 from resonance.polar import frame_radius, parameter_roles
 
@@ -122,11 +124,19 @@ class Replicas:
 
 
 def ablate(
-    task: Task, rates: dict[str, Sequence[float]], *, steps: int, tuning_seeds: int, seeds: int, seed: int = 0
+    task: Task,
+    rates: dict[str, Sequence[float]],
+    *,
+    steps: int,
+    tuning_seeds: int,
+    seeds: int,
+    wider: int = 0,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Tune every variant under every optimiser on `tuning_seeds`, then test it on `seeds` others: a row a replica.
 
-    `rates`: for each optimiser, by its name in `OPTIMIZERS`, the grid that every variant is tuned on.
+    `rates`: for each optimiser, by its name in `OPTIMIZERS`, the grid that every variant is tuned on; while a variant's
+    best rate is an end of it, that variant gets one rate beyond, at most `wider` times.
     Rows of the variant "untrained" are the scores before training.  A replica whose score is not finite has diverged;
     in the test it gets its untrained score.
     Raises ValueError for an unknown optimiser, and for numbers of seeds outside 1 .. 50.
@@ -153,9 +163,22 @@ def ablate(
 
     untrained = {split: Replicas(task, CARTESIAN, [0.0], of_seeds) for split, of_seeds in of_split.items()}
     start = {split: record(replicas, "none", UNTRAINED, split) for split, replicas in untrained.items()}
-    for (optimizer, grid), variant in product(rates.items(), VARIANTS):
-        tuned = Replicas(task, variant, grid, of_split["validation"]).train(OPTIMIZERS[optimizer], steps)
-        best = grid[int(record(tuned, optimizer, variant.name, "validation").mean(axis=1).argmin())]
+
+    def tune(optimizer: str, variant: Variant) -> float:
+        seen: dict[float, float] = {}
+
+        def score(rate: float) -> float:
+            if rate not in seen:  # all rates of the grid at once, those beyond it one at a time
+                batch = [rate] if seen else rates[optimizer]
+                tuned = Replicas(task, variant, batch, of_split["validation"]).train(OPTIMIZERS[optimizer], steps)
+                seen.update(zip(batch, record(tuned, optimizer, variant.name, "validation").mean(axis=1), strict=True))
+            return seen[rate]
+
+        tries = widened(score, rates[optimizer], wider=wider)
+        return tries.loc[tries["score"].idxmin(), "value"]
+
+    for optimizer, variant in product(rates, VARIANTS):
+        best = tune(optimizer, variant)
         tested = Replicas(task, variant, [best], of_split["test"]).train(OPTIMIZERS[optimizer], steps)
         record(tested, optimizer, variant.name, "test", start["test"])
     columns = ["task", "optimizer", "variant", "split", "rate", "seed", "score", "diverged"]
@@ -175,20 +198,22 @@ def test_scores(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen_rates(results: pd.DataFrame) -> pd.DataFrame:
-    """The chosen rate of each variant: task, optimizer, variant, rate, interior, stable.
+    """The chosen rate of each variant: task, optimizer, variant, rate, inside, stable.
 
-    interior: whether the rate is neither end of the grid.  stable: the number of rates of the grid at which every
-    tuning seed ended below its untrained score.
+    inside: whether the rate is neither end of the rates that the variant tried.  stable: the number of rates, of those
+    that all variants tried, at which every tuning seed ended below its untrained score.
     """
-    untrained = (results["variant"] == UNTRAINED) & (results["split"] == "validation")
-    start = results[untrained].set_index(["task", "seed"])["score"]
-    rows = []
-    for (task, optimizer, variant), group in _trained(results).groupby([*CELL, "variant"], sort=False):
-        tuning = group[group["split"] == "validation"].pivot(index="rate", columns="seed", values="score")
-        rate = group.loc[group["split"] == "test", "rate"].iloc[0]
-        stable = int((tuning < start[task]).all(axis=1).sum())
-        rows.append((task, optimizer, variant, rate, bool(tuning.index[0] < rate < tuning.index[-1]), stable))
-    return pd.DataFrame(rows, columns=[*CELL, "variant", "rate", "interior", "stable"])
+    names = [*CELL, "variant"]
+    validation = results[results["split"] == "validation"]
+    start = validation[validation["variant"] == UNTRAINED].set_index(["task", "seed"])["score"].rename("start")
+    tuning = _trained(validation).join(start, on=["task", "seed"])
+    tries = tuning.assign(stable=tuning["score"] < tuning["start"]).groupby([*names, "rate"], sort=False)
+    tries = tries.agg(score=("score", "mean"), stable=("stable", "all")).reset_index()
+    tried_by = tries.groupby([*CELL, "rate"])["variant"].transform("size")
+    counts = tries["stable"] & (tried_by == tries["variant"].nunique())
+    stable = counts.groupby([tries[name] for name in names], sort=False).sum().rename("stable").reset_index()
+    best = best_values(tries, names, value="rate")[[*names, "rate", "inside"]]
+    return stable.merge(best, on=names)[[*names, "rate", "inside", "stable"]]
 
 
 def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
@@ -216,10 +241,33 @@ def cells_won(comparison: pd.DataFrame, variants: Iterable[Variant], *, better: 
 
 
 def steadier_cells(chosen: pd.DataFrame, variant: Variant, than: Variant) -> tuple[list[str], list[str]]:
-    """The cells where a variant trains at more rates of the grid than another, and those where at fewer."""
+    """The cells where a variant trains at more of the rates that all tried than another, and those where at fewer."""
     stable = chosen.pivot(index=CELL, columns="variant", values="stable")
     gain = stable[variant.name] - stable[than.name]
     return tuple([f"{task} by {optimizer}" for task, optimizer in gain.index[where]] for where in (gain > 0, gain < 0))
+
+
+def readings(
+    comparison: pd.DataFrame, chosen: pd.DataFrame, variants: Iterable[Variant], baseline: Variant
+) -> dict[str, tuple[list[str], list[str]]]:
+    """The cells won and lost against a baseline under each reading of "better", for each of some variants.
+
+    A variant "ends better" by its paired test score, or "trains at more rates" (`steadier_cells`).
+    """
+    table = {}
+    for variant in variants:
+        ends = tuple(cells_won(comparison, (variant,), better=better) for better in (True, False))
+        table[f"{variant.name}: ends better"] = ends
+        table[f"{variant.name}: trains at more rates"] = steadier_cells(chosen, variant, baseline)
+    return table
+
+
+def kindest(table: dict[str, tuple[list[str], list[str]]], cells: int) -> tuple[str, str]:
+    """The reading of `readings` most favourable to a claim, and its verdict: the first of the best, cells won last."""
+    order = ("holds", "holds if", "false as printed")
+    verdicts = {name: judge(*won_and_lost, cells) for name, won_and_lost in table.items()}
+    name = min(table, key=lambda name: (order.index(verdicts[name]), -len(table[name][0])))
+    return name, verdicts[name]
 
 
 def judge(wins: Sequence[str], losses: Sequence[str], cells: int) -> str:

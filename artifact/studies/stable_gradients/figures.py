@@ -76,8 +76,27 @@ def convergence(flows: pd.DataFrame, factors: pd.DataFrame) -> Figure:
     return figure
 
 
+def interference(path: pd.DataFrame, phases: pd.DataFrame) -> Figure:
+    """Left: loss above the least, a line a start.  Right: phases found, against those of the first start."""
+    figure, (left, right) = panels(2, 2.8)
+    for _, group in path.groupby("start"):
+        left.plot(group["step"], group["excess"].clip(lower=1e-16), color=PALETTE[0], lw=0.8, alpha=0.6)
+    left.set(xscale="symlog", yscale="log", xlabel="step", ylabel="loss above the least (share)")
+    left.set_title(f"{path['start'].nunique()} starts")
+    looks = {"found": ("as found", "o", GREY, 0.25), "relative": ("relative to channel 0", "x", PALETTE[1], 0.8)}
+    for column, (label, marker, colour, alpha) in looks.items():
+        look = {"ms": 2.5, "color": colour, "alpha": alpha, "mew": 0.6, "label": label}
+        right.plot(phases[f"{column}_first"], phases[column], marker, **look)
+    ticks = [-np.pi, 0, np.pi]
+    right.set_xticks(ticks, [r"$-\pi$", "0", r"$\pi$"])
+    right.set_yticks(ticks, [r"$-\pi$", "0", r"$\pi$"])
+    right.set(xlabel="phase, first start (rad)", ylabel="phase, other starts (rad)", title="phases found")
+    right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=2, markerscale=2)
+    return figure
+
+
 def depth_growth(profiles: pd.DataFrame) -> Figure:
-    """Growth of the gradient from the last layer to the input by arrangement, with the pre-norm bound.
+    """Growth of the gradient from the last layer to the input by arrangement, with the bounds of pre-norm stacks.
 
     Medians over seeds; bands from the smallest to the largest.
     """
@@ -87,8 +106,10 @@ def depth_growth(profiles: pd.DataFrame) -> Figure:
         by_depth = group.groupby("depth")["growth"]
         axes.plot(by_depth.median(), marker=marker, ms=4, lw=1.2, color=colour, label=name)
         axes.fill_between(by_depth.min().index, by_depth.min(), by_depth.max(), color=colour, alpha=0.15, lw=0)
-    bound = 10 ** whole.dropna(subset="log10_upper").groupby("depth")["log10_upper"].median()
-    axes.plot(bound, color=GREY, lw=1, ls="--", label="upper bound, pre-norm")
+    bounds = whole.dropna(subset="log10_upper").groupby("depth")[["log10_upper", "log10_mean"]].median()
+    axes.plot(10 ** bounds["log10_upper"], color=GREY, lw=1, ls="--", label="bound, pre-norm")
+    axes.plot(10 ** bounds["log10_mean"], color=GREY, lw=1, ls="-.", label="bound over phases, pre-norm")
+    axes.plot(bounds.index, np.sqrt(1 + bounds.index), color=GREY, lw=1, ls=":", label=r"$\sqrt{1+L}$")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sorted(whole["depth"].unique()), sorted(whole["depth"].unique()))

@@ -8,6 +8,7 @@
                G       analysis of dL/dy, propagated back through the interference matrix
 
 thm:polar     dL/dr = Re(g conj(u)), dL/dphi = Im(g conj(w))
+thm:depth-start  over random phases the growth with depth is bounded by the root of a product of 1 + (a gamma/s)^2
 thm:bounds    g_k = c_k sum_b conj(X_bk) G_bk, hence |g_k| <= c_k |X_k| |G_k| (norms over the batch) and
               sum_k |g_k| <= |x|_F |dL/dy|_F for the layer without interference
 eq:lipschitz  |g_k| <= sqrt(c_k) kappa |X_k| |dL/dy|_F, and |dL/dy|_F <= Lambda for a loss of that Lipschitz constant
@@ -32,6 +33,7 @@ CONVENTIONS = {
     "PyTorch gradient g": lambda g: g,
     "conjugate gradient conj(g)": lambda g: g.conj(),
     "Wirtinger derivative conj(g)/2": lambda g: g.conj() / 2,
+    "its conjugate g/2": lambda g: g / 2,
 }
 
 
@@ -112,7 +114,10 @@ def relative_error(a: Tensor, b: Tensor) -> float:
 
 
 def check_formulas(problems: list[GradientProblem]) -> pd.DataFrame:
-    """Compare printed and corrected formulas with autograd: the largest relative error over the problems."""
+    """Compare printed and corrected formulas with autograd: the largest relative error over the problems.
+
+    phase_least: the smallest error of the phase formula on one of them.
+    """
     rows = []
     for problem in problems:
         formulas = {"corrected": polar_gradients(problem.g, problem.w)}
@@ -123,7 +128,8 @@ def check_formulas(problems: list[GradientProblem]) -> pd.DataFrame:
             pairs = (magnitude, dr), (phase, dphi), (-phase, dr)
             rows.append((name, *(relative_error(*pair) for pair in pairs)))
     columns = ["formula", "magnitude_error", "phase_error", "phase_plus_magnitude"]
-    return pd.DataFrame(rows, columns=columns).groupby("formula", sort=False).max().reset_index()
+    errors = pd.DataFrame(rows, columns=columns).groupby("formula", sort=False)
+    return errors.max().assign(phase_least=errors["phase_error"].min()).reset_index()
 
 
 def bound_ratios(problem: GradientProblem) -> pd.DataFrame:
@@ -204,10 +210,13 @@ def depth_profile(
     k: int = 32,
     batch: int = 4,
     magnitude: float = 1.0,
+    squared_error: bool = False,
 ) -> pd.DataFrame:
     """For each layer of a fresh stack, |dL/dh_l| / |dL/dh_L|, and its bounds for pre-norm stacks, else NaN (thm:depth).
 
-    `magnitude` scales the weights, which start at 1.  Layer 0 is the input.
+    dL/dh_L is Gaussian noise, or with `squared_error` that of a squared error from Gaussian targets.  `magnitude`
+    scales the weights, which start at 1.  Layer 0 is the input.  log10_mean: the bound over random phases, of the root
+    of the mean of growth^2 prod (1 + gain^2)^-1 <= 1 (thm:depth-start).
     """
     torch.manual_seed(seed)
     layers = [ARRANGEMENTS[arrangement](dim, k).double() for _ in range(depth)]
@@ -218,13 +227,15 @@ def depth_profile(
     states = [h]
     for layer in layers:
         states.append(layer(states[-1]))
-    gradients = torch.autograd.grad(states[-1], states, torch.randn_like(h))
+    noise = torch.randn_like(h)
+    gradients = torch.autograd.grad(states[-1], states, states[-1].detach() - noise if squared_error else noise)
     norms = np.array([g.norm().item() for g in gradients])
     about = {"arrangement": arrangement, "depth": depth, "seed": seed, "layer": np.arange(depth + 1)}
-    table = pd.DataFrame(about | {"growth": norms / norms[-1], "log10_upper": np.nan, "log10_lower": np.nan})
+    bounds = dict.fromkeys(("log10_upper", "log10_mean", "log10_lower"), np.nan)
+    table = pd.DataFrame(about | {"growth": norms / norms[-1]} | bounds)
     if arrangement == "pre-norm":
         gains = np.array([branch_gain(layer, state) for layer, state in zip(layers, states, strict=False)])
-        for column, factors in {"log10_upper": 1 + gains, "log10_lower": np.maximum(1 - gains, 0)}.items():
+        for column, factors in zip(bounds, (1 + gains, np.hypot(1, gains), np.maximum(1 - gains, 0)), strict=True):
             with np.errstate(divide="ignore"):
                 sums = np.cumsum(np.log10(factors)[::-1])[::-1]
             table[column] = np.maximum(np.append(sums, 0.0), -999.0)
@@ -233,7 +244,7 @@ def depth_profile(
 
 @torch.no_grad()
 def branch_gain(layer: ResonanceLayer, h: Tensor) -> float:
-    """a gamma / s, a bound on the gain of a pre-norm branch at h (thm:depth).
+    """a gamma / s, a bound on the gain of a pre-norm branch at h (thm:depth, thm:depth-start).
 
     a = |C^1/2 M C^-1/2|_2 max|w| bounds the mixing (C = diag(c): the k x k matrix acts on one side of the spectrum,
     where inner frequencies count twice), gamma the largest LayerNorm gain, s the smallest sqrt(var + eps).

@@ -28,6 +28,8 @@ from artifact.studies.stable_gradients.ablation import (
     chosen_rates,
     compare_variants,
     judge,
+    kindest,
+    readings,
     steadier_cells,
 )
 from artifact.studies.stable_gradients.ablation import test_scores as scores_of
@@ -236,7 +238,7 @@ def test_the_rate_is_the_best_on_validation_and_is_what_was_tested(results):
         validation = group[group["split"] == "validation"].groupby("rate")["score"].mean()
         assert chosen.loc[key, "rate"] == validation.idxmin()
         assert set(group.loc[group["split"] == "test", "rate"]) == {validation.idxmin()}
-    assert not chosen.loc["forecasting"].loc["Adam", "interior"].any()  # a grid of two has no inside
+    assert not chosen.loc["forecasting"].loc["Adam", "inside"].any()  # a grid of two has no inside
     assert (chosen["stable"] <= 3).all()
 
 
@@ -244,7 +246,7 @@ def test_the_rate_is_the_best_on_validation_and_is_what_was_tested(results):
     "bad, says", [({"rates": {"Lion": [0.1]}}, "Lion"), ({"seeds": 0}, "50"), ({"tuning_seeds": 51}, "51")]
 )
 def test_ablate_refuses_what_it_cannot_do(bad, says):
-    call = {"rates": {"SGD": [0.1]}, "steps": 1, "tuning_seeds": 1, "seeds": 1} | bad
+    call = {"rates": {"SGD": [0.1, 0.2]}, "steps": 1, "tuning_seeds": 1, "seeds": 1} | bad
     with pytest.raises(ValueError, match=says):
         ablate(TASKS["identification"], **call)
 
@@ -254,8 +256,36 @@ def test_tuning_and_test_share_no_seed(monkeypatch):
     task = Identification(k=2, channels=1, n=8, batch=2)
     model = task.model
     monkeypatch.setattr(task, "model", lambda seed: seen.append(seed) or model(seed))
-    ablate(task, {"SGD": [0.1]}, steps=1, tuning_seeds=50, seeds=50)
+    ablate(task, {"SGD": [0.1, 0.2]}, steps=1, tuning_seeds=50, seeds=50)
     assert len(set(seen)) == 100 and np.diff(sorted(set(seen))).min() >= 10  # a seed's draws use seed .. seed + 2
+
+
+def test_a_grid_widens_for_each_variant_until_its_best_rate_is_inside():
+    task = TASKS["forecasting"]
+    grid = {"SGD": [1e-5, 1e-3]}  # far too small: each variant needs larger rates
+    options = {"steps": 4, "tuning_seeds": 2, "seeds": 1}
+    narrow, wide = (ablate(task, grid, wider=wider, **options) for wider in (0, 4))
+    assert not chosen_rates(narrow)["inside"].any() and (chosen_rates(narrow)["rate"] == 1e-3).all()
+    chosen = chosen_rates(wide).set_index("variant")
+    assert chosen["inside"].all() and (chosen["rate"] >= 0.1).all()
+    validation = wide[(wide["split"] == "validation") & (wide["variant"] == ONE_RATE.name)]
+    rates = validation.groupby("rate")["score"].mean()
+    assert {1e-5, 1e-3, 0.1} <= set(rates.index) and len(validation) == 2 * len(rates)
+    assert rates.idxmin() == chosen.loc[ONE_RATE.name, "rate"]
+    before = narrow[(narrow["split"] == "validation") & (narrow["variant"] == ONE_RATE.name)]
+    assert validation[validation["rate"] <= 1e-3]["score"].tolist() == before["score"].tolist()
+
+
+def test_rates_that_only_some_variants_tried_do_not_count_as_steadier():
+    rows = [("a", "none", UNTRAINED, "validation", 0.0, seed, 1.0, False) for seed in (0, 1)]
+    for variant, rates in ((ONE_RATE, (0.1, 1.0)), (TWO_RATES, (0.1, 1.0, 10.0))):
+        rows += [("a", "SGD", variant.name, "validation", r, seed, 0.5 / r, False) for r in rates for seed in (0, 1)]
+    table = pd.DataFrame(rows, columns=["task", "optimizer", "variant", "split", "rate", "seed", "score", "diverged"])
+    table.loc[(table["rate"] == 0.1) & (table["seed"] == 1), "score"] = 2.0  # one seed does not train there
+    chosen = chosen_rates(table).set_index("variant")
+    assert chosen["stable"].to_dict() == {ONE_RATE.name: 1, TWO_RATES.name: 1}
+    assert chosen["rate"].to_dict() == {ONE_RATE.name: 1.0, TWO_RATES.name: 10.0}
+    assert not chosen["inside"].any()
 
 
 def test_what_diverged_in_tuning_is_marked_and_never_chosen(results):
@@ -319,6 +349,27 @@ def test_judge():
     assert judge(["x"] * 6, [], 6) == "holds"
     assert judge(["x"], [], 6) == "holds if"
     assert judge(["x"], ["y"], 6) == judge([], [], 6) == "false as printed"
+
+
+def test_the_kindest_reading_counts():
+    lost, mixed, some = ([], ["b"]), (["a"], ["b"]), (["a"], [])
+    assert kindest({"one": lost, "two": some, "three": mixed}, 6) == ("two", "holds if")
+    assert kindest({"one": lost, "two": mixed}, 6) == ("two", "false as printed")
+    assert kindest({"one": some, "two": (list("abcdef"), [])}, 6) == ("two", "holds")
+
+
+def test_readings_are_of_each_variant_against_the_baseline():
+    against = compare_variants(drawn_results({ONE_RATE.name: -0.1, TWO_RATES.name: 0.1}), CARTESIAN)
+    counts = {CARTESIAN: 3, ONE_RATE: 2, TWO_RATES: 4}
+    rows = [(task, "SGD", variant.name, n) for task in "ab" for variant, n in counts.items()]
+    chosen = pd.DataFrame(rows, columns=["task", "optimizer", "variant", "stable"])
+    cells = ["a by SGD", "b by SGD"]
+    assert readings(against, chosen, (ONE_RATE, TWO_RATES), CARTESIAN) == {
+        f"{ONE_RATE.name}: ends better": (cells, []),
+        f"{ONE_RATE.name}: trains at more rates": ([], cells),
+        f"{TWO_RATES.name}: ends better": ([], cells),
+        f"{TWO_RATES.name}: trains at more rates": (cells, []),
+    }
 
 
 def test_steadier_cells_count_rates():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from artifact.studies.stable_gradients.gradients import (
     ARRANGEMENTS,
+    UnnormedLayer,
     bound_ratios,
     branch_gain,
     check_formulas,
@@ -59,12 +63,16 @@ def test_printed_phase_is_minus_the_magnitude_gradient(problem):
 
 
 def test_printed_phase_is_wrong_under_every_convention():
-    table = check_formulas([gradient_problem(64, 20, 3, seed=1)]).set_index("formula")
+    problems = [gradient_problem(64, 20, 3, seed=seed) for seed in (1, 2)]
+    table = check_formulas(problems).set_index("formula")
     assert (table["phase_error"].drop("corrected") > 0.5).all()
     assert table.loc["corrected", "phase_error"] < 1e-12
+    alone = pd.concat([check_formulas([problem]) for problem in problems]).groupby("formula")["phase_error"]
+    assert table["phase_error"].to_dict() == alone.max().to_dict()
+    assert table["phase_least"].to_dict() == alone.min().to_dict()
 
 
-@pytest.mark.parametrize("reading", [lambda g: g / 2, lambda g: -g, lambda g: 1j * g, lambda g: 2 * g.conj()])
+@pytest.mark.parametrize("reading", [lambda g: -1j * g, lambda g: -g, lambda g: 1j * g, lambda g: 2 * g.conj()])
 def test_readings_outside_the_rule_do_not_save_the_phase_formula(reading):
     """Both formulas under one reading: the phase is minus the magnitude formula, so the two are never right at once."""
     for seed in range(4):
@@ -114,6 +122,84 @@ def test_depth_bound_holds(depth):
     for seed in range(5):
         profile = depth_profile("pre-norm", depth, seed=seed, n=32, dim=8, k=9)
         assert (profile["growth"] <= 10 ** profile["log10_upper"] * (1 + 1e-9)).all()
+
+
+def signed_growths(depth, seed, phases=None):
+    """|D|^2 / (nd) / prod (1 + gain^2) and |D|^2 / (nd), D = dh_L / dh_0, averaged over the signs of all phases.
+
+    Turning every phase of a layer by pi turns its branch over: over these 2^depth stacks e^(i phi) has mean zero, which
+    is all that the theorem asks of the phases, so that its expectation is a finite sum.
+    """
+    torch.manual_seed(seed)
+    n, dim = 8, 3
+    layers = [ResonanceLayer(dim, 5).double() for _ in range(depth)]  # the whole band, DC and Nyquist included
+    for layer in layers:
+        with torch.no_grad():
+            layer.norm.weight.uniform_(0.5, 1.5)
+            layer.norm.bias.normal_()
+            if phases is not None:
+                layer.mixing.weight.phase.fill_(phases)
+    x = torch.randn(1, n, dim, dtype=torch.float64)
+    ratios, growths = [], []
+    for signs in itertools.product((0, 1), repeat=depth):
+        product, h = 1.0, x
+        with torch.no_grad():
+            for layer, sign in zip(layers, signs, strict=True):
+                layer.mixing.weight.magnitude.mul_((-1) ** sign)  # -r e^(i phi) = r e^(i (phi + pi))
+                product *= 1 + branch_gain(layer, h) ** 2
+                h = layer(h)
+        whole = torch.autograd.functional.jacobian(lambda h: torch.nn.Sequential(*layers)(h), x)
+        growths.append(whole.square().sum().item() / (n * dim))
+        ratios.append(growths[-1] / product)
+        with torch.no_grad():
+            for layer, sign in zip(layers, signs, strict=True):
+                layer.mixing.weight.magnitude.mul_((-1) ** sign)
+    return sum(ratios) / len(ratios), sum(growths) / len(growths), max(ratios)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_depth_bound_over_phases_is_an_exact_mean(seed):
+    ratio, growth, _ = signed_growths(3, seed)
+    assert ratio <= 1 + 1e-12
+    assert growth >= 1 - 1e-12  # in mean square no gradient vanishes
+
+
+def test_the_depth_bound_over_phases_is_one_of_the_mean_alone():
+    """Aligned branches exceed it: it needs the phases' mean, which the bound with first powers does not."""
+    small = [signed_growths(1, seed, phases=0.0) for seed in range(3)]
+    assert all(ratio <= 1 + 1e-12 for ratio, *_ in small)
+    torch.manual_seed(0)
+    layer = ResonanceLayer(3, 5, interference=False).double()
+    with torch.no_grad():
+        layer.mixing.weight.magnitude.fill_(0.05)
+        layer.mixing.weight.phase.zero_()
+    h = torch.randn(1, 8, 3, dtype=torch.float64)
+    whole = torch.autograd.functional.jacobian(lambda h: layer(h), h)
+    assert whole.square().sum().item() / 24 > 1 + branch_gain(layer, h) ** 2
+
+
+def test_an_orthogonal_branch_attains_the_depth_bound_over_phases():
+    """Whole band, no LayerNorm, no interference, |w| = 1: the branch is orthogonal but at the real ends, a = s = 1."""
+    torch.manual_seed(0)
+    layer = UnnormedLayer(2, 8, interference=False).double()  # inner frequencies and DC of 16
+    with torch.no_grad():
+        layer.mixing.weight.magnitude.fill_(1.0)
+    total = 0.0
+    for sign in (1, -1):
+        with torch.no_grad():
+            layer.mixing.weight.magnitude.fill_(float(sign))
+        x = torch.randn(1, 16, 2, dtype=torch.float64)
+        total += torch.autograd.functional.jacobian(lambda h: layer(h), x).square().sum().item() / 2
+    ends = layer.mixing.weight.phase[0].detach().cos().square().sum().item()  # DC keeps the real part of its weight
+    assert total == pytest.approx(32 + 2 * 14 + ends)
+
+
+@pytest.mark.parametrize("squared_error", [False, True])
+def test_the_profile_carries_both_bounds(squared_error):
+    profile = depth_profile("pre-norm", 6, seed=0, n=32, dim=8, k=9, squared_error=squared_error)
+    assert (profile["log10_mean"].iloc[:-1] < profile["log10_upper"].iloc[:-1]).all()
+    assert profile["log10_mean"].is_monotonic_decreasing and profile["log10_mean"].iloc[-1] == 0
+    assert (profile["growth"] <= 10 ** profile["log10_upper"] * (1 + 1e-9)).all()
 
 
 def test_lower_depth_bound_holds_where_it_says_something():
