@@ -1,8 +1,8 @@
 """The protocol of forecasting benchmarks: splits and scaling of a series, windows, evaluation.
 
-ETTh1 (Zhou et al. 2021, with the loader error of later work corrected): months of 30 days, 12 to train, 4 to validate,
-4 to test.  Series are scaled by their training rows; validation and test windows may look back across their border but
-never forecast before it; every window is evaluated, none dropped.
+ETTh1 and ETTh2 (Zhou et al. 2021, with the loader error of later work corrected): months of 30 days, 12 to train, 4 to
+validate, 4 to test.  Series are scaled by their training rows; validation and test windows may look back across their
+border but never forecast before it; every window is evaluated, none dropped.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def level_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forecast_task(series: Series, horizon: int) -> ForecastTask:
-    """Split a series: by the published borders for ETTh1, 60/20/20 for any other; scale it by `level_and_scale`."""
+    """Split a series: by the published borders for ETTh1 and ETTh2, 60/20/20 for any other; scale it by `level_and_scale`."""
     steps = len(series.values)
-    published = series.dataset == "ETTh1" and steps >= 14400
+    published = series.dataset in ("ETTh1", "ETTh2") and steps >= 14400
     borders = (8640, 11520, 14400) if published else (steps * 3 // 5, steps * 4 // 5, steps)
     return ForecastTask(series, horizon, borders, *level_and_scale(series.values[: borders[0]]))
 

@@ -1,4 +1,4 @@
-"""Time series: ETTh1, and the shorter seasonal series that statsmodels ships with."""
+"""Time series: ETTh1 and ETTh2, and the shorter seasonal series that statsmodels ships with."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ ETTH1 = Source(
     licence="CC BY-ND 4.0",
 )
 
+ETTH2 = replace(
+    ETTH1,
+    name="ETTh2.csv",
+    url=ETTH1.url.replace("ETTh1", "ETTh2"),
+    sha256="a3dc2c597b9218c7ce1cd55eb77b283fd459a1d09d753063f944967dd6b9218b",
+)
+
 
 def load_etth1(*, allow_stand_in: bool = False) -> Series:
     """ETTh1: 17,420 hours of 7 channels of an electricity transformer; else, if allowed, the CO2 series.
@@ -25,14 +32,23 @@ def load_etth1(*, allow_stand_in: bool = False) -> Series:
     Raises DataUnavailableError, or CorruptDataError when the file found is not the published one.
     Source: Zhou et al., Informer, AAAI 2021; CC BY-ND 4.0, so it is fetched and never redistributed.
     """
-    path = fetch(ETTH1)
+    return _etth(ETTH1, "ETTh1", allow_stand_in)
+
+
+def load_etth2(*, allow_stand_in: bool = False) -> Series:
+    """ETTh2: as ETTh1, of a second transformer; same hours, channels, licence, errors and stand-in."""
+    return _etth(ETTH2, "ETTh2", allow_stand_in)
+
+
+def _etth(source: Source, name: str, allow_stand_in: bool) -> Series:
+    path = fetch(source)
     if path is None:
-        return stand_in("ETTh1", load_co2, allowed=allow_stand_in)
-    return load_csv(path, dataset="ETTh1", period=24, step="hour")
+        return stand_in(name, load_co2, allowed=allow_stand_in)
+    return load_csv(path, dataset=name, period=24, step="hour")
 
 
 def load_co2() -> Series:
-    """The stand-in for ETTh1: 2,284 weeks of atmospheric CO2 at Mauna Loa, shipped with statsmodels.
+    """The stand-in for ETTh1 and ETTh2: 2,284 weeks of atmospheric CO2 at Mauna Loa, shipped with statsmodels.
 
     Gaps (59 weeks) are filled linearly.  Source: Keeling and Whorf, 2004; public domain.
     """

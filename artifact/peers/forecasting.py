@@ -36,16 +36,19 @@ class SeasonalNaive:
 
 
 class Ridge:
-    """Linear forecast of the deviations from the past's mean: future - level = matrix (past - level).
+    """Linear forecast of the deviations from the past's level: future - level = matrix (past - level).
 
-    matrix: (horizon, lookback), from `ridge_path`.
+    matrix: (horizon, lookback), from `ridge_path` or a `ReducedRankPath`.  level: the mean of the last `level_steps`
+    samples, by default of all.  parameters: the free numbers in the matrix, by default all.
     """
 
-    def __init__(self, matrix: Tensor):
+    def __init__(self, matrix: Tensor, *, level_steps: int | None = None, parameters: int | None = None):
         self.lookback, self.matrix = matrix.shape[1], matrix
+        self.level_steps = self.lookback if level_steps is None else level_steps
+        self.parameters = matrix.numel() if parameters is None else parameters
 
     def __call__(self, past: Tensor) -> Tensor:
-        level = past.mean(dim=1, keepdim=True)
+        level = past[:, -self.level_steps :].mean(dim=1, keepdim=True)
         return level + self.matrix @ (past - level)
 
 

@@ -12,9 +12,10 @@ from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_inte
 def forecast_errors(scores: pd.DataFrame, published: pd.DataFrame, dataset: str) -> Figure:
     """Test MSE of each method with the interval over its seeds; lines: published errors.
 
-    The seasonal naive forecast, far worse, is only in the table.
+    Methods over a quarter worse than the best are only in the table.
     """
-    scores = scores[scores["method"] != "seasonal naive"]
+    means = scores.groupby("method")["mse"].transform("mean")
+    scores = scores[means <= 1.25 * means.min()]
     figure, (axes,) = panels(1, 2.6)
     seeds_with_interval(axes, scores, "mse", "method")
     for (_, row), line in zip(published.iterrows(), ("-", "--", "-.", ":"), strict=False):
@@ -60,9 +61,9 @@ def learned_spectrum(gain: pd.DataFrame, step: str) -> Figure:
 def peer_ratios(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
     """Test error of the forecaster over each peer's, a panel a task; bars: 95% interval over blocks of the test's time.
 
-    Left of 1 the forecaster is better; the grey band is the tolerance.  The seasonal naive forecast is in the table.
+    Left of 1 the forecaster is better; the grey band is the tolerance.  Forecasts without training are in the table.
     """
-    comparisons = comparisons[comparisons["peer"] != "seasonal naive"]
+    comparisons = comparisons[~comparisons["peer"].isin(["seasonal naive", "Theta or STL"])]
     tasks, peers = (list(dict.fromkeys(comparisons[column])) for column in ("task", "peer"))
     figure, row = panels(len(tasks), 1.9, sharey=True)
     looks = {"better": ("<", PALETTE[2]), "no difference seen": ("o", GREY), "worse": (">", PALETTE[3])}
@@ -77,6 +78,20 @@ def peer_ratios(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
         axes.set(ylim=(len(peers) - 0.5, -0.5), yticks=range(len(peers)), yticklabels=peers)
         axes.locator_params(axis="x", nbins=3)
     figure.supxlabel("test error of the resonance forecaster / the peer's", fontsize=8)
+    return figure
+
+
+def left_for_the_spectrum(left: pd.DataFrame) -> Figure:
+    """Test error of the forecaster over that of the same regression in time, by task; bars: 95% over blocks of time."""
+    figure, (axes,) = panels(1, 2.4)
+    axes.axvline(1, color=GREY, lw=0.8)
+    looks = {"better": ("<", PALETTE[2]), "no difference seen": ("o", GREY), "worse": (">", PALETTE[3])}
+    for y, (_, row) in enumerate(left.iterrows()):
+        marker, colour = looks[row["difference"]]
+        axes.plot([row["ratio_low"], row["ratio_high"]], [y, y], color=colour, lw=1.4)
+        axes.plot(row["ratio"], y, marker=marker, color=colour, ms=5)
+    axes.set(yticks=range(len(left)), yticklabels=left["task"], ylim=(len(left) - 0.5, -0.5))
+    axes.set(xlabel="test error with the spectrum / the same regression in time", ylabel="")
     return figure
 
 

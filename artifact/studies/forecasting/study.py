@@ -7,38 +7,63 @@ compare    the forecaster against each peer, with an interval over blocks of tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from artifact.peers.classical import CLASSICAL, Classical
 from artifact.peers.forecasting import (
     Budget,
     Ridge,
     SeasonalNaive,
+    Thinned,
     Trained,
-    ridge_path,
     train_dlinear,
     train_fits,
     train_patch_transformer,
 )
-from artifact.studies.common.statistics import mean_interval
-from resonance.forecasting import ForecastTask, Series, evaluate, forecast_task, window_errors
+from artifact.peers.periodic import train_sparse, train_timebase
+from artifact.studies.common.processes import spread
+from artifact.studies.common.statistics import holm, mean_interval
+from artifact.studies.forecasting.choice import (
+    CLOSED_FORMS,
+    ClosedForms,
+    best_point,
+    bounds,
+    trained_grid,
+    tuned_values,
+    widened_grid,
+)
+from resonance.forecasting import ForecastTask, Series, Windows, evaluate, forecast_task, window_errors
 from resonance.polar import count_parameters
-from resonance.time_series import choose_closed_form, fine_tune
+from resonance.time_series import Setting, fine_tune
 
 METHODS = {  # key in the ledger: name in tables and figures
     "naive": "seasonal naive",
+    "classical": "Theta or STL",
     "ridge": "ridge, closed form",
+    "weighted": "ridge, tapered and weighted",
+    "reduced": "reduced rank in time",
     "dlinear": "DLinear",
     "fits": "FITS form",
+    "sparse": "SparseTSF",
+    "timebase": "TimeBase",
     "transformer": "patch Transformer",
     "resonance": "resonance",
+}
+TRAINED = {  # peers that are trained: what trains them
+    "dlinear": train_dlinear,
+    "fits": train_fits,
+    "sparse": train_sparse,
+    "timebase": train_timebase,
+    "transformer": train_patch_transformer,
 }
 BETTER, EVEN, WORSE = "better", "no difference seen", "worse"  # significant differences of two test errors
 
@@ -47,15 +72,22 @@ BETTER, EVEN, WORSE = "better", "no difference seen", "worse"  # significant dif
 class Search:
     """The values that validation chooses from, the same on every series; lookbacks are separate."""
 
-    tapers: Sequence[float]
+    tapers: Sequence[float]  # like what follows: of every closed form that has such a setting
     variance_powers: Sequence[float]
     ranks: Sequence[int]  # at most the bins of the horizon
-    ridges: Sequence[float]  # the forecaster's and the ridge's
+    ridges: Sequence[float]
     rates: dict[str, Sequence[float]]  # by key of METHODS, of those that are trained
     epochs: int  # of fine-tuning
     budgets: dict[str, Budget]  # of the peers that are trained
     transformer: tuple[int, int]  # dim, depth
-    seeds: Sequence[int]
+    seeds: dict[str, Sequence[int]]  # by key of METHODS, of those that are trained
+    wider: int  # how often a grid may widen
+    classical: tuple[int, int]  # every so many windows of validation, of the test
+    frozen: bool = False  # the forecaster's own grids do not widen
+
+    def wider_of(self, key: str) -> int:
+        """How often the grids of a method may widen."""
+        return 0 if self.frozen and key == "resonance" else self.wider
 
 
 @dataclass(frozen=True)
@@ -64,70 +96,125 @@ class Study:
 
     task: ForecastTask
     chosen: dict[str, list[Trained]]  # by key of METHODS
-    tried: pd.DataFrame  # method, lookback, rate, seed, epoch, validation_mse
-    closed_form: pd.DataFrame  # the grid of settings, with validation_mse
-
-
-def over_seeds(
-    train: Callable[..., Trained], lookbacks: Sequence[int], rates: Sequence[float], seeds: Sequence[int]
-) -> tuple[list[Trained], list[Trained]]:
-    """Train at every lookback and rate with the first seed, then at the best on validation with the others.
-
-    train(lookback, rate=, seed=) returns one model.  Returns the models of all seeds, and everything that was tried.
-    """
-    tried = [train(lookback, rate=rate, seed=seeds[0]) for lookback, rate in product(lookbacks, rates)]
-    best = min(tried, key=lambda trained: trained.validation_mse)
-    more = [train(best.lookback, rate=best.rate, seed=seed) for seed in seeds[1:]]
-    return [best, *more], [*tried, *more]
+    tried: pd.DataFrame  # method, lookback, rate, seed, epoch, validation_mse: the trained
+    settings: pd.DataFrame  # method, lookback, taper, variance_power, rank, ridge, score: the closed forms
+    tuned: pd.DataFrame  # method, setting, value, lowest, highest, inside, bound
 
 
 def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Search) -> Study:
     """Choose every method on validation and train it with every seed; `lookbacks` has those of each method.
 
-    The resonance forecaster: all settings of the grid in closed form, then the rate of its fine-tuning.  The ridge: its
-    lookback and penalty.  The rest: lookback and rate by the first seed.
+    Closed forms: every setting of a grid.  The forecaster: its closed form, then the rate of its fine-tuning.  The
+    trained: rate and lookback by the first seed.  The classical: the name and the lookback, on some windows.
     """
-    train, validation = (partial(task.windows, split) for split in ("train", "validation"))
-    period, seeds, budgets = task.series.period, search.seeds, search.budgets
-    ranks = sorted({min(rank, task.horizon // 2 + 1) for rank in search.ranks})
-    grid = product(lookbacks["resonance"], search.tapers, search.variance_powers, ranks, search.ridges)
-    errors, setting = choose_closed_form(task, grid)
-    closed_form = pd.DataFrame([vars(point) | {"validation_mse": error} for point, error in errors.items()])
-    moments = setting.moments(task)
+    ends = {key: bounds(task, longest_of(lookbacks), rank_limit(task, key)) for key in METHODS}
+    naive = SeasonalNaive(task.horizon, task.series.period)
+    chosen = {
+        "naive": [_fixed(task, naive, lookbacks["naive"][0])],
+        "classical": [best_classical(task, lookbacks["classical"], search.classical)],
+    }
+    forms, settings = ClosedForms(task), {}
+    for key in CLOSED_FORMS:
+        units = {"lookback": task.series.period, "rank": 1}
+        grid = _closed_grid(task, key, lookbacks[key], search)
+        settings[key] = widened_grid(forms.score(key), grid, ends[key], units, search.wider_of(key))
+        if key != "resonance":
+            point = best_point(settings[key])
+            chosen[key] = [_fixed(task, forms.model(key, point), point[0], ridge=point[-1])]
+    setting = Setting(*best_point(settings["resonance"]))
+    moments = forms.moments(setting)
 
-    def resonance(lookback: int, *, rate: float, seed: int) -> Trained:
+    def resonance(lookback: int, rate: float, seed: int) -> Trained:
         fit = fine_tune(task, setting, moments, rate=rate, epochs=search.epochs, seed=seed)
         return Trained(fit.model, lookback, rate, seed, fit.epoch, fit.validation_mse)
 
-    def peer(key: str, train_peer: Callable[..., Trained], **options) -> Callable[..., Trained]:
-        def trained(lookback: int, **choice) -> Trained:
-            return train_peer(train(lookback), validation(lookback), budgets[key], **options, **choice)
+    trainers = {key: partial(_train_peer, task, search, key) for key in TRAINED} | {"resonance": resonance}
+    tried, rates = [], {}
+    for key, train in trainers.items():
+        spans = [setting.lookback] if key == "resonance" else lookbacks[key]
+        choose = partial(
+            trained_grid,
+            lookbacks=spans,
+            rates=search.rates[key],
+            ends=ends[key],
+            unit=task.series.period,
+            wider=search.wider_of(key),
+        )
+        chosen[key], every, rates[key] = over_seeds(train, choose, search.seeds[key])
+        tried += [{"method": METHODS[key], **vars(one)} for one in every]
+    tables = [(key, table) for part in (settings, rates) for key, table in part.items()]
+    return Study(
+        task,
+        {key: chosen[key] for key in METHODS},
+        pd.DataFrame(tried).drop(columns="model"),
+        pd.concat(table.assign(method=METHODS[key]) for key, table in settings.items()),
+        pd.concat(tuned_values(table, ends[key]).assign(method=METHODS[key]) for key, table in tables),
+    )
 
-        return trained
 
-    def fixed(model: Callable[[Tensor], Tensor], lookback: int, rate: float = np.nan) -> Trained:
-        return Trained(model, lookback, rate, seeds[0], 0, evaluate(model, validation(lookback))[0])
+def longest_of(lookbacks: dict[str, Sequence[int]]) -> int:
+    """The longest lookback of any method, which bounds all."""
+    return max(max(values) for values in lookbacks.values())
 
-    ridges = [
-        fixed(model, lookback, penalty)
-        for lookback in lookbacks["ridge"]
-        for penalty, model in ridge_path(train(lookback), search.ridges)
-    ]
-    naive = fixed(SeasonalNaive(task.horizon, period), lookbacks["naive"][0])
-    best_ridge = min(ridges, key=lambda trained: trained.validation_mse)
-    results = {"naive": ([naive], [naive]), "ridge": ([best_ridge], ridges)}
-    dim, depth = search.transformer
-    methods = {
-        "dlinear": peer("dlinear", train_dlinear),
-        "fits": peer("fits", train_fits, period=period),
-        "transformer": peer("transformer", train_patch_transformer, dim=dim, depth=depth),
-        "resonance": resonance,
+
+def rank_limit(task: ForecastTask, key: str) -> int:
+    """The highest rank of a method: the bins of the horizon for the forecaster, else the horizon."""
+    return task.horizon // 2 + 1 if key == "resonance" else task.horizon
+
+
+def _fixed(task: ForecastTask, model: Callable[[Tensor], Tensor], lookback: int, *, ridge: float = np.nan) -> Trained:
+    return Trained(model, lookback, ridge, 0, 0, evaluate(model, task.windows("validation", lookback))[0])
+
+
+def best_classical(task: ForecastTask, lookbacks: Sequence[int], strides: tuple[int, int]) -> Trained:
+    """The classical method and lookback, of two periods or more, of the lowest error on every strides[0]-th window."""
+    tried, period = [], task.series.period
+    for name, lookback in product(CLASSICAL, [steps for steps in lookbacks if steps >= 2 * period]):
+        model = Classical(name, task.horizon, period, strides[1])
+        error = evaluate(model, thinned(task.windows("validation", lookback), strides[0]))[0]
+        tried.append(Trained(model, lookback, np.nan, 0, 0, error))
+    return min(tried, key=lambda trained: trained.validation_mse)
+
+
+def _closed_grid(task: ForecastTask, key: str, lookbacks: Sequence[int], search: Search) -> dict[str, Sequence[float]]:
+    values = {
+        "lookback": lookbacks,
+        "taper": search.tapers,
+        "variance_power": search.variance_powers,
+        "rank": sorted({min(rank, rank_limit(task, key)) for rank in search.ranks}),
+        "ridge": search.ridges,
     }
-    spans = lookbacks | {"resonance": [setting.lookback]}
-    results |= {key: over_seeds(method, spans[key], search.rates[key], seeds) for key, method in methods.items()}
-    tried = [{"method": METHODS[key], **vars(one)} for key, (_, models) in results.items() for one in models]
-    chosen = {key: best for key, (best, _) in results.items()}
-    return Study(task, chosen, pd.DataFrame(tried).drop(columns="model"), closed_form)
+    return {name: values[name] for name in CLOSED_FORMS[key]}
+
+
+def _train_peer(task: ForecastTask, search: Search, key: str, lookback: int, rate: float, seed: int) -> Trained:
+    options = {"period": task.series.period}
+    if key == "transformer":
+        options = dict(zip(("dim", "depth"), search.transformer, strict=True))
+    elif key == "dlinear":
+        options = {}
+    windows = (task.windows(split, lookback) for split in ("train", "validation"))
+    return TRAINED[key](*windows, search.budgets[key], rate=rate, seed=seed, **options)
+
+
+def over_seeds(
+    train: Callable[[int, float, int], Trained], choose: Callable[..., pd.DataFrame], seeds: Sequence[int]
+) -> tuple[list[Trained], list[Trained], pd.DataFrame]:
+    """Choose lookback and rate with the first seed, then train the other seeds there.
+
+    train(lookback, rate, seed) returns one model; choose(score) the table of what was tried, score(lookback, rate) an
+    error.  Returns the models of all seeds, every model trained, and that table.
+    """
+    tried: list[Trained] = []
+
+    def score(lookback: int, rate: float) -> float:
+        tried.append(train(lookback, rate, seeds[0]))
+        return tried[-1].validation_mse
+
+    table = choose(score)
+    best = min(tried, key=lambda trained: trained.validation_mse)
+    more = [train(best.lookback, best.rate, seed) for seed in seeds[1:]]
+    return [best, *more], [*tried, *more], table
 
 
 def feasible(series: Series, horizons: Sequence[int], lookback: int) -> list[int]:
@@ -136,16 +223,22 @@ def feasible(series: Series, horizons: Sequence[int], lookback: int) -> list[int
     return [h for h, (a, b, c) in borders.items() if a >= lookback + h and min(b - a, c - b) >= h]
 
 
-def with_rates_of(search: Search, study: Study) -> Search:
-    """The same search with only the rates that a study chose, one a method."""
-    return replace(search, rates={key: [study.chosen[key][0].rate] for key in search.rates})
+def with_rates_of(search: Search, study: Study, seeds: Sequence[int]) -> Search:
+    """The same search with only the rates that a study chose, one a method, and the same seeds for every method."""
+    rates = {key: [study.chosen[key][0].rate] for key in search.rates}
+    return replace(search, rates=rates, seeds=dict.fromkeys(search.seeds, seeds))
+
+
+def with_lookbacks_of(lookbacks: dict[str, Sequence[int]], study: Study) -> dict[str, Sequence[int]]:
+    """The same lookbacks, of the peers that are trained only the one that a study chose."""
+    return lookbacks | {key: [study.chosen[key][0].lookback] for key in TRAINED}
 
 
 def parameters(model: object) -> int:
     """Number of real parameters of a forecaster."""
     if isinstance(model, torch.nn.Module):
         return count_parameters(model)
-    return model.matrix.numel() if isinstance(model, Ridge) else 0
+    return model.parameters if isinstance(model, Ridge) else 0
 
 
 # --------------------------------------------------------------------------- the test
@@ -156,36 +249,88 @@ class Outcome:
     """The test of a study: `scores`, a row a method and seed, and the squared error of each window, seeds averaged."""
 
     scores: pd.DataFrame  # method, seed, lookback, parameters, validation_mse, mse, mae
-    windows: dict[str, np.ndarray]  # by key of METHODS, (windows,)
+    windows: dict[str, np.ndarray]  # by key of METHODS, (windows,); of a classical method every `strides`-th
+    strides: dict[str, int]  # where it is not 1
 
 
 def outcome(study: Study) -> Outcome:
     """Errors of a study's chosen models on the windows of its test."""
-    rows, windows = [], {}
+    rows, windows, strides = [], {}, {}
     for key, seeds in study.chosen.items():
-        errors = [window_errors(trained.model, study.task.windows("test", trained.lookback)) for trained in seeds]
+        stride = getattr(seeds[0].model, "window_stride", 1)
+        if stride > 1:
+            strides[key] = stride
+        test = thinned(study.task.windows("test", seeds[0].lookback), stride)
+        errors = [window_errors(trained.model, test) for trained in seeds]
         windows[key] = np.mean([squared for squared, _ in errors], axis=0)
         for trained, (squared, absolute) in zip(seeds, errors, strict=True):
             row = {"method": METHODS[key], "seed": trained.seed, "lookback": trained.lookback}
             row |= {"parameters": parameters(trained.model), "validation_mse": trained.validation_mse}
             rows.append(row | {"mse": squared.mean(), "mae": absolute.mean()})
-    return Outcome(pd.DataFrame(rows), windows)
+    return Outcome(pd.DataFrame(rows), windows, strides)
 
 
-def block_means(values: np.ndarray, block: int, *, draws: int = 2000, seed: int = 0) -> np.ndarray:
+def thinned(windows: Windows, stride: int) -> Windows:
+    """Every `stride`-th window."""
+    return Thinned(windows.series, windows.lookback, windows.horizon, stride) if stride > 1 else windows
+
+
+class Job(NamedTuple):
+    """A study of a series at a horizon, its test, and what to keep of it."""
+
+    series: Series
+    horizon: int
+    lookbacks: dict[str, Sequence[int]]
+    search: Search
+
+
+class Studied(NamedTuple):
+    """What is kept of a job: its test, the comparisons, the tuned values; each table has `series` and `horizon`."""
+
+    outcome: Outcome
+    comparisons: pd.DataFrame
+    tuned: pd.DataFrame
+
+
+def studied(found: Study) -> Studied:
+    """Test a study, once, and compare."""
+    result, labels = outcome(found), {"series": found.task.series.dataset, "horizon": found.task.horizon}
+    tables = (result.scores, compare(result, found.task.horizon), found.tuned)
+    scores, comparisons, tuned = (table.assign(**labels) for table in tables)
+    return Studied(replace(result, scores=scores), comparisons, tuned)
+
+
+def _run(*job) -> Studied:
+    job = Job(*job)
+    return studied(study(forecast_task(job.series, job.horizon), job.lookbacks, job.search))
+
+
+def all_studied(jobs: Iterable[Job], processes: int) -> list[Studied]:
+    """The studies of all jobs, in order, in this process or spread over several of one thread each."""
+    jobs = list(jobs)
+    return [_run(*job) for job in jobs] if processes == 1 else spread(_run, jobs, processes=processes)
+
+
+def block_means(values: np.ndarray, block: int, *, draws: int = 20000, seed: int = 0) -> np.ndarray:
     """Bootstrap means (draws, rows) of dependent series (rows, n), by circular blocks (Politis, Romano 1992).
 
-    n values a draw, in blocks of `block` neighbours that start anywhere; the same blocks for every row.  A block is at
-    most a third of the values: one that held them all would give the same mean in every draw.
-    Raises ValueError for block < 1 or no value.
+    n values a draw, in blocks of `block` neighbours that start anywhere, the last cut to fit; the same blocks for every
+    row.  A block is at most a third of the values: one that held them all would give the same mean in every draw.
+    Raises ValueError for block < 1 or no value.  Cost: draws x blocks, by cumulative sums.
     """
     n = values.shape[1]
     if block < 1 or n < 1:
         raise ValueError(f"expected a block of at least 1 and at least one value, got {block} and {n}")
     block = max(1, min(block, n // 3))
-    starts = np.random.default_rng(seed).integers(n, size=(draws, -(-n // block)))
-    drawn = (starts[..., None] + np.arange(block)).reshape(draws, -1)[:, :n] % n
-    return np.stack([row[drawn].mean(axis=1) for row in values], axis=1)
+    lengths = np.diff([*range(0, n, block), n])
+    starts = np.random.default_rng(seed).integers(n, size=(draws, len(lengths)))
+    centre = values.mean(axis=1, keepdims=True, dtype=np.float64)  # of sums of deviations nothing cancels
+    turns = np.concatenate([values, values[:, :block]], axis=1) - centre
+    sums = np.concatenate([np.zeros((len(values), 1)), turns.cumsum(axis=1)], axis=1)
+    return np.stack(
+        [c + (row[starts + lengths] - row[starts]).sum(axis=1) / n for c, row in zip(centre[:, 0], sums, strict=True)],
+        axis=1,
+    )
 
 
 def block_interval(
@@ -197,21 +342,27 @@ def block_interval(
 
 
 def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.DataFrame:
-    """The forecaster against each peer: the ratio of test errors, its 95% interval, and the difference.
+    """The forecaster against each peer: ratio and difference of test errors, 95% intervals, p, and the outcome.
 
-    The interval is over time, in blocks of a horizon, because neighbouring windows share their future.
+    The intervals are over time, in blocks of a horizon, because neighbouring windows share their future; both methods
+    on the same windows.  p: two-sided, of a ratio of 1, by the share of draws on the other side of it.
     difference: "better" or "worse" where the whole interval lies on that side of 1.  not_worse: at most `tolerance`
     above the peer, or not "worse".
     """
-    peers, rows = dict(result.windows), []
-    ours = peers.pop("resonance")
-    for key, theirs in peers.items():
-        ratio, drawn = ours.mean() / theirs.mean(), block_means(np.stack([ours, theirs]), horizon)
-        low, high = np.quantile(drawn[:, 0] / drawn[:, 1], [0.025, 0.975])
+    rows = []
+    for key in (key for key in result.windows if key != "resonance"):
+        theirs, stride = result.windows[key], result.strides.get(key, 1)
+        pair = np.stack([result.windows["resonance"][::stride], theirs])
+        (ours, other), drawn = pair.mean(axis=1), block_means(pair, -(-horizon // stride))
+        ratios, gaps = drawn[:, 0] / drawn[:, 1], drawn[:, 0] - drawn[:, 1]
+        (low, high), gap = np.quantile(ratios, [0.025, 0.975]), np.quantile(gaps, [0.025, 0.975])
+        beyond = min((ratios <= 1).sum(), (ratios >= 1).sum()) + 1
         difference = BETTER if high < 1 else WORSE if low > 1 else EVEN
-        not_worse = bool(ratio <= 1 + tolerance or difference != WORSE)
-        rows.append((METHODS[key], ratio, low, high, difference, not_worse))
-    return pd.DataFrame(rows, columns=["peer", "ratio", "ratio_low", "ratio_high", "difference", "not_worse"])
+        row = {"peer": METHODS[key], "ratio": ours / other, "ratio_low": low, "ratio_high": high}
+        row |= {"gap": ours - other, "gap_low": gap[0], "gap_high": gap[1]}
+        row |= {"p": min(1.0, 2 * beyond / (len(ratios) + 1)), "difference": difference}
+        rows.append(row | {"not_worse": bool(ours / other <= 1 + tolerance or difference != WORSE)})
+    return pd.DataFrame(rows)
 
 
 # --------------------------------------------------------------------------- what the ledger keeps
@@ -230,15 +381,38 @@ def score_measures(prefix: str, scores: pd.DataFrame, figures: Sequence[str] = (
 
 
 def comparison_measures(prefix: str, comparisons: pd.DataFrame) -> Iterator[Measure]:
-    """Yield the number of comparisons, how many end not worse, better, worse, below 1, and the highest ratio."""
-    difference = comparisons["difference"]
+    """Yield the number of comparisons, how many end not worse, better, worse, below 1, and the highest ratio.
+
+    better_holm, worse_holm: those whose p, adjusted over all of them (Holm 1979), is below 0.05.
+    """
+    difference, significant = comparisons["difference"], np.asarray(holm(comparisons["p"])) < 0.05
     counts = {
         "comparisons": len(comparisons),
         "not_worse": comparisons["not_worse"].sum(),
         "better": (difference == BETTER).sum(),
         "worse": (difference == WORSE).sum(),
+        "better_holm": (significant & (comparisons["ratio"] < 1)).sum(),
+        "worse_holm": (significant & (comparisons["ratio"] > 1)).sum(),
         "lower_error": (comparisons["ratio"] < 1).sum(),
     }
     yield from ((f"{prefix}.{name}", int(count), "", (np.nan, np.nan)) for name, count in counts.items())
     worst = comparisons.loc[comparisons["ratio"].idxmax()]
     yield f"{prefix}.highest_ratio", worst["ratio"], "", (worst["ratio_low"], worst["ratio_high"])
+
+
+def block_measures(prefix: str, result: Studied, horizon: int) -> Iterator[Measure]:
+    """Yield <prefix>.<method>.block, the test error and its interval over blocks of time, and the gaps to each peer.
+
+    <prefix>.gap.<peer>: the forecaster's error minus the peer's, with the paired interval.
+    """
+    for key, errors in result.outcome.windows.items():
+        mean, *interval = block_interval(errors, -(-horizon // result.outcome.strides.get(key, 1)))
+        yield f"{prefix}.{key}.block", mean, "standardised", tuple(interval)
+    for row in result.comparisons.itertuples():
+        yield f"{prefix}.gap.{KEYS[row.peer]}", row.gap, "standardised", (row.gap_low, row.gap_high)
+
+
+def tuning_measures(prefix: str, tuned: pd.DataFrame) -> Iterator[Measure]:
+    """Yield how many values were tuned, how many lie inside their grid, and how many at a bound of the setting."""
+    counts = {"all": len(tuned), "inside": tuned["inside"].sum(), "bound": tuned["bound"].sum()}
+    yield from ((f"{prefix}.tuned.{name}", int(count), "", (np.nan, np.nan)) for name, count in counts.items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -10,20 +11,26 @@ import pytest
 import torch
 
 from artifact.datasets.series import csv_series, shipped_series, spans
-from artifact.peers.forecasting import Budget, SeasonalNaive
+from artifact.peers.forecasting import Budget, SeasonalNaive, Thinned
 from artifact.studies.forecasting.study import (
     BETTER,
     EVEN,
     METHODS,
+    TRAINED,
     WORSE,
+    Job,
     Outcome,
     Search,
+    all_studied,
     block_interval,
+    block_means,
     compare,
+    comparison_measures,
     feasible,
     outcome,
     over_seeds,
     study,
+    tuning_measures,
     with_rates_of,
 )
 from artifact.studies.forecasting.views import past_future_gain, window_forecasts
@@ -35,12 +42,15 @@ SEARCH = Search(
     variance_powers=[0.0, 1.0],
     ranks=[2, 16],
     ridges=[1.0, 100.0],
-    rates={key: [1e-3, 3e-3] for key in ("resonance", "dlinear", "fits", "transformer")},
+    rates={key: [1e-3, 3e-3] for key in (*TRAINED, "resonance")},
     epochs=1,
-    budgets=dict.fromkeys(("dlinear", "fits", "transformer"), Budget(1, 5, 16)),
+    budgets=dict.fromkeys(TRAINED, Budget(1, 5, 16)),
     transformer=(8, 1),
-    seeds=range(2),
+    seeds=dict.fromkeys((*TRAINED, "resonance"), range(2)),
+    wider=0,
+    classical=(40, 40),
 )
+FIXED = ("naive", "classical", "ridge", "weighted", "reduced")  # without a seed
 
 
 def toy_series(steps=500, channels=2, seed=0):
@@ -62,7 +72,7 @@ def test_no_test_row_reaches_a_study():
         task = forecast_task(Series("toy", values, series.channels, 12, "step"), 6)
         found.append(study(task, dict.fromkeys(METHODS, (24,)), SEARCH))
     pd.testing.assert_frame_equal(found[0].tried, found[1].tried)
-    pd.testing.assert_frame_equal(found[0].closed_form, found[1].closed_form)
+    pd.testing.assert_frame_equal(found[0].settings, found[1].settings)
 
 
 def test_a_study_holds_every_method_and_seed_and_its_test_is_the_plain_error():
@@ -71,24 +81,40 @@ def test_a_study_holds_every_method_and_seed_and_its_test_is_the_plain_error():
     assert list(found.chosen) == list(METHODS)
     assert {key: len(models) for key, models in found.chosen.items()} == {
         **dict.fromkeys(METHODS, 2),
-        **{"naive": 1, "ridge": 1},
+        **dict.fromkeys(FIXED, 1),
     }
     for models in found.chosen.values():
         assert len({(trained.lookback, trained.rate) for trained in models[:1]}) == 1
         assert len({trained.seed for trained in models}) == len(models)
-    assert set(found.closed_form["rank"]) == {2, 4}, "ranks are cut to the 4 bins of 6 steps"
+    ranks = found.settings.groupby("method")["rank"].unique()
+    assert set(ranks["resonance"]) == {2, 4}, "ranks are cut to the 4 bins of 6 steps"
+    assert set(ranks["reduced rank in time"]) == {2, 6}
     result = outcome(found)
     for _, row in result.scores.iterrows():
         key = {name: key for key, name in METHODS.items()}[row["method"]]
         trained = next(one for one in found.chosen[key] if one.seed == row["seed"])
-        mse, mae = evaluate(trained.model, task.windows("test", trained.lookback))
+        test = task.windows("test", trained.lookback)
+        test = Thinned(test.series, test.lookback, test.horizon, 40) if key == "classical" else test
+        mse, mae = evaluate(trained.model, test)
         assert row["mse"] == pytest.approx(mse, rel=1e-5) and row["mae"] == pytest.approx(mae, rel=1e-5)
     sizes = result.scores.groupby("method")["parameters"].first()
     assert sizes["seasonal naive"] == 0 and sizes["ridge, closed form"] in (6 * 24, 6 * 36)
-    kept = with_rates_of(SEARCH, found)
+    kept = with_rates_of(SEARCH, found, range(3))
     assert {key: list(rates) for key, rates in kept.rates.items()} == {
         key: [found.chosen[key][0].rate] for key in SEARCH.rates
     }
+    assert set(kept.seeds.values()) == {range(3)}
+
+
+def test_a_closed_form_has_the_lowest_error_of_its_grid_and_ours_stays_frozen():
+    task = forecast_task(toy_series(), 6)
+    found = study(task, dict.fromkeys(METHODS, (24, 36)), replace(SEARCH, wider=1, frozen=True))
+    for key in ("ridge", "weighted", "reduced"):
+        tries = found.settings[found.settings["method"] == METHODS[key]]
+        assert found.chosen[key][0].validation_mse == pytest.approx(tries["score"].min(), rel=1e-4)
+        assert tries["ridge"].max() > 100, f"{key} widens"
+    ours = found.settings[found.settings["method"] == "resonance"]
+    assert set(ours["ridge"]) == {1.0, 100.0} and set(ours["taper"]) == {0.0, 0.5}, "the recipe as it stood"
 
 
 def test_seeds_follow_the_best_of_the_first():
@@ -97,9 +123,21 @@ def test_seeds_follow_the_best_of_the_first():
             self.lookback, self.rate, self.seed = lookback, rate, seed
             self.validation_mse = abs(lookback - 20) + abs(rate - 0.2) + seed
 
-    best, tried = over_seeds(lambda lookback, *, rate, seed: Fake(lookback, rate, seed), [10, 20], [0.1, 0.2], [5, 6])
+    def choose(score):
+        return pd.DataFrame([(a, b, score(a, b)) for a in (10, 20) for b in (0.1, 0.2)])
+
+    best, tried, table = over_seeds(Fake, choose, [5, 6])
     assert [(one.lookback, one.rate, one.seed) for one in best] == [(20, 0.2, 5), (20, 0.2, 6)]
-    assert len(tried) == 5
+    assert len(tried) == 5 and len(table) == 4
+
+
+def test_studies_are_the_same_in_this_process_and_spread():
+    series = toy_series()
+    jobs = [Job(series, horizon, dict.fromkeys(METHODS, (24,)), SEARCH) for horizon in (6,)]
+    for one, other in zip(all_studied(jobs, 1), all_studied(jobs, 2), strict=True):
+        pd.testing.assert_frame_equal(one.outcome.scores, other.outcome.scores)
+        pd.testing.assert_frame_equal(one.comparisons, other.comparisons)
+        assert set(one.tuned.columns) >= {"series", "horizon", "method", "setting", "inside", "bound"}
 
 
 def test_window_errors_are_means_over_steps_and_channels():
@@ -116,7 +154,7 @@ def test_window_errors_are_means_over_steps_and_channels():
 
 
 def compared(ours, theirs, horizon=5):
-    return compare(Outcome(pd.DataFrame(), {"ridge": theirs, "resonance": ours}), horizon).iloc[0]
+    return compare(Outcome(pd.DataFrame(), {"ridge": theirs, "resonance": ours}, {}), horizon).iloc[0]
 
 
 def test_the_difference_follows_the_interval():
@@ -138,10 +176,46 @@ def test_block_interval_of_white_noise_is_the_textbook_one():
     assert mean == pytest.approx(x.mean()) and (high - low) / 2 == pytest.approx(half, rel=0.1)
 
 
+def test_a_peer_on_some_windows_is_compared_on_those():
+    generator = np.random.default_rng(0)
+    ours, theirs = generator.uniform(1, 2, 400), generator.uniform(1, 2, 40)
+    row = compare(Outcome(pd.DataFrame(), {"classical": theirs, "resonance": ours}, {"classical": 10}), 20).iloc[0]
+    assert row["ratio"] == pytest.approx(ours[::10].mean() / theirs.mean())
+    assert row["gap"] == pytest.approx(ours[::10].mean() - theirs.mean())
+    assert row["gap_low"] < row["gap"] < row["gap_high"]
+
+
+def test_p_is_of_the_interval_and_is_adjusted_over_the_family():
+    theirs = 1.0 + 0.1 * np.random.default_rng(0).standard_normal(400)
+    noise = 0.1 * np.random.default_rng(1).standard_normal(400)
+    noise -= noise.mean()
+    rows = [compared(theirs + noise - shift, theirs) for shift in (0.02, 0.0, 0.2)]
+    for row in rows:
+        assert (row["p"] < 0.05) == (row["difference"] != EVEN)
+        assert (row["gap_high"] < 0) == (row["ratio_high"] < 1)
+    assert compared(theirs, theirs)["p"] == 1.0
+    measures = {key: value for key, value, _, _ in comparison_measures("x", pd.DataFrame(rows))}
+    assert measures["x.better"] == 2 and 1 <= measures["x.better_holm"] <= 2 and measures["x.worse_holm"] == 0
+
+
+def test_block_means_are_means_of_the_blocks_drawn():
+    x = np.random.default_rng(0).standard_normal((2, 31))
+    means = block_means(x, 4, draws=50, seed=3)
+    starts = np.random.default_rng(3).integers(31, size=(50, 8))
+    drawn = (starts[..., None] + np.arange(4)).reshape(50, -1)[:, :31] % 31
+    np.testing.assert_allclose(means, np.stack([row[drawn].mean(axis=1) for row in x], axis=1), atol=1e-12)
+
+
+def test_tuned_values_are_counted():
+    tuned = pd.DataFrame({"inside": [True, False, False], "bound": [False, True, False]})
+    measures = {key: value for key, value, _, _ in tuning_measures("f", tuned)}
+    assert measures == {"f.tuned.all": 3, "f.tuned.inside": 1, "f.tuned.bound": 1}
+
+
 def test_blocks_widen_the_interval_of_a_dependent_series():
     generator = np.random.default_rng(0)
     x = np.repeat(generator.standard_normal(100), 20)  # 100 independent values, each seen 20 times
-    width = {block: np.diff(block_interval(x, block)[1:])[0] for block in (1, 20)}
+    width = {block: np.diff(block_interval(x, block, draws=2000)[1:])[0] for block in (1, 20)}
     assert width[20] > 3 * width[1]
     assert np.ptp(block_interval(np.full(7, 3.0), 50)) < 1e-12
     assert np.ptp(block_interval(x[:60], 60)) > 0.1, "a block of everything would be sure of itself"
