@@ -28,7 +28,7 @@ from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenan
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks, read_notebook
 from artifact.pipeline.readme import renew
 from artifact.pipeline.runner import PACKAGES
-from artifact.pipeline.tables import fault_table, provenance_table, stand_ins, state
+from artifact.pipeline.tables import fault_table, mutation_table, provenance_table, stand_ins, state
 from artifact.pipeline.verdicts import change_table, verdict_table, word_for_word
 from artifact.studies.common.latex import Cells, escape, with_interval
 
@@ -144,6 +144,7 @@ def generate(profile: str) -> Path:
         "changes": change_table(claims),
         "provenance": provenance_table(provenance) or "No notebook has run.\n",
         "faults": fault_table() or "No fault has been injected.\n",
+        "mutation": mutation_table() or "\\notmeasured\n",
     }
     tables = study_tables(measures)
     if twice := set(texts) & set(tables):

@@ -8,6 +8,7 @@ from artifact.files import PAPER
 from artifact.pipeline.freshness import digest
 from artifact.pipeline.notebooks import notebooks
 from artifact.studies.common.latex import escape, number, to_latex
+from artifact.studies.common.statistics import wilson_interval
 
 
 def changed_since(record: dict) -> bool:
@@ -69,3 +70,24 @@ def fault_table() -> str:
     rows = [{head: escape(row[name]) for name, head in heads.items()} for _, row in table.iterrows()]
     columns = "".join(rf">{{\RaggedRight}}p{{{width}cm}}" for width in (3.2, 2.6, 7.4, 0.9))
     return to_latex(rows, f"@{{}}{columns}@{{}}")
+
+
+def mutation_table() -> str:
+    """The mutants that `tests/mutation.py` tried, as paper/mutation.csv has them; "" where it has not run."""
+    path = PAPER / "mutation.csv"
+    table = pd.read_csv(path) if path.exists() else pd.DataFrame()
+    rows = []
+    for _, row in table.iterrows():
+        rate, low, high = (
+            number(100 * part) for part in wilson_interval(row["killed"], row["mutants"] - row["equivalent"])
+        )
+        rows.append(
+            {
+                "Module": "all" if row["module"] == "all" else rf"\texttt{{{escape(row['module'])}}}",
+                "Mutants": number(row["mutants"]),
+                "Equivalent": number(row["equivalent"]),
+                "Killed": number(row["killed"]),
+                r"Rate (\%)": rf"{rate} [{low}, {high}]",
+            }
+        )
+    return to_latex(rows, "@{}lrrrr@{}")

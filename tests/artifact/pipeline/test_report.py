@@ -134,6 +134,28 @@ def test_no_injected_fault_changed_a_result():
     assert table.count(r"\\") == len(listed) + 1 and escape(listed["message"][0]) in table
 
 
+def test_mutants_are_counted_or_not_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "PAPER", tmp_path)
+    assert tables.mutation_table() == ""
+    (tmp_path / "mutation.csv").write_text(
+        "module,mutants,killed,equivalent,rate\ncausal_mixing,140,126,0,0.900\nall,140,126,0,0.900\n"
+    )
+    row = next(line for line in tables.mutation_table().splitlines() if line.startswith(r"\texttt{causal\_mixing}"))
+    found = [float(value) for value in re.findall(r"(?<=\{)[\d.]+(?=\})", row)]
+    assert found == pytest.approx([140, 0, 126, 90, 83.9141, 93.9493], abs=1e-3)  # Wilson's interval of 126 in 140
+
+
+def test_the_recorded_rate_of_every_module_is_at_least_nine_in_ten():
+    path = ROOT / "paper" / "mutation.csv"
+    if not path.exists():
+        pytest.skip("the mutants have not been tried")
+    counts = pd.read_csv(path, index_col="module")
+    assert set(counts.index) == {"band", "spectral", "engines.linear_time", "polar", "memory", "causal_mixing", "all"}
+    rate = counts["killed"] / (counts["mutants"] - counts["equivalent"])
+    assert (rate >= 0.9).all() and (rate - counts["rate"]).abs().max() < 1e-3
+    assert (counts.loc["all"] == counts.drop("all").sum()).loc[["mutants", "killed", "equivalent"]].all()
+
+
 def test_a_marker_without_partner_or_part_is_refused():
     assert readme.renewed("a\n<!-- x -->\nold\n<!-- /x -->\nb", {"x": "new"}) == "a\n<!-- x -->\nnew\n<!-- /x -->\nb"
     for text in ("<!-- x -->\n", "<!-- y -->\n<!-- /y -->\n"):
