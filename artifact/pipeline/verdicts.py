@@ -61,21 +61,36 @@ def verdict_table(claims: pd.DataFrame) -> str:
 
 
 def change_table(claims: pd.DataFrame) -> str:
-    """Every rule whose substance changed after a result was seen: the old rule, both verdicts, and why."""
-    now = claims.set_index("id")["verdict"]
+    """Every rule whose substance changed after a result was seen: the old rule, both verdicts, and why.
+
+    Claims with the same old rule, reason and commit share a row.
+    """
+    judged, changes = claims.set_index("id"), rule_changes()
     rows = []
-    for _, change in rule_changes().query("change == 'substance'").iterrows():
-        claim, verdict, commit, rule, why = map(escape, change[["claim", "old_verdict", "commit", "old_rule", "why"]])
+    for (rule, commit, why), same in changes[changes["change"] == "substance"].groupby(
+        ["old_rule", "commit", "why"], sort=False
+    ):
+        verdicts = [
+            f"{change.old_verdict}, now {judged.loc[change.claim, 'verdict']}"
+            if judged.loc[change.claim, "rule"] != rule
+            else f"{change.old_verdict}, not yet judged anew"
+            for change in same.itertuples()
+        ]
+        if len(set(verdicts)) > 1:
+            verdicts = [f"{claim}: {verdict}" for claim, verdict in zip(same["claim"], verdicts, strict=True)]
         rows.append(
             {
-                "Claim": rf"\texttt{{{claim}}}",
-                "Old rule": rule,
-                "Verdicts": rf"{verdict} (\texttt{{{commit}}}), now {now[change['claim']]}",
-                "Why it changed": why,
+                "Claim": ", ".join(rf"\texttt{{{escape(claim)}}}" for claim in same["claim"]),
+                "Old rule": escape(rule),
+                "Verdicts": escape("; ".join(dict.fromkeys(verdicts))),
+                "Results seen": rf"\texttt{{{escape(commit)}}}",
+                "Why it changed": escape(why),
             }
         )
-    widths = r"@{}l>{\RaggedRight}p{5.6cm}>{\RaggedRight}p{2.6cm}>{\RaggedRight}p{4.3cm}@{}"
-    return longtable(rows, widths, "Rules that changed after a result had been seen.") or "No rule has changed.\n"
+    widths = r"@{}>{\RaggedRight}p{1.9cm}>{\RaggedRight}p{5.3cm}>{\RaggedRight}p{2.1cm}l>{\RaggedRight}p{3.2cm}@{}"
+    reworded = (changes["change"] == "wording").sum()
+    caption = f"Rules that changed after a result had been seen; {reworded} more changed in wording alone."
+    return longtable(rows, widths, caption) or "No rule has changed.\n"
 
 
 def longtable(rows: list[dict[str, str]], columns: str, caption: str) -> str:

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from artifact.datasets.words import Tokens
 from artifact.peers.vocabulary import HashingEmbedding, LowRankEmbedding, table
 from artifact.studies.common.processes import spread
-from artifact.studies.common.statistics import paired_difference
+from artifact.studies.common.statistics import holm, paired_difference
 from artifact.studies.common.timing import alternated, resident_bytes
+from artifact.studies.common.tuning import widened
 from artifact.studies.large_vocabulary.word_model import CONTEXT, WordModel, build, perplexity, train
 from resonance.layers import ResonanceLayer
 from resonance.output_head import HierarchicalHead
@@ -219,6 +220,7 @@ def compare(
     *,
     dim: int,
     rates: Sequence[float],
+    wider: int = 0,
     tuning_steps: int,
     steps: int,
     seeds: Sequence[int],
@@ -227,7 +229,8 @@ def compare(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(tuning, scores): each embedding at each rate on validation, then at its best rate, by seed, on test.
 
-    The tuning seed is none of `seeds`.  `limit`: about how many words of a part are scored.
+    The tuning seed is none of `seeds`.  wider: how often the grid of rates may widen (`tuning.widened`).  limit: about
+    how many words of a part are scored.
     """
 
     def score(make: Callable[[], nn.Module], part: str, count: int, seed: int, rate: float) -> tuple[float, int]:
@@ -235,29 +238,34 @@ def compare(
         train(model, words, count, rate=rate, seed=seed)
         return perplexity(model, words, part, limit=limit), count_parameters(model.embedding)
 
+    def validation_error(make: Callable[[], nn.Module], rate: float) -> float:
+        return score(make, "validation", tuning_steps, max(seeds) + 1, rate)[0]
+
     tuning, scores = [], []
     for name, make in candidates.items():
-        found = [score(make, "validation", tuning_steps, max(seeds) + 1, rate)[0] for rate in rates]
-        tuning += [{"embedding": name, "rate": rate, "perplexity": p} for rate, p in zip(rates, found, strict=True)]
-        best = rates[int(np.argmin(found))]
+        tried = widened(partial(validation_error, make), rates, wider=wider)
+        tuning.append(tried.rename(columns={"value": "rate", "score": "perplexity"}).assign(embedding=name))
+        best = tried.loc[tried["score"].idxmin(), "value"]
         for seed in seeds:
             result, size = score(make, "test", steps, seed, best)
             scores.append({"embedding": name, "seed": seed, "rate": best, "parameters": size, "perplexity": result})
-    return pd.DataFrame(tuning), pd.DataFrame(scores)
+    return pd.concat(tuning, ignore_index=True), pd.DataFrame(scores)
 
 
 def gaps(scores: pd.DataFrame) -> pd.DataFrame:
     """Excess of the test perplexity of "hierarchical" over each other embedding's, in percent.
 
-    Paired by seed: the mean difference of log perplexities and its Student interval.
+    Paired by seed: the mean difference of log perplexities, its Student interval, p, and p_holm, over all rows.
     """
     logs = np.log(scores.pivot(index="seed", columns=["task", "embedding"], values="perplexity"))
     rows = [
-        (task, name, *100 * np.expm1(paired_difference(logs[task, "hierarchical"], logs[task, name])[:3]))
+        (task, name, *100 * np.expm1(differs[:3]), differs[3])
         for task, name in logs.columns
         if name != "hierarchical"
+        for differs in [paired_difference(logs[task, "hierarchical"], logs[task, name])]
     ]
-    return pd.DataFrame(rows, columns=["task", "embedding", "percent", "low", "high"])
+    table = pd.DataFrame(rows, columns=["task", "embedding", "percent", "low", "high", "p"])
+    return table.assign(p_holm=holm(table["p"]))
 
 
 @torch.inference_mode()

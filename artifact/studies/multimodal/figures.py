@@ -24,10 +24,12 @@ LOOKS = {  # each model's colour, marker and line
 CORRECT, WRONG = PALETTE[2], PALETTE[3]
 
 
-def _by_model(axes: Axes, table: pd.DataFrame, value: str, level: str, order: Iterable[str] | None = None) -> None:
+def _by_model(
+    axes: Axes, table: pd.DataFrame, value: str, level: str, *, order: Iterable[str] | None = None, **options
+) -> None:
     """Draw the models side by side in each row of the axis, by seed."""
     named = table.assign(model=table["model"].map(MODELS))
-    seeds_with_interval(axes, named, value, level, group="model", looks=LOOKS, order=order)
+    seeds_with_interval(axes, named, value, level, group="model", looks=LOOKS, order=order, **options)
     axes.grid(axis="x", lw=0.4)
 
 
@@ -43,7 +45,7 @@ def combination_accuracy(scores: pd.DataFrame) -> Figure:
     figure, axes = panels(len(kept), 2.7, sharey=True, sharex=True)
     order = list(dict.fromkeys(scores["modalities"]))
     for axis, condition in zip(axes, kept, strict=True):
-        _by_model(axis, scores[scores["condition"] == condition], "accuracy", "modalities", order)
+        _by_model(axis, scores[scores["condition"] == condition], "accuracy", "modalities", order=order, whole=100)
         for edge in (2.5, 5.5):  # between one, two and three modalities
             axis.axhline(edge, color=GREY, lw=0.6)
         axis.set(title=condition.replace("all, ", "all noisy, "), xlabel="accuracy (%)", xlim=(0, 102))
@@ -55,7 +57,7 @@ def margin_by_condition(margins: pd.DataFrame) -> Figure:
     """Accuracy of all modalities minus that of the best alone, in points, by condition; the thresholds of the rule."""
     figure, (axes,) = panels(1, 3.6)
     order = list(dict.fromkeys(margins["condition"]))
-    _by_model(axes, margins, "margin", "condition", order)
+    _by_model(axes, margins, "margin", "condition", order=order)
     first = order.index("all, level 1")
     axes.plot([-0.5, -0.5], [-0.5, first - 0.5], color="k", lw=1, ls="--")
     axes.plot([3, 3], [first - 0.5, len(order) - 0.5], color="k", lw=1, ls="--", label="threshold of the rule")
@@ -72,7 +74,7 @@ def retrieval_precision(retrieval: pd.DataFrame) -> Figure:
     figure, axes = panels(2, 2.4, sharey=True)
     table = retrieval.assign(direction=retrieval["query"] + " to " + retrieval["gallery"])
     for axis, (score, label) in zip(axes, (("mAP", "mean average precision"), ("R@1", "recall at 1")), strict=True):
-        _by_model(axis, table, score, "direction")
+        _by_model(axis, table, score, "direction", whole=1)
         axis.set(xlabel=label, xlim=(0, 1.02))
     _legend(figure, axes[0])
     return figure

@@ -10,7 +10,7 @@ softmax(u_i . v_j / temperature) over j and the uniform distribution over the j 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, partial
 from itertools import combinations, permutations, product
 from typing import NamedTuple
@@ -27,6 +27,7 @@ from artifact.studies.common.classification import accuracy
 from artifact.studies.common.growth import count_operations
 from artifact.studies.common.timing import seconds_of
 from artifact.studies.common.training import train_one_cycle
+from artifact.studies.common.tuning import widened
 from artifact.studies.multimodal.paired_digits import NOISE, VOCABULARY, Pairs, corrupted, paired_digits, varied
 from artifact.studies.multimodal.retrieval import nearest
 from resonance.multimodal import MODALITIES, MultimodalNet, MultimodalResonanceNet
@@ -138,10 +139,25 @@ def trial(
     return Trial(net, inputs, labels, scores)
 
 
-def validation_score(name: str, data: tuple[Images, Speech], settings: Settings, rate: float, limit: int) -> float:
-    """Mean over conditions of the fused accuracy on the validation part of fold 0, by which a rate is chosen."""
-    scores = trial(name, data, 0, settings, rate, held_out="validation", limit=limit).scores
-    return float(margins(scores)["fused"].mean())
+def tuned(
+    names: Iterable[str],
+    data: tuple[Images, Speech],
+    settings: Settings,
+    rates: Sequence[float],
+    *,
+    limit: int,
+    wider: int,
+) -> pd.DataFrame:
+    """Every rate tried for each network: columns value, score, model; the grid may widen `wider` times (`widened`).
+
+    score: percent wrong on the validation part of fold 0, all modalities present, mean over conditions.
+    """
+
+    def error(name: str, rate: float) -> float:
+        scores = trial(name, data, 0, settings, rate, held_out="validation", limit=limit).scores
+        return 100 - float(margins(scores)["fused"].mean())
+
+    return pd.concat([widened(partial(error, name), rates, wider=wider).assign(model=name) for name in names])
 
 
 # --------------------------------------------------------------------------- conditions

@@ -156,19 +156,19 @@ def _pairs(images: Sequence[np.ndarray], recordings: Tensor, digits: Tensor, spl
 def paired_digits(images: Images, speech: Speech, fold: int, *, held_out: str = "test") -> tuple[Pairs, Pairs]:
     """The training examples of a fold, and those held out.
 
-    Fold s tests speakers 2s and 2s + 1 on the test images.  held_out="validation" excludes those two and holds out one
-    of the other four, with the last sixth of the training images: no test example of the fold is used.
+    Fold s tests speaker s on the test images.  held_out="validation" excludes that one and holds out the next, with the
+    last sixth of the training images: no test example of the fold is used.
     """
     if held_out not in ("test", "validation"):
         raise ValueError(f'expected held_out "test" or "validation", got {held_out!r}')
     speakers = len(speech.speaker_names)
-    test = [(2 * fold) % speakers, (2 * fold + 1) % speakers]
-    out = test if held_out == "test" else [(2 * fold + 2) % speakers]
+    test = fold % speakers
+    out = test if held_out == "test" else (fold + 1) % speakers
     waves = torch.zeros(len(speech.waves), SAMPLES)
     for row, wave in zip(waves, speech.waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave[:SAMPLES])
     digits, speaker = torch.from_numpy(speech.labels), torch.from_numpy(speech.speakers)
-    inside, outside = ~torch.isin(speaker, torch.tensor([*test, *out])), torch.isin(speaker, torch.tensor(out))
+    inside, outside = (speaker != test) & (speaker != out), speaker == out
     train, rest, texts = images.train, images.test, "held out"
     if held_out == "validation":
         cut = len(train[1]) * 5 // 6

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from artifact.studies.common.plots import PALETTE, mean_curve, panels, seeds_with_interval
-from artifact.studies.common.statistics import mean_interval
+from artifact.studies.common.statistics import mean_interval, share_interval
 
 LOOKS = {"ours": (PALETTE[0], "o", "-"), "theirs": (PALETTE[1], "s", "--")}
 
@@ -59,3 +59,15 @@ def test_a_curve_is_the_mean_with_its_band():
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1, 2], [2, 3]])
     ends = axes.collections[0].get_paths()[0].vertices[:, 1]
     np.testing.assert_allclose([ends.min(), ends.max()], [mean_interval([1, 2, 3])[1], mean_interval([2, 3, 4])[2]])
+
+
+def test_intervals_of_proportions_stay_inside():
+    _, (left, right) = panels(2)
+    table = pd.DataFrame({"x": 1, "percent": [99.0, 100, 98], "share": [0.99, 1, 0.98]})
+    mean_curve(left, table, "x", "percent", LOOKS["ours"])
+    seeds_with_interval(right, table, "share", "x", whole=1)
+    ends = left.collections[0].get_paths()[0].vertices[:, 1]
+    np.testing.assert_allclose([ends.min(), ends.max()], share_interval([99, 100, 98], 100)[1:])
+    (drawn_ends,) = (xy[:, 0] for xy in drawn(right, 2))
+    np.testing.assert_allclose(drawn_ends, share_interval([0.99, 1, 0.98])[1:])
+    assert ends.max() < 100 < mean_interval([99, 100, 98])[2]

@@ -86,6 +86,10 @@ def test_a_comparison_from_tuning_to_gaps():
     mean = scores.groupby("embedding")["perplexity"].apply(lambda p: np.log(p).mean())
     assert gap["percent"] == pytest.approx(100 * math.expm1(mean["hierarchical"] - mean["full table"]))
     assert gap["low"] <= gap["percent"] <= gap["high"]
+    assert gap["p"] == gap["p_holm"], "a family of one"
+    assert len(large_vocabulary.compare(candidates, words, **options, wider=1)[0]) == 6, (
+        "the best was an end of both grids"
+    )
 
 
 def test_decoding_in_the_model_agrees_with_all_log_probabilities():

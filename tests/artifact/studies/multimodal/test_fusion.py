@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 import torch
 
@@ -82,3 +83,21 @@ def test_conditions_and_margins_count_what_they_say():
     assert margin.loc["audio missing", "margin"] == part["vision+text"] - best
     direct = 100 * (net(**inputs).argmax(1) == torch.tensor([1, 2])).float().mean().item()
     assert margin.loc["clean", "fused"] == pytest.approx(direct)
+
+
+def test_every_network_is_tuned_alike_and_a_grid_widens_past_its_end(monkeypatch):
+    """The score is the share wrong with all modalities, on validation, at the rate that was tried."""
+    seen = []
+
+    def at(name, data, fold, settings, rate, *, held_out, limit):
+        seen.append((name, fold, rate, held_out, limit))
+        rows = [("clean", "vision", 1, 10.0), ("clean", "vision+audio", 2, 100 - abs(rate - 4))]
+        scores = pd.DataFrame(rows, columns=["condition", "modalities", "count", "accuracy"])
+        return fusion.Trial(None, {}, None, scores.assign(model=name, seed=fold))
+
+    monkeypatch.setattr(fusion, "trial", at)
+    table = fusion.tuned(["late", "resonance"], None, None, [1.0, 2.0], limit=7, wider=3)
+    assert table["value"].tolist() == 2 * [1, 2, 4, 8] and table["score"].tolist() == 2 * [3, 2, 0, 4]
+    assert {(name, fold, held_out, limit) for name, fold, _, held_out, limit in seen} == {
+        (name, 0, "validation", 7) for name in ("late", "resonance")
+    }

@@ -88,7 +88,7 @@ def stand_ins():
 def test_the_split_shares_no_image_speaker_or_template(stand_ins, held_out):
     images, speech = stand_ins
     tested = set()
-    for fold in range(3):
+    for fold in range(6):
         train, out = paired_digits.paired_digits(images, speech, fold, held_out=held_out)
         for a, b in ((train.vision.items, out.vision.items), (train.recordings, out.recordings)):
             assert not set(map(bytes, a.flatten(1).numpy())) & set(map(bytes, b.flatten(1).numpy()))
