@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
 
+LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
+
 
 def forecast_errors(scores: pd.DataFrame, published: pd.DataFrame, dataset: str) -> Figure:
     """Test MSE of each method with the interval over its seeds; lines: published errors.
@@ -18,7 +20,7 @@ def forecast_errors(scores: pd.DataFrame, published: pd.DataFrame, dataset: str)
     scores = scores[means <= 1.25 * means.min()]
     figure, (axes,) = panels(1, 2.6)
     seeds_with_interval(axes, scores, "mse", "method")
-    for (_, row), line in zip(published.iterrows(), ("-", "--", "-.", ":"), strict=False):
+    for (_, row), line in zip(published.iterrows(), LINES, strict=False):
         axes.axvline(row["mse"], color=GREY, lw=0.9, ls=line, label=f"{row['method']}, published")
     axes.set(xlabel=f"test mean squared error, {dataset}, standardised units", ylabel="")
     if len(published):

@@ -413,6 +413,12 @@ def block_measures(prefix: str, result: Studied, horizon: int) -> Iterator[Measu
 
 
 def tuning_measures(prefix: str, tuned: pd.DataFrame) -> Iterator[Measure]:
-    """Yield how many values were tuned, how many lie inside their grid, and how many at a bound of the setting."""
-    counts = {"all": len(tuned), "inside": tuned["inside"].sum(), "bound": tuned["bound"].sum()}
-    yield from ((f"{prefix}.tuned.{name}", int(count), "", (np.nan, np.nan)) for name, count in counts.items())
+    """Yield how many values were tuned, how many lie inside their grid, at a bound of the setting, or at neither.
+
+    <prefix>.tuned.<count> of all methods, <prefix>.tuned.<method>.<count> of each.
+    """
+    groups = [("", tuned), *((f"{KEYS[method]}.", rows) for method, rows in tuned.groupby("method", sort=False))]
+    for name, rows in groups:
+        inside, bound = rows["inside"].astype(bool), rows["bound"].astype(bool)
+        counts = {"all": len(rows), "inside": inside.sum(), "bound": bound.sum(), "neither": (~inside & ~bound).sum()}
+        yield from ((f"{prefix}.tuned.{name}{count}", int(n), "", (np.nan, np.nan)) for count, n in counts.items())

@@ -1,4 +1,4 @@
-"""Tables of the report on `08_forecasting`: each method at horizon 96, at every horizon, on every series; intervals."""
+"""Tables of the report on `08_forecasting`: methods by horizon and series, the spectrum, tuned values, intervals."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from artifact.studies.common.latex import MISSING, Cells, escape, to_latex
 
 METHODS = {
     "naive": "Seasonal naive",
+    "classical": "Theta or STL",
     "ridge": "Ridge, closed form",
+    "weighted": "Ridge, tapered, weighted",
+    "reduced": "Reduced rank in time",
     "dlinear": "DLinear",
     "fits": "FITS form",
+    "sparse": "SparseTSF",
+    "timebase": "TimeBase",
     "transformer": "Patch Transformer",
     "resonance": "ResonanceTimeSeriesNet",
 }
@@ -27,9 +32,10 @@ KINDS = {"split": "split conformal", "corrected": "corrected online"}
 def tables(cells: Cells) -> dict[str, str]:
     methods = {
         "Parameters": "forecast.{}.parameters",
-        "Validation MSE": "forecast.{}.validation_mse (4)",
-        "Test MSE [95\\% interval]": "forecast.{}.mse [4]",
-        "Test MAE": "forecast.{}.mae (4)",
+        "Validation": "forecast.{}.validation_mse (4)",
+        "Test MSE [over time]": "forecast.{}.block [3]",
+        "MAE": "forecast.{}.mae (3)",
+        "Ours minus this [over time]": "forecast.gap.{} [2]",
     }
     measured = cells.names("forecast.series.", ".resonance.mse")
     series = {SERIES[name]: f"forecast.series.{name}.{{}}.mse" for name in SERIES if name in measured}
@@ -38,28 +44,53 @@ def tables(cells: Cells) -> dict[str, str]:
         "Width": "forecast.intervals.{}.{}.width",
         "Interval score": "forecast.intervals.{}.{}.score",
     }
+    counts = {
+        "Tuned": "forecast.tuned.{}.all",
+        "Inside the grid": "forecast.tuned.{}.inside",
+        "At a bound": "forecast.tuned.{}.bound",
+        "Neither": "forecast.tuned.{}.neither",
+    }
     return {
         "forecasting": cells.table({"Method": METHODS}, methods),
-        "forecasting_horizons": horizons(cells),
+        "forecasting_horizons": horizons(cells, "horizon", "published_horizons"),
+        "forecasting_etth2": horizons(cells, "etth2", "published_etth2"),
+        "forecasting_spectrum": spectrum(cells),
         "forecasting_series": cells.table({"Method": METHODS}, series),
+        "forecasting_tuned": cells.table({"Method": METHODS}, counts),
         "intervals": cells.table({"Intervals": KINDS, "Level (\\%)": (50, 80, 95)}, intervals),
         "published": published(),
     }
 
 
-def horizons(cells: Cells) -> str:
+def horizons(cells: Cells, place: str, quotations: str) -> str:
     """Test MSE of every method at every horizon, the parameters of ours, and published errors."""
-    steps = cells.lengths("forecast.horizon.", ".resonance.mse")
-    rows = cells.rows({"Method": METHODS}, {f"${h}$": f"forecast.horizon.{h}.{{}}.mse" for h in steps})
-    sizes = {f"${h}$": f"forecast.horizon.{h}.{{}}.parameters" for h in steps}
+    steps = cells.lengths(f"forecast.{place}.", ".resonance.mse")
+    rows = cells.rows({"Method": METHODS}, {f"${h}$": f"forecast.{place}.{h}.{{}}.mse" for h in steps})
+    sizes = {f"${h}$": f"forecast.{place}.{h}.{{}}.parameters" for h in steps}
     rows += cells.rows({"Method": {"resonance": "its parameters"}}, sizes)
-    quoted = pd.read_csv(PAPER / "published_horizons.csv").set_index("method")
+    quoted = pd.read_csv(PAPER / f"{quotations}.csv").set_index("method")
     for method, line in quoted.iterrows():
         errors = {f"${h}$": _printed(line[str(h)]) if str(h) in line else MISSING for h in steps}
         rows.append({"Method": rf"{method}, published~\cite{{{line['key']}}}"} | errors)
     first = f"{quoted.index[0]}, published"
-    body = to_latex(rows, "@{}l" + "r" * len(steps) + "@{}")
+    body = to_latex(rows, "@{}l" + "r" * len(steps) + "@{}") if steps else ""
     return body.replace(f"\n{first}", f"\n\\addlinespace\n{first}", 1)
+
+
+def spectrum(cells: Cells) -> str:
+    """Our test error minus that of the same regression in time, by task."""
+    tasks = {
+        f"{place}.{h}": f"{dataset}, {h} hours"
+        for place, dataset in (("horizon", "ETTh1"), ("etth2", "ETTh2"))
+        for h in cells.lengths(f"forecast.{place}.", ".spectrum")
+    }
+    tasks |= {f"series.{name}": text for name, text in SERIES.items()}
+    columns = {
+        "With the spectrum": "forecast.{}.resonance.mse",
+        "In time": "forecast.{}.reduced.mse",
+        "Difference [over time]": "forecast.{}.spectrum [2]",
+    }
+    return cells.table({"Task": tasks}, columns)
 
 
 def published() -> str:
@@ -77,4 +108,4 @@ def published() -> str:
 
 
 def _printed(value: float) -> str:
-    return rf"\printednum{{{value:.3f}}}"
+    return MISSING if pd.isna(value) else rf"\printednum{{{value:.3f}}}"

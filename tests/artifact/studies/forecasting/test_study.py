@@ -207,9 +207,11 @@ def test_block_means_are_means_of_the_blocks_drawn():
 
 
 def test_tuned_values_are_counted():
-    tuned = pd.DataFrame({"inside": [True, False, False], "bound": [False, True, False]})
+    methods = ["DLinear", "DLinear", "resonance"]
+    tuned = pd.DataFrame({"method": methods, "inside": [True, False, False], "bound": [False, True, False]})
     measures = {key: value for key, value, _, _ in tuning_measures("f", tuned)}
-    assert measures == {"f.tuned.all": 3, "f.tuned.inside": 1, "f.tuned.bound": 1}
+    assert [measures[f"f.tuned.{count}"] for count in ("all", "inside", "bound", "neither")] == [3, 1, 1, 1]
+    assert measures["f.tuned.dlinear.neither"] == 0 and measures["f.tuned.resonance.neither"] == 1
 
 
 def test_blocks_widen_the_interval_of_a_dependent_series():
