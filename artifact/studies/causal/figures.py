@@ -7,7 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from artifact.studies.common.plots import GREY, PALETTE, mean_curve, panels
+from artifact.studies.causal.relatives import MODELS
+from artifact.studies.common.plots import GREY, PALETTE, mean_curve, panels, seeds_with_interval
 
 
 def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) -> Figure:
@@ -75,6 +76,33 @@ def speed(table: pd.DataFrame) -> Figure:
         axes.set_xscale("log", base=2)
         axes.margins(x=0.08)
         axes.legend(loc="upper left")
+    return figure
+
+
+RELATIVES = dict(
+    zip(
+        MODELS,
+        zip(PALETTE[:6] + PALETTE[7:8], "osD^vP<", ("-", "--", ":", "-.", "-", "--", ":"), strict=True),
+        strict=True,
+    )
+)
+
+
+def relatives(timed: pd.DataFrame, runs: pd.DataFrame) -> Figure:
+    """Milliseconds of a sublayer against length, a look a model; test accuracy on pixels in sequence, by task."""
+    figure, (left, right) = panels(2, 3.0)
+    for model, look in RELATIVES.items():
+        own = timed[timed["model"] == model]
+        mean_curve(left, own.assign(ms=1e3 * own["seconds"]), "n", "ms", look, label=model)
+    left.set(xlabel="sequence length $n$ (tokens)", ylabel="forward and backward (ms)", title="sublayer", yscale="log")
+    left.set_xscale("log", base=2)
+    left.legend(fontsize=6.5)
+    percent = runs.assign(percent=100 * runs["accuracy"])
+    looks = {"sequential": (PALETTE[0], "o", ""), "permuted": (PALETTE[1], "s", "")}
+    seeds_with_interval(right, percent, "percent", "model", group="task", looks=looks, order=list(RELATIVES))
+    right.axvline(10, color=GREY, lw=0.8, ls=":")  # chance
+    right.set(xlabel="test accuracy (%)", title="images, pixel by pixel")
+    right.legend(fontsize=6.5)
     return figure
 
 

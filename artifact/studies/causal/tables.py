@@ -1,8 +1,9 @@
-"""Tables of the report on `15_causal`: seconds of the layer against attention, and of one step against a cache."""
+"""Tables of the report on `15_causal`: the layer against attention and its relatives, a step against a cache."""
 
 from __future__ import annotations
 
 from artifact.studies.causal.benchmark import RESONATORS, STEP_TARGETS, TARGETS
+from artifact.studies.causal.relatives import KEYS, OURS, TASKS
 from artifact.studies.common.latex import Cells, number
 
 
@@ -29,7 +30,41 @@ def tables(cells: Cells) -> dict[str, str]:
     return {
         "causal": cells.table({"$n$": lengths, "$k$": {k: str(k) for k in RESONATORS}}, speeds, "@{}rrrrrrrrr@{}"),
         "causal_steps": cells.table({"Context": contexts}, steps, "@{}rrrrrrr@{}"),
+        "causal_relatives": _relatives(cells),
+        "causal_relatives_ratio": _ratios(cells),
     }
+
+
+NAMES = {
+    key: "Ours" if model == OURS else model.capitalize() if model == "attention" else model
+    for model, key in KEYS.items()
+}
+
+
+def _relatives(cells: Cells) -> str:
+    """Size, seconds by length, and accuracy on pixels in sequence; a star: the rate is not inside its grid."""
+    lengths = _grouped(cells.lengths("causal.relatives.ours.ms."))
+    columns = {"Parameters": "causal.relatives.{}.parameters (6)"}
+    if lengths:
+        columns["State"] = f"causal.relatives.{{}}.state.{min(lengths)} (6)"
+    columns |= {f"{text} (ms)": f"causal.relatives.{{}}.ms.{n}" for n, text in lengths.items()}
+
+    def accuracy(task: str):
+        def cell(key: str) -> str:
+            star = "*" if cells.value(f"causal.relatives.{key}.{task}.inside") == 0 else ""
+            return cells.cell(f"causal.relatives.{{}}.{task} [3]", key) + star
+
+        return cell
+
+    columns |= {rf"{task.capitalize()} (\%)": accuracy(task) for task in TASKS}
+    return cells.table({"Layer": NAMES}, columns, f"@{{}}lrr{'r' * len(lengths)}ll@{{}}")
+
+
+def _ratios(cells: Cells) -> str:
+    """Seconds over those of ours, with intervals over repetitions."""
+    lengths = _grouped(cells.lengths("causal.relatives.s4d.ratio."))
+    others = {key: name for key, name in NAMES.items() if key != KEYS[OURS]}
+    return cells.table({"Layer": others}, {text: f"causal.relatives.{{}}.ratio.{n} [2]" for n, text in lengths.items()})
 
 
 def _grouped(lengths: list[int]) -> dict[int, str]:

@@ -46,8 +46,8 @@ def delta_noise(pairs: int, features: int, strength: float = 1.0) -> np.ndarray:
         E <- E (1 - 2 beta/F + 2 beta^2/(F (F + 2))) + beta^2 g/(F + 2) + beta^2/F,     rho = (E - s^2)/s^2
 
     g = |S|^2 / F, of the whole hologram: the power that a new reference reads; s, E: signal and power of a reading.
-    Exact means for references uniform on the unit sphere; for independent phases E differs by at most 2 % from F = 4
-    on, less for more features.
+    Exact means for references uniform on the unit sphere.  Those of independent phases have other fourth moments: E is
+    an approximation for them, which the tests compare with recordings at F = 4 and 8.
     """
     b, f, g = strength, features, 0.0
     signal, power = np.empty(pairs), np.empty(pairs)

@@ -19,9 +19,19 @@ from torch.nn import functional as F
 
 from artifact.peers.relatives import GatedMixer
 from artifact.studies.common.processes import spread
+from artifact.studies.common.statistics import share_interval
 from artifact.studies.common.training import train_one_cycle
 from artifact.studies.common.tuning import best_values, widened
-from artifact.studies.recall.models import MEMORIES, RECALLS, RecallNet, ShiftedMemory, maps_apart, recalls, unshifted
+from artifact.studies.recall.models import (
+    KEYS,
+    MEMORIES,
+    RECALLS,
+    RecallNet,
+    ShiftedMemory,
+    maps_apart,
+    recalls,
+    unshifted,
+)
 from artifact.studies.recall.task import IGNORED, Task, associative_recall
 from resonance.causal import CausalResonance
 from resonance.polar import count_parameters
@@ -223,6 +233,22 @@ def by_state(
         for size in (sizes if kind in RECALLS or kind in MEMORIES else sizes[-1:])
         for case in with_seeds(Case(kind, task, 64, rates[kind], features=size, **fields), seeds)
     ]
+
+
+def state_measures(states: pd.DataFrame, best: pd.DataFrame) -> list[tuple]:
+    """What the runs of `by_state` and their rates give to the ledger: key, value, unit, interval."""
+    none, found = (float("nan"), float("nan")), []
+    for (kind, size), own in states.groupby(["kind", "features"], sort=False):
+        mean, *interval = share_interval(100 * own["accuracy"], 100)
+        key = f"{KEYS[kind]}.f{size}"
+        found.append((f"recall16.state.accuracy.{key}", mean, "%", tuple(interval)))
+        found.append((f"recall16.state.reals.{key}", own["state"].mean(), "reals", none))
+        found.append((f"recall16.state.parameters.{key}", own["parameters"].mean(), "", none))
+        found.append((f"recall16.state.seconds.{key}", own["seconds"].mean(), "s", none))
+    for row in best.itertuples():
+        found.append((f"recall16.state.rate.{KEYS[row.kind]}", row.rate, "", none))
+        found.append((f"recall16.state.inside.{KEYS[row.kind]}", float(row.inside), "", none))
+    return found
 
 
 def with_seeds(case: Case, seeds: int) -> list[Case]:

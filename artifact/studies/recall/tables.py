@@ -36,5 +36,5 @@ def by_state(cells: Cells) -> str:
     star = {key: "" if cells.value(f"recall16.state.inside.{key}") else "*" for key in NETWORKS | RELATIVES}
     names = {key: name + star[key] for key, name in (NETWORKS | RELATIVES).items()}
     columns = {f"$F={size}$": f"recall16.state.accuracy.{{}}.f{size} [3]" for size in sizes}
-    columns |= {"Rate": "recall16.state.rate.{}", "Parameters": "recall16.state.parameters.{} (6)"}
-    return cells.table({"Network": names}, columns, f"@{{}}l{'l' * len(sizes)}rr@{{}}")
+    columns |= {"Rate": "recall16.state.rate.{}"}
+    return cells.table({"Network": names}, columns, f"@{{}}l{'l' * len(sizes)}r@{{}}")

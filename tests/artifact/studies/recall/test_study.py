@@ -39,6 +39,7 @@ from artifact.studies.recall.study import (
     form_errors,
     memory_of,
     network,
+    state_measures,
     state_of,
     train,
     with_seeds,
@@ -239,7 +240,14 @@ def test_table_has_a_row_an_arm():
     table = tables(Cells(by_key))["recall_study"]
     assert table.count("$(512,128,16)$") == 4 and "delta rule" in table
     assert not any(tables(Cells(by_key.iloc[:0])).values())
-    values = {f"recall16.state.accuracy.{key}.f8": 75.25 for key in KEYS.values()}
-    values |= {f"recall16.state.inside.{key}": key != "gla" for key in KEYS.values()}
-    table = tables(Cells(pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})))["recall_state"]
+
+
+def test_table_by_state_marks_rates_at_the_end_of_their_grid():
+    rows = [(kind, 8, accuracy, 512, 9, 1.0) for kind in KINDS for accuracy in (0.75, 0.755)]
+    states = pd.DataFrame(rows, columns=["kind", "features", "accuracy", "state", "parameters", "seconds"])
+    best = pd.DataFrame({"kind": KINDS, "rate": 0.01, "inside": [kind != GLA for kind in KINDS]})
+    found = {key: (value, *interval) for key, value, _, interval in state_measures(states, best)}
+    assert all(0 <= low <= value <= high <= 100 for k, (value, low, high) in found.items() if "accuracy" in k)
+    measures = pd.DataFrame.from_dict(found, orient="index", columns=["value", "ci_low", "ci_high"])
+    table = tables(Cells(measures))["recall_state"]
     assert table.count("75.25") == len(KEYS) and "GLA*" in table and "LRU &" in table
