@@ -107,9 +107,9 @@ class ConvAudioNet(nn.Module):
         h = self.embedding(waves, lengths)[:, None]  # (batch, 1, frames, bands)
         count = self.embedding.frame_count(lengths)
         for block in self.blocks:
-            h = F.max_pool2d(block(h), 2, ceil_mode=True)
-            count = (count + 1) // 2
-            h = h.masked_fill(~length_mask(h[:, 0], count)[:, None], 0.0)  # padding reaches no frame
+            h = block(h)
+            h = h.masked_fill(~length_mask(h[:, 0], count)[:, None], 0.0)  # what lies behind a recording stays 0
+            h, count = F.max_pool2d(h, 2, ceil_mode=True), (count + 1) // 2
         return self.output_projection(self.dropout(mean_token(h.mean(dim=3).transpose(1, 2), count)))
 
 

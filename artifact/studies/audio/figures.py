@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from artifact.studies.audio.tasks import NORMALISED, OFFICIAL, REGRESSION, RESONANCE, TRANSFORMER
+from artifact.studies.audio.tasks import CONV, NORMALISED, OFFICIAL, REGRESSION, RESONANCE, TRANSFORMER
 from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
 
 LOOKS = {  # each method's colour, marker and line
     RESONANCE: (PALETTE[0], "o", "-"),
     TRANSFORMER: (PALETTE[1], "s", "--"),
+    CONV: (PALETTE[4], "D", (0, (4, 1, 1, 1, 1, 1))),
     REGRESSION: (PALETTE[2], "^", "-."),
     NORMALISED: (PALETTE[3], "v", ":"),
 }
@@ -61,16 +63,36 @@ def confusion(predictions: pd.DataFrame, method: str) -> Figure:
     shares = pd.crosstab(own["digit"], own["prediction"], normalize="index").reindex(columns=range(10), fill_value=0.0)
     scored = own.assign(correct=own["prediction"] == own["digit"])
     speakers = scored.pivot_table(index="speaker", columns="digit", values="correct")
-    for axis, table, label, least in ((left, shares, "share of rows (%)", 1), (right, speakers, "accuracy (%)", 0)):
-        mesh = axis.pcolormesh(100 * table.to_numpy(), cmap="cividis", vmin=0, vmax=100, rasterized=True)
-        for (row, column), value in np.ndenumerate(100 * table.to_numpy()):
-            if value >= least:
-                colour = "white" if value < 55 else "black"
-                axis.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=5.5)
-        axis.set_xticks(np.arange(table.shape[1]) + 0.5, table.columns)
-        axis.set_yticks(np.arange(table.shape[0]) + 0.5, table.index)
-        axis.invert_yaxis()
-        figure.colorbar(mesh, ax=axis, label=label)
+    _matrix(left, 100 * shares, "share of rows (%)", least=1)
+    _matrix(right, 100 * speakers, "accuracy (%)")
     left.set(xlabel="predicted", ylabel="spoken")
     right.set(xlabel="spoken", ylabel="")
     return figure
+
+
+def environment(predictions: pd.DataFrame, names: Sequence[str]) -> Figure:
+    """Environmental sounds.  Left: accuracy of each method, a point a fold.  Right: confusion of ours, all folds."""
+    figure, (left, right) = panels(2, 2.9)
+    right_ones = predictions["prediction"] == predictions["label"]
+    percent = 100 * right_ones.groupby([predictions["method"], predictions["fold"]], sort=False).mean()
+    seeds_with_interval(left, percent.reset_index(name="percent"), "percent", "method", group="method", looks=LOOKS)
+    left.set(xlabel="accuracy on the fold held out (%)")
+    own = predictions[predictions["method"] == RESONANCE]
+    shares = pd.crosstab(own["label"], own["prediction"], normalize="index").reindex(columns=range(len(names)))
+    _matrix(right, 100 * shares.fillna(0.0).set_axis(list(names), axis=0), "share of rows (%)", least=1)
+    right.set_xticks(right.get_xticks(), names, rotation=90)
+    right.set(xlabel="predicted", ylabel="", title=RESONANCE)
+    return figure
+
+
+def _matrix(axis: Axes, table: pd.DataFrame, label: str, *, least: float = 0.0) -> None:
+    """Draw percentages as coloured cells with their numbers, those below `least` without."""
+    mesh = axis.pcolormesh(table.to_numpy(), cmap="cividis", vmin=0, vmax=100, rasterized=True)
+    for (row, column), value in np.ndenumerate(table.to_numpy()):
+        if value >= least:
+            colour = "white" if value < 55 else "black"
+            axis.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=5.5)
+    axis.set_xticks(np.arange(table.shape[1]) + 0.5, table.columns)
+    axis.set_yticks(np.arange(table.shape[0]) + 0.5, table.index)
+    axis.invert_yaxis()
+    axis.figure.colorbar(mesh, ax=axis, label=label)

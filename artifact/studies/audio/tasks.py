@@ -3,13 +3,15 @@
 official         takes 0 to 4 of every speaker and digit for testing, the rest for training
 validation       takes 5 to 9 of the official training part, for every choice
 speaker          all recordings of one speaker for testing, those of the other five for training
-ESC-50 folds     one of five for testing, four for training
+folds            one of the five of ESC-10, or ESC-50, for testing, four for training; nothing is chosen on them
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -19,16 +21,24 @@ from torch import nn
 from artifact.datasets.esc50 import Sounds
 from artifact.datasets.recordings import Recordings, recordings
 from artifact.datasets.speech import Speech
-from artifact.peers.audio import TransformerAudioNet, log_mel_features, logistic_regression, without_mean_spectrum
+from artifact.peers.audio import (
+    ConvAudioNet,
+    TransformerAudioNet,
+    log_mel_features,
+    logistic_regression,
+    without_mean_spectrum,
+)
 from artifact.studies.audio.augmentation import AudioAugmentation
-from artifact.studies.common.classification import accuracy, train_classifier
+from artifact.studies.common.classification import train_classifier
+from artifact.studies.common.tuning import widened
 from resonance.audio import LearnedFrames, ResonanceAudioNet
 from resonance.polar import PolarWeight, count_parameters
 
 LONGEST = 8192  # samples of a digit: about a second, 63 frames
 OFFICIAL, VALIDATION = "official", "validation"
-RESONANCE, TRANSFORMER = "resonance", "Transformer"
+RESONANCE, TRANSFORMER, CONV = "resonance", "Transformer", "convolutions on log-mel"
 REGRESSIONS = REGRESSION, NORMALISED = "log-mel regression", "log-mel regression, mean removed"
+METHODS = (RESONANCE, TRANSFORMER, CONV, *REGRESSIONS)
 
 
 class DigitTask:
@@ -62,10 +72,10 @@ class DigitTask:
         return {REGRESSION: features, NORMALISED: without_mean_spectrum(features)}
 
 
-def digit_model(**options) -> ResonanceAudioNet:
+def digit_model(classes: int = 10, **options) -> ResonanceAudioNet:
     """The resonance model of spoken digits, untrained: frames of 32 ms every 16 ms, under 100,000 parameters."""
     settings = {"frame": 256, "hop": 128, "dim": 64, "num_layers": 3, "num_frequencies": 24, "window": 128}
-    return ResonanceAudioNet(10, **{**settings, "dropout": 0.0, **options})
+    return ResonanceAudioNet(classes, **{**settings, "dropout": 0.0, **options})
 
 
 @torch.no_grad()
@@ -81,16 +91,17 @@ def frozen_(model: nn.Module, part: str) -> nn.Module:
 MODELS: dict[str, Callable[[], nn.Module]] = {
     RESONANCE: digit_model,
     TRANSFORMER: lambda: TransformerAudioNet(10),
+    CONV: lambda: ConvAudioNet(10, rate=8000, bands=32),
     "learned complex frames": lambda: digit_model(front_end=LearnedFrames(256, 128, 48)),
     "phases fixed at zero": lambda: frozen_(digit_model(), "phase"),
     "no interference": lambda: digit_model(interference=False),
     "no mixing": lambda: frozen_(digit_model(), "magnitude"),  # only the feed-forwards act
 }
 NO_AUGMENTATION = "no augmentation"  # the resonance model, trained on the recordings as they are
-ABLATIONS = (*list(MODELS)[2:], NO_AUGMENTATION)
+ABLATIONS = (*list(MODELS)[3:], NO_AUGMENTATION)
 # Keys of methods and variants in the ledger.
 KEYS = {name: name.replace(" ", "_") for name in (RESONANCE, "no interference", "no mixing", NO_AUGMENTATION)}
-KEYS |= {TRANSFORMER: "transformer", REGRESSION: "regression", NORMALISED: "normalised"}
+KEYS |= {TRANSFORMER: "transformer", CONV: "convolutions", REGRESSION: "regression", NORMALISED: "normalised"}
 KEYS |= {"learned complex frames": "learned", "phases fixed at zero": "zero_phases"}
 
 
@@ -102,11 +113,12 @@ def trained(
     rate: float,
     steps: int,
     seed: int,
+    batch: int = 32,
 ) -> nn.Module:
     """A model trained on recordings; all else is the same for every model."""
     torch.manual_seed(seed)
     model = make()
-    train_classifier(model, train.batches(32, torch.Generator().manual_seed(seed), augmentation), steps, rate=rate)
+    train_classifier(model, train.batches(batch, torch.Generator().manual_seed(seed), augmentation), steps, rate=rate)
     return model
 
 
@@ -147,14 +159,22 @@ def parameters(task: DigitTask, method: str) -> int:
     return count_parameters(MODELS[method]())
 
 
-def tune(task: DigitTask, tries: dict[str, Iterable[float]], steps: int) -> pd.DataFrame:
-    """Validation accuracy of every setting of every method: method, setting, accuracy."""
+def validation_error(setting: float, task: DigitTask, name: str, steps: int) -> float:
+    """Share of wrong answers on the validation takes with a setting; inf where the training diverged."""
+    try:
+        predictions = digit_predictions(task, name, VALIDATION, setting=setting, steps=steps, seed=0)
+    except FloatingPointError:
+        return math.inf
+    return 1 - float(accuracies(predictions)["accuracy"].iloc[0])
+
+
+def tune(task: DigitTask, tries: dict[str, Sequence[float]], steps: int, *, wider: int) -> pd.DataFrame:
+    """Validation error of every setting tried of every method (`widened`): method, value, score."""
     tables = [
-        accuracies(digit_predictions(task, name, VALIDATION, setting=c, steps=steps, seed=0)).assign(setting=c)
-        for name, settings in tries.items()
-        for c in settings
+        widened(partial(validation_error, task=task, name=name, steps=steps), grid, wider=wider).assign(method=name)
+        for name, grid in tries.items()
     ]
-    return pd.concat(tables, ignore_index=True)[["method", "setting", "accuracy"]]
+    return pd.concat(tables, ignore_index=True)[["method", "value", "score"]]
 
 
 def chosen_settings(tuning: pd.DataFrame) -> dict[str, float]:
@@ -165,22 +185,46 @@ def chosen_settings(tuning: pd.DataFrame) -> dict[str, float]:
 # --------------------------------------------------------------------------- environmental sounds
 
 
-def environment_scores(sounds: Sounds, *, rate: float, strength: float, steps: int, seed: int = 0) -> pd.DataFrame:
-    """Accuracy on each fold of models trained on the four others, the regression with C = `strength`: a column each.
+def environment_models(sounds: Sounds) -> dict[str, Callable[[], nn.Module]]:
+    """Constructors of the networks of the digits for sounds of five seconds, with frames of about 93 ms."""
+    frame = 2 ** round(math.log2(0.093 * sounds.rate))
+    classes, shape = len(sounds.label_names), {"frame": frame, "hop": frame // 2}
+    return {
+        RESONANCE: partial(digit_model, classes, **shape),
+        TRANSFORMER: partial(TransformerAudioNet, classes, **shape),
+        CONV: partial(ConvAudioNet, classes, rate=sounds.rate, **shape),
+    }
 
-    Sounds are of five seconds; frames of about 46 ms, every 23 ms.
+
+def environment_predictions(
+    sounds: Sounds, settings: Mapping[str, float], *, steps: int, batch: int = 16, seed: int = 0
+) -> pd.DataFrame:
+    """Train every method on all folds but one and test it on that: method, fold, label, prediction.
+
+    settings: the learning rate of each network and C of each regression, none of them chosen on these sounds.  Of a
+    longer sound the loudest five seconds count; each fold has a seed of its own.
     """
-    frame, longest = 2 ** round(np.log2(0.046 * sounds.rate)), max(map(len, sounds.waves))
-    shape = {"frame": frame, "hop": frame // 2, "dim": 96, "num_layers": 3}
-    make = partial(ResonanceAudioNet, len(sounds.label_names), **shape)
+    longest = 5 * sounds.rate
     everything = recordings(sounds.waves, sounds.labels, longest)
-    features, augmentation = log_mel_features(everything, sounds.rate), AudioAugmentation(longest, shift=longest // 10)
-    rows = []
-    for fold in sorted(set(sounds.folds.tolist())):
+    features = dict.fromkeys(REGRESSIONS, log_mel_features(everything, sounds.rate))
+    features[NORMALISED] = without_mean_spectrum(features[NORMALISED])
+    augmentation, models = AudioAugmentation(longest, shift=longest // 10), environment_models(sounds)
+    tables = []
+    for fold, (name, setting) in product(sorted(set(sounds.folds.tolist())), settings.items()):
         held = sounds.folds == fold
-        test = everything.chosen(held)
-        model = trained(make, everything.chosen(~held), augmentation, rate=rate, steps=steps, seed=seed)
-        regression = logistic_regression(features[~held], sounds.labels[~held], strength)
-        ours, theirs = accuracy(test.logits(model), test.labels), regression.score(features[held], sounds.labels[held])
-        rows.append({"fold": fold, RESONANCE: ours, REGRESSION: theirs})
-    return pd.DataFrame(rows)
+        if name in REGRESSIONS:
+            model = logistic_regression(features[name][~held], sounds.labels[~held], setting)
+            prediction = model.predict(features[name][held])
+        else:
+            options = {"rate": setting, "steps": steps, "seed": seed + fold, "batch": batch}
+            model = trained(models[name], everything.chosen(~held), augmentation, **options)
+            prediction = everything.chosen(held).logits(model).argmax(dim=1).numpy()
+        columns = {"label": sounds.labels[held], "prediction": prediction}
+        tables.append(pd.DataFrame({"method": name, "fold": fold, **columns}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def fold_accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Share of right answers: a row a fold, a column a method, in the order of the predictions."""
+    right = predictions["prediction"] == predictions["label"]
+    return right.groupby([predictions["fold"], predictions["method"]], sort=False).mean().unstack()

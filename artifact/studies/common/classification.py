@@ -30,15 +30,13 @@ def logits_of(model: nn.Module, documents: Sequence[Tensor], *, tokens: int = 32
     return logits[torch.tensor(order).argsort()]
 
 
-def train_classifier(
-    model: nn.Module, batches: Iterator, steps: int, *, rate: float, smoothing: float = 0.1, bfloat16: bool = False
-) -> float:
+def train_classifier(model: nn.Module, batches: Iterator, steps: int, *, rate: float, smoothing: float = 0.1) -> float:
     """Train by `train_one_cycle` on the cross-entropy, `smoothing` of each target spread over all classes.
 
     `batches` yields (inputs, labels).  Returns the seconds that it took; raises as `train_one_cycle`.
     """
     loss_fn = partial(F.cross_entropy, label_smoothing=smoothing)
-    return train_one_cycle(model, batches, steps, rate=rate, loss_fn=loss_fn, bfloat16=bfloat16).seconds
+    return train_one_cycle(model, batches, steps, rate=rate, loss_fn=loss_fn).seconds
 
 
 def shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

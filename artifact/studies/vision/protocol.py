@@ -23,7 +23,6 @@ from artifact.datasets.images import Images
 from artifact.peers.vision import PatchFNet, VisionTransformer
 from artifact.studies.common.classification import accuracy, predict, train_classifier
 from artifact.studies.common.graph import token_products
-from artifact.studies.common.precision import has_fast_products
 from artifact.studies.common.tuning import widened
 from artifact.studies.vision.augmentation import affine, augmented_batches, noisy, occluded, resized
 from resonance.plane import plane_frequencies
@@ -68,7 +67,7 @@ def image_task(images: Images, validation: int = 5000) -> ImageTask:
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is trained: name, key of its measures, constructor, precision, patches a side, read-out.
+    """A model that is trained: name, key of its measures, constructor, patches a side, read-out.
 
     make(num_classes, in_channels=..., patch_size=..., pooled_frequencies=...) -> a classifier of images.
     """
@@ -76,14 +75,8 @@ class Contender:
     name: str
     key: str
     make: Callable[..., nn.Module]
-    bfloat16: bool = False  # whether it trains faster so than in float32, where the hardware has such products
     patches: int = 14  # a side
     pooled: int = 3  # frequencies a side of the read-out; 1: the mean token
-
-    @property
-    def precision(self) -> torch.dtype:
-        """The precision in which it is trained and tested on this machine."""
-        return torch.bfloat16 if self.bfloat16 and has_fast_products(torch.bfloat16) else torch.float32
 
     def variant(self, name: str) -> Contender:
         """The same model with the patches and the read-out of one of `VARIANTS`."""
@@ -103,8 +96,8 @@ VARIANTS = {
     "4 x 4, mean read-out": {"patches": 7, "pooled": 1},
 }
 OURS = partial(ResonanceVisionNet, hidden_dim=48, num_layers=4, num_frequencies=5, dropout=0.0)
-RESONANCE = Contender("resonance", "resonance", OURS, bfloat16=True)
-BARE = Contender("resonance, no feed-forward", "bare", partial(OURS, expansion=0), bfloat16=True)
+RESONANCE = Contender("resonance", "resonance", OURS)
+BARE = Contender("resonance, no feed-forward", "bare", partial(OURS, expansion=0))
 TRANSFORMER = Contender("vision Transformer", "transformer", VisionTransformer)
 FNET = Contender("FNet", "fnet", partial(PatchFNet, num_layers=4))
 CONTENDERS = (RESONANCE, BARE, TRANSFORMER, FNET)
@@ -125,8 +118,7 @@ def trained(
     """Train a model on `data` for some steps of `batch` images; return it in evaluation mode, and the seconds."""
     model = contender.model(task, seed)
     batches = augmented_batches(*data, batch, torch.Generator().manual_seed(seed), shift=2 * task.side / SIDE)
-    half = contender.precision == torch.bfloat16
-    seconds = train_classifier(model, batches, steps, rate=rate, smoothing=0.05, bfloat16=half)
+    seconds = train_classifier(model, batches, steps, rate=rate, smoothing=0.05)
     return model.eval(), seconds
 
 
@@ -136,7 +128,7 @@ def validation_error(rate: float, contender: Contender, task: ImageTask, **optio
         model, _ = trained(contender, task, task.train, rate=rate, **options)
     except FloatingPointError:
         return math.inf
-    return 1 - accuracy(scorer(model, contender.precision)(task.validation[0]), task.validation[1])
+    return 1 - accuracy(scorer(model)(task.validation[0]), task.validation[1])
 
 
 def tuned(task: ImageTask, variants: Iterable[str], rates: Sequence[float], *, wider: int, **options) -> pd.DataFrame:
@@ -173,14 +165,9 @@ def score_rows(entries: Iterable[Entry], images: Tensor, labels: Tensor, **colum
     )
 
 
-def scorer(model: nn.Module, precision: torch.dtype = torch.float32) -> Scorer:
-    """A trained classifier as a function from images to float32 scores, computed in `precision`."""
-
-    def score(images: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
-            return predict(model, images).float()
-
-    return score
+def scorer(model: nn.Module) -> Scorer:
+    """A trained classifier as a function from images to scores."""
+    return partial(predict, model)
 
 
 def corrupted(images: Tensor, seed: int, levels: dict[str, list[float]]) -> Iterable[tuple[str, float, Tensor]]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from artifact.datasets.recordings import recordings
-from artifact.peers.audio import TransformerAudioNet, log_mel_features, mel_filters, without_mean_spectrum
+from artifact.peers.audio import (
+    ConvAudioNet,
+    MelFrames,
+    TransformerAudioNet,
+    log_mel_features,
+    mel_filters,
+    without_mean_spectrum,
+)
 
 
 def test_mel_filters_are_triangles_that_sum_to_one_between_peaks():
@@ -36,9 +45,17 @@ def test_without_its_mean_spectrum_a_recording_has_no_microphone():
     np.testing.assert_allclose(cleared.reshape(4, 6, 5).mean(axis=2), 0, atol=1e-6)
 
 
-def test_the_transformer_ignores_padding():
+def test_mel_frames_are_the_filtered_power_of_each_frame():
+    frames, wave = MelFrames(256, 128, 10, 8000), torch.randn(2, 1000)
+    windows = wave.unfold(1, 256, 128) * torch.hann_window(256)
+    power = torch.fft.rfft(windows).abs().square() / 128
+    torch.testing.assert_close(frames(wave), ((power + 1e-6) @ mel_filters(10, 256, 8000)).log(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [TransformerAudioNet, partial(ConvAudioNet, rate=8000, bands=20)])
+def test_networks_ignore_padding(make):
     torch.manual_seed(0)
-    model, lengths = TransformerAudioNet(10).eval(), torch.tensor([2000, 700])
+    model, lengths = make(10).eval(), torch.tensor([2000, 700])
     waves = torch.randn(2, 3000)
     alone = torch.cat([model(waves[i : i + 1, :n], torch.tensor([n])) for i, n in enumerate(lengths.tolist())])
     torch.testing.assert_close(model(waves, lengths), alone, rtol=1e-4, atol=1e-5)

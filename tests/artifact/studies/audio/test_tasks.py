@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from artifact.datasets.esc50 import load_esc50
+from artifact.studies.audio import tasks
 from artifact.studies.audio.tasks import (
     ABLATIONS,
+    CONV,
     MODELS,
     NO_AUGMENTATION,
+    NORMALISED,
     OFFICIAL,
     REGRESSION,
     RESONANCE,
+    TRANSFORMER,
     VALIDATION,
     DigitTask,
     accuracies,
     chosen_settings,
     digit_predictions,
-    environment_scores,
+    environment_models,
+    environment_predictions,
+    fold_accuracies,
     train_digits,
+    tune,
+    validation_error,
 )
 from resonance.polar import PolarWeight, count_parameters
 
@@ -95,7 +107,53 @@ def test_chosen_settings_take_the_best_and_the_first_of_equals():
 # --------------------------------------------------------------------------- environmental sounds
 
 
-def test_esc50_folds_are_scored_apart(tmp_path, write_esc50):
-    scores = environment_scores(load_esc50(write_esc50(tmp_path)), rate=5e-3, strength=1.0, steps=8)
-    assert scores["fold"].tolist() == [1, 2, 3, 4, 5]
+def test_folds_are_predicted_by_models_of_the_other_four(tmp_path, write_esc50):
+    sounds = load_esc50(write_esc50(tmp_path))
+    settings = {RESONANCE: 5e-3, REGRESSION: 1.0, NORMALISED: 1.0}
+    predictions = environment_predictions(sounds, settings, steps=16)
+    assert [len(rows) for _, rows in predictions.groupby("method")] == [len(sounds.waves)] * 3
+    for fold, rows in predictions.groupby("fold"):
+        for _, own in rows.groupby("method"):
+            assert own["label"].tolist() == sounds.labels[sounds.folds == fold].tolist()
+    scores = fold_accuracies(predictions)
+    assert list(scores.columns) == list(settings) and scores.index.tolist() == [1, 2, 3, 4, 5]
     assert scores[RESONANCE].mean() > 0.9 and scores[REGRESSION].mean() > 0.9
+    # A fold's own labels reach no model that is tested on it.
+    labels = sounds.labels.copy()
+    labels[sounds.folds == 2] = 1
+    other = environment_predictions(replace(sounds, labels=labels), {REGRESSION: 1.0}, steps=1)
+    same = predictions[(predictions["method"] == REGRESSION) & (predictions["fold"] == 2)]
+    assert other.loc[other["fold"] == 2, "prediction"].tolist() == same["prediction"].tolist()
+
+
+def test_the_networks_of_sounds_are_those_of_the_digits(write_esc50, tmp_path):
+    sounds = load_esc50(write_esc50(tmp_path))
+    models = {name: make() for name, make in environment_models(replace(sounds, rate=11025)).items()}
+    assert list(models) == [RESONANCE, TRANSFORMER, CONV]
+    for model in models.values():
+        assert (model.embedding.front_end.frame, model.embedding.front_end.hop) == (1024, 512)
+        assert model(torch.randn(2, 5 * 11025), torch.tensor([5 * 11025, 20000])).shape == (2, 3)
+        assert 40_000 < count_parameters(model) < 120_000
+
+
+# --------------------------------------------------------------------------- tuning
+
+
+def test_every_method_is_tuned_on_the_validation_takes_alone(toy_speech):
+    task = DigitTask(toy_speech())
+    table = tune(task, {RESONANCE: [1e-3, 2e-3], REGRESSION: [0.1, 1.0]}, 2, wider=1)
+    assert set(table.columns) == {"method", "value", "score"} and table["score"].between(0, 1).all()
+    spoiled = toy_speech()
+    for i in np.flatnonzero(task.masks(OFFICIAL)[1]):
+        spoiled.waves[i][:] = 0.0
+    for name in (RESONANCE, REGRESSION):
+        clean, other = (validation_error(1e-3, each, name, 2) for each in (task, DigitTask(spoiled)))
+        assert clean == other, name
+
+
+def test_a_training_that_diverges_is_worse_than_every_other(toy_speech, monkeypatch):
+    def diverged(*args, **options):
+        raise FloatingPointError("10 steps in a row were skipped")
+
+    monkeypatch.setattr(tasks, "digit_predictions", diverged)
+    assert validation_error(1.0, DigitTask(toy_speech()), RESONANCE, 2) == math.inf
