@@ -2,7 +2,8 @@
 
     pip install --target build/mutation cosmic-ray==8.7.0
     python tests/mutation.py                 # an hour on one core; prints the survivors, writes paper/mutation.csv
-    python tests/mutation.py band --count 20   # some modules, fewer mutants; writes nothing
+    python tests/mutation.py band              # some modules: their rows alone are renewed
+    python tests/mutation.py band --count 20   # fewer mutants; writes nothing
 
 The operators are those of cosmic-ray without options: other operators, comparisons and numbers, `not`, loops without an
 iteration, exceptions, decorators.  A mutant is one place in the source with one of its replacements; of all places a
@@ -228,15 +229,20 @@ def main() -> int:
     sys.path.insert(0, str(ROOT))
     with EQUIVALENT.open() as file:
         known = {tuple(row[:4]): row[4] for row in csv.reader(file)}
-    rows = [examine(module, arguments.count, known) for module in arguments.modules]
-    total = {key: sum(row[key] for row in rows) for key in ("mutants", "killed", "equivalent")}
+    rows = {module: examine(module, arguments.count, known) for module in arguments.modules}
+    if arguments.count == COUNT:  # rows of modules that did not run stay as they were
+        if COUNTS.exists():
+            with COUNTS.open() as file:
+                rows = {row["module"]: row for row in csv.DictReader(file)} | rows
+        rows = {module: rows[module] for module in MODULES if module in rows}
+    total = {key: sum(int(row[key]) for row in rows.values()) for key in ("mutants", "killed", "equivalent")}
     rate = total["killed"] / (total["mutants"] - total["equivalent"])
     print(f"{rate:.1%} of {total['mutants'] - total['equivalent']} killed")
-    if list(arguments.modules) == list(MODULES) and arguments.count == COUNT:
+    if arguments.count == COUNT:
         with COUNTS.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer = csv.DictWriter(file, ["module", "mutants", "killed", "equivalent", "rate"], lineterminator="\n")
             writer.writeheader()
-            writer.writerows([*rows, {"module": "all", **total, "rate": f"{rate:.3f}"}])
+            writer.writerows([*rows.values(), {"module": "all", **total, "rate": f"{rate:.3f}"}])
     return int(rate < 0.9)
 
 

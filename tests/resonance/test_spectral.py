@@ -9,7 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resonance.band import make_band, next_power_of_two
-from resonance.spectral import ENGINES, analysis, check_lengths, check_signal, choose_engine, synthesis, traced
+from resonance.engines.linear_time import make_plan
+from resonance.spectral import (
+    ENGINES,
+    Engine,
+    analysis,
+    check_lengths,
+    check_sequences,
+    check_signal,
+    check_values,
+    choose_engine,
+    lowered,
+    synthesis,
+    traced,
+)
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
@@ -186,6 +199,14 @@ def test_auto_follows_its_rule(n, k, engine):
     assert choose_engine(make_band(n, k)) == engine
 
 
+@pytest.mark.parametrize(("n", "k"), [(512, 76), (512, 84), (1024, 164), (1024, 172)])
+def test_auto_compares_multiply_adds_at_a_narrow_margin(n, k):
+    band = make_band(n, k)
+    ratio = (make_plan(band, torch.float32).cost(band) - 2**14) / (n * np.log2(n))
+    assert 10 < ratio < 12  # the rule's constant is told from its neighbours
+    assert choose_engine(band) == ("fast" if ratio <= 11 else "fft")
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -200,12 +221,55 @@ def test_auto_follows_its_rule(n, k, engine):
         (lambda: analysis(torch.randn(1, 8, 2), []), "sorted set"),
         (lambda: synthesis(*torch.randn(2, 1, 3, 2), 8, frequencies=[0, 1]), "2 frequencies"),
         (lambda: synthesis(torch.randn(1, 3, 2), torch.randn(1, 4, 2), 8), "one shape"),
+        (lambda: analysis(torch.randn(1, 8, 3, 2), 3), "(batch, n, d), got (1, 8, 3, 2)"),
+        (lambda: check_sequences(torch.randn(1, 4, 5), 4), "(batch, n, 4), got (1, 4, 5)"),
     ],
 )
 def test_bad_input_is_refused_with_what_was_expected(call, says):
     with pytest.raises(ValueError) as error:
         call()
     assert says in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 3), (2, 3, 1000), (0, 3, 1000)])
+def test_sequences_of_the_right_size_pass(shape):
+    x = torch.zeros(shape)
+    assert (
+        check_sequences(x, int(str(shape[-1]))) is x
+        and check_sequences(x[:, :, None], shape[-1], ("a", "b")).dim() == 4
+    )
+
+
+def test_autocast_lowers_float32_alone():
+    x = torch.ones(2)
+    assert lowered(x) is x
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert lowered(x).dtype == torch.bfloat16 and lowered(x.double()).dtype == torch.float64
+
+
+def test_an_export_to_onnx_takes_fast_for_fft(monkeypatch):
+    def refuse(x, band):
+        raise AssertionError("an FFT in an export to ONNX")
+
+    x = torch.randn(2, 20, 3)
+    expected = {name: torch.cat(analysis(x, 4, engine=name)) for name in ("dense", "fast")}
+    monkeypatch.setattr(torch.onnx, "is_in_onnx_export", lambda: True)
+    monkeypatch.setitem(ENGINES, "fft", Engine(refuse, refuse))
+    assert torch.equal(torch.cat(analysis(x, 4, engine="fft")), expected["fast"])
+    monkeypatch.setitem(ENGINES, "fast", Engine(refuse, refuse))
+    assert torch.equal(torch.cat(analysis(x, 4, engine="dense")), expected["dense"])
+
+
+@pytest.mark.parametrize(("n", "frequencies"), [(8, 5), (8, [0, 2, 4]), (7, 4), (8, [1, 3])])
+def test_an_inverse_fft_gets_no_imaginary_part_where_a_signal_has_none(monkeypatch, n, frequencies):
+    whole, given = torch.fft.irfft, []
+    monkeypatch.setattr(torch.fft, "irfft", lambda x, **options: given.append(x) or whole(x, **options))
+    k = frequencies if isinstance(frequencies, int) else len(frequencies)
+    ones, kept = torch.ones(1, k, 2), range(k) if isinstance(frequencies, int) else frequencies
+    synthesis(ones, ones, n, frequencies=kept, grid=n, engine="fft")
+    (spectrum,) = given
+    imaginary = spectrum.imag[0, :, 0]
+    assert [bool(imaginary[f]) for f in kept] == [f not in (0, n / 2) for f in kept]
 
 
 def test_a_signal_is_a_floating_tensor():
@@ -264,6 +328,20 @@ def test_lengths_of_any_kind_are_whole_numbers(given):
 def test_other_lengths_are_refused(given, error, says):
     with pytest.raises(error, match=says):
         check_lengths(given, 2, 3, torch.device("cpu"))
+
+
+def test_values_are_checked_under_every_mode():
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def checked(x):
+        check_values(x, x > 0, "a positive number")
+        return x
+
+    assert torch.equal(torch.func.vmap(checked)(torch.tensor([1, 2])), torch.tensor([1, 2]))
+    with pytest.raises(ValueError, match=r"a positive number, got \[-2\]"):
+        torch.func.vmap(checked)(torch.tensor([1, -2]))
+    with FlopCounterMode(display=False), pytest.raises(RuntimeError, match="expected a positive number"):
+        checked(torch.tensor([1, -2]))
 
 
 def test_lengths_are_checked_in_a_compiled_graph_and_not_on_meta():
