@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from artifact.files import PAPER, ROOT
-from artifact.pipeline.ledger import printed_claims, read_ledger, read_provenance
+from artifact.pipeline.ledger import VERDICTS, printed_claims, read_ledger, read_provenance
 from artifact.pipeline.notebooks import RunError, notebooks
 from artifact.pipeline.tables import state
-from artifact.pipeline.verdicts import remark_on, said
+from artifact.pipeline.verdicts import remark_on, word_for_word
 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
@@ -22,23 +22,58 @@ def parts() -> dict[str, str]:
     return {
         "state": f"Reference results: {state(read_provenance('full'))}",
         "verdicts": verdicts(claims),
+        "against": against(measures.set_index("key")),
         "results": results(measures.set_index("key")),
     }
 
 
 def verdicts(claims: pd.DataFrame) -> str:
-    """One line a claim: what it says in short, and its verdict, with bar and best peer where it works by our bar."""
+    """One row a verdict: its claims in short, with bar and best peer, or the verdict of the printed reading."""
     short = printed_claims()["short"]
-    rows = ["| claim | what it says | verdict |", "|---|---|---|"]
-    for _, claim in claims.iterrows():
-        beside = f": {remark_on(claim)}" if claim["verdict"] == "works" else ""
-        rows.append(f"| `{claim['id']}` | {short[claim['id']]} | {said(claim)}{beside} |")
+    rows = ["| verdict | claims |", "|---|---|"]
+    for name in VERDICTS:
+        lines = []
+        for _, claim in claims[claims["verdict"] == name].iterrows():
+            beside = f" ({remark_on(claim)})" if name == "works" else word_for_word(claim)
+            lines.append(f"`{claim['id']}` {short[claim['id']]}{beside}")
+        if lines:
+            rows.append(f"| {name} | {'<br>'.join(lines)} |")
     return "\n".join(rows)
+
+
+def listed_results() -> pd.DataFrame:
+    """The results to be printed, of paper/results.csv: label, key of the ledger, digits, notebook, target, par, ahead.
+
+    target: set before the run, at least so much.  par: of a comparison, the value at which neither side is ahead; ours
+    is ahead on the side that the column `ahead` names, "above" or "below" it.
+    """
+    return pd.read_csv(PAPER / "results.csv", dtype={"notebook": str, "ahead": str})
+
+
+def against(measures: pd.DataFrame) -> str:
+    """One line for each comparison of paper/results.csv, wins and losses alike: value, interval, and who is ahead."""
+    rows = ["| comparison | value [95% interval] | ours is |", "|---|---|---|"]
+    for _, row in listed_results().dropna(subset=["par"]).iterrows():
+        cells = ("not measured", "")
+        if row["key"] in measures.index:
+            measure = measures.loc[row["key"]]
+            cells = (plain(measure, row["digits"]), standing(measure, row["par"], row["ahead"]))
+        rows.append(f"| {row['label']} | {cells[0]} | {cells[1]} |")
+    return "\n".join(rows)
+
+
+def standing(measure: pd.Series, par: float, ahead: str) -> str:
+    """Where ours stands in a comparison: "ahead" or "behind" if the whole interval is on that side of par."""
+    single = pd.isna(measure["ci_low"])
+    low, high = (measure["value"],) * 2 if single else (measure["ci_low"], measure["ci_high"])
+    if low <= par <= high:
+        return "no difference seen"
+    return ("ahead" if (low > par) == (ahead == "above") else "behind") + (", no interval" if single else "")
 
 
 def results(measures: pd.DataFrame) -> str:
     """One line for each row of paper/results.csv, by notebook: the value, its interval and its target."""
-    listed = pd.read_csv(PAPER / "results.csv", dtype={"notebook": str})
+    listed = listed_results()
     lines = []
     for notebook, rows in listed.groupby("notebook", sort=True):
         name = next(name for name in notebooks() if name.startswith(notebook))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import re
 import shutil
@@ -24,14 +25,15 @@ from pathlib import Path
 import pandas as pd
 
 from artifact.files import PAPER, ROOT, write_text
-from artifact.pipeline.ledger import VERDICTS, merge, read_ledger, read_provenance, verdict_key
+from artifact.pipeline.ledger import MEASURE_COLUMNS, VERDICTS, merge, read_ledger, read_provenance, verdict_key
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks, read_notebook
-from artifact.pipeline.readme import renew
+from artifact.pipeline.readme import listed_results, renew
 from artifact.pipeline.runner import PACKAGES
-from artifact.pipeline.tables import fault_table, mutation_table, provenance_table, stand_ins, state
-from artifact.pipeline.verdicts import change_table, verdict_table, word_for_word
+from artifact.pipeline.tables import changed_since, fault_table, mutation_table, provenance_table, stand_ins, state
+from artifact.pipeline.verdicts import change_table, remark_on, verdict_table, word_for_word
 from artifact.studies.common.latex import Cells, escape, with_interval
 
+USES, DRAWS = r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}"
 FACTS = ("device", "cores", "memory", "system", "seconds")
 
 # --------------------------------------------------------------------------- macros and tables
@@ -55,6 +57,8 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
         for kind in ("verdict", "rule", "printed", "dataset"):
             define(kind, row["id"], escape(row[kind]) if judged else r"\notmeasured")
         define("wordforword", row["id"], escape(word_for_word(row).strip()) or r"\unskip")
+        remark = remark_on(row) if judged else ""
+        define("remark", row["id"], f"({escape(remark)})" if remark else r"\unskip")
         for kind in ("condition", "corrected", "bar", "peer"):  # nothing, and no space before it, where there is none
             define(kind, row["id"], escape(row[kind]) or r"\unskip")
     facts = facts_of(provenance)
@@ -75,19 +79,28 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
 
 def known_keys() -> set[str]:
     """The keys that the reference run measured, those of a notebook that is just being run again included, and those
-    that a notebook names, so that it would measure them when it is next run."""
+    that will be measured when a notebook is next run: those that it or the list of results names, and what the sections
+    use under the first word of a key, "forecast" say, of a notebook whose reference result is out of date."""
     paths = (ROOT / "data" / "results" / "full").glob("**/measures.csv")
-    measured = set().union(*(pd.read_csv(path)["key"] for path in paths))
+    reference = pd.concat([pd.read_csv(path) for path in paths] or [pd.DataFrame(columns=MEASURE_COLUMNS)])
+    stale = _out_of_date()
+    words = {key.split(".")[0] for key in reference.loc[reference["notebook"].isin(stale), "key"]}
+    words |= {
+        word for name, text in _sources() if name in stale for word in re.findall(r'measure\(\s*f?"(\w+)\.', text)
+    }
+    measured = set(reference["key"]) | {key for key in _used(USES) if key.split(".")[0] in words}
     named = {key for _, text in _sources() for key in re.findall(r'measure\(\s*"([\w.]+)"', text)}
-    named |= {verdict_key(name) for name in (*VERDICTS, "all")}
-    return measured | named | _used_without_reference(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}")
+    named |= {verdict_key(name) for name in (*VERDICTS, "all")} | set(listed_results()["key"])
+    return measured | named | _used_without_reference(USES)
 
 
 def known_figures() -> set[str]:
     """The names of the figures that the reference run drew, and of those that a notebook draws when it is next run."""
     drawn = {path.stem for path in (ROOT / "figures" / "full").glob("*.pdf")}
+    numbers = {notebook[:2] for notebook in _out_of_date()}
+    drawn |= {name for name in _used(DRAWS) if name[:2] in numbers}
     named = {f"{name[:2]}_{key}" for name, text in _sources() for key in re.findall(r'figure\(\s*"(\w+)"', text)}
-    return drawn | named | _used_without_reference(r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}")
+    return drawn | named | _used_without_reference(DRAWS)
 
 
 def _sources() -> list[tuple[str, str]]:
@@ -99,8 +112,18 @@ def _sources() -> list[tuple[str, str]]:
 
 def _used_without_reference(pattern: str) -> set[str]:
     """What the sections use, where the reference run lacks a notebook and so cannot tell a gap from a typing error."""
-    if all((ROOT / "data" / "results" / "full" / name).is_dir() for name in notebooks()):
-        return set()
+    complete = all((ROOT / "data" / "results" / "full" / name).is_dir() for name in notebooks())
+    return set() if complete else _used(pattern)
+
+
+def _out_of_date() -> set[str]:
+    """The notebooks whose reference result was made by other code, parameters or rules: it may lack what is new."""
+    paths = (ROOT / "data" / "results" / "full").glob("*/provenance.json")
+    return {record["notebook"] for record in (json.loads(path.read_text()) for path in paths) if changed_since(record)}
+
+
+def _used(pattern: str) -> set[str]:
+    """What the sections use."""
     return {name for path in (PAPER / "sections").glob("*.tex") for name in re.findall(pattern, path.read_text())}
 
 

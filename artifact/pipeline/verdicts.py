@@ -87,7 +87,7 @@ def change_table(claims: pd.DataFrame) -> str:
                 "Why it changed": escape(why),
             }
         )
-    widths = r"@{}>{\RaggedRight}p{1.9cm}>{\RaggedRight}p{5.3cm}>{\RaggedRight}p{2.1cm}l>{\RaggedRight}p{3.2cm}@{}"
+    widths = r"@{}>{\RaggedRight}p{2.4cm}>{\RaggedRight}p{5.0cm}>{\RaggedRight}p{2.0cm}l>{\RaggedRight}p{3.2cm}@{}"
     reworded = (changes["change"] == "wording").sum()
     caption = f"Rules that changed after a result had been seen; {reworded} more changed in wording alone."
     return longtable(rows, widths, caption) or "No rule has changed.\n"

@@ -13,11 +13,12 @@ def widened(score: Callable[[float], float], grid: Sequence[float], *, wider: in
 
     `grid` rises.  While the best value is an end of the grid the grid grows there by its own ratio, at most `wider`
     times in all; an infinite or NaN score, that of a diverged training, is worse than every other.
-    Raises ValueError for a grid that has fewer than two values, does not rise, or is not positive.
+    One value is a grid that does not widen: nothing is tuned.
+    Raises ValueError for a grid that does not rise, is not positive, or has one value and is to widen.
     """
     grid = [float(value) for value in grid]
-    if len(grid) < 2 or grid[0] <= 0 or any(a >= b for a, b in zip(grid, grid[1:], strict=False)):
-        raise ValueError(f"expected a rising grid of at least two positive values, got {grid}")
+    if len(grid) < 1 + (wider > 0) or grid[0] <= 0 or any(a >= b for a, b in zip(grid, grid[1:], strict=False)):
+        raise ValueError(f"expected a rising grid of positive values, of two at least if it is to widen, got {grid}")
     scores = {value: _finite_or_worst(score(value)) for value in grid}
     for _ in range(wider):
         values = sorted(scores)

@@ -43,7 +43,7 @@ def test_every_number_of_the_report_is_in_the_reference_ledger_or_measured_by_a_
     keys = set(measures["key"]) | report.known_keys()
     used = set(re.findall(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX))
     assert len(used) > 20 and used <= keys, used - keys
-    ids = set(re.findall(r"\\(?:verdict|rulefor|conditionfor|datasetfor|wordforword|barfor|peerfor)\{([\w.]+)\}", TEX))
+    ids = set(re.findall(r"\\(?:verdict|rulefor|conditionfor|datasetfor|wordforword|remarkfor|barfor|peerfor)\{([\w.]+)\}", TEX))
     assert ids <= set(claims["id"])
 
 
@@ -119,12 +119,29 @@ def test_the_readme_is_generated_from_the_reference_run():
 
 
 def test_every_listed_result_is_in_the_reference_ledger():
-    listed = pd.read_csv(ROOT / "paper" / "results.csv", dtype={"notebook": str})
-    by_notebook = REFERENCE.set_index("key")["notebook"]
+    """One that it lacks is of a notebook whose code has changed since, which will measure it when it is next run."""
+    listed, by_notebook = readme.listed_results(), REFERENCE.set_index("key")["notebook"]
     assert not listed["key"].duplicated().any() and not listed["label"].duplicated().any()
+    records = {record["notebook"][:2]: record for record in ledger.read_provenance("full")}
     for _, row in listed.iterrows():
-        assert by_notebook[row["key"]].startswith(row["notebook"])
+        known = row["key"] in by_notebook.index
+        assert (
+            by_notebook[row["key"]].startswith(row["notebook"])
+            if known
+            else tables.changed_since(records[row["notebook"]])
+        )
     assert (printed_claims()["short"].str.split().str.len() <= 12).all()
+
+
+def test_a_comparison_says_who_is_ahead_and_losses_are_listed_too():
+    listed = readme.listed_results().dropna(subset=["par"])
+    assert set(listed["ahead"]) == {"above", "below"} and len(listed) > 10
+    text = readme.against(REFERENCE.set_index("key"))
+    assert "| behind |" in text and "| ahead |" in text and len(text.splitlines()) == 2 + len(listed)
+    row = pd.Series({"value": 2.0, "ci_low": 1.5, "ci_high": 2.5})
+    assert [readme.standing(row, par, "above") for par in (1, 2, 3)] == ["ahead", "no difference seen", "behind"]
+    assert [readme.standing(row, par, "below") for par in (1, 2, 3)] == ["behind", "no difference seen", "ahead"]
+    assert readme.standing(row.replace([1.5, 2.5], math.nan), 1, "above") == "ahead, no interval"
 
 
 def test_no_injected_fault_changed_a_result():
@@ -285,7 +302,7 @@ def test_a_report_builds_from_what_its_run_has_measured(run, kind):
 @needs_tex
 @pytest.mark.parametrize(
     ("broken", "says"),
-    [(r"\val{no.such.key}", "no val"), (r"\ref{nowhere}", "nowhere"), (r"\includegraphics{12_none}", "no figure")],
+    [(r"\val{no.such.key}", "no val"), (r"\ref{nowhere}", "nowhere"), (r"\includegraphics{98_none}", "no figure")],
 )
 def test_an_unknown_number_figure_or_reference_breaks_the_build_and_the_summary_says_why(run, broken, says):
     paper = run([])
@@ -306,7 +323,7 @@ def test_a_run_without_a_notebook_defines_all_that_the_sections_use(run, missing
     defined |= set(re.findall(r"\\csname known@(\S+?)\\endcsname", text))
     used = {f"val@{key}" for key in re.findall(r"\\(?:val|valint|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX)}
     used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(ci|fact|verdict)\{([\w.]+)\}", TEX)}
-    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(rule|condition|dataset|bar|peer)for\{([\w.]+)\}", TEX)}
+    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(rule|condition|dataset|remark|bar|peer)for\{([\w.]+)\}", TEX)}
     used |= {f"wordforword@{claim}" for claim in re.findall(r"\\wordforword\{([\w.]+)\}", TEX)}
     used |= {f"figure@{name}" for name in re.findall(r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}", TEX)}
     assert len(used) > 200 and used <= defined, used - defined

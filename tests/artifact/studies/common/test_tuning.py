@@ -39,5 +39,10 @@ def test_an_end_of_the_grid_is_not_inside():
 
 @pytest.mark.parametrize("grid", [[], [1.0], [2.0, 1.0], [0.0, 1.0], [1.0, 1.0]])
 def test_a_grid_that_cannot_widen_is_refused(grid):
-    with pytest.raises(ValueError, match="rising grid of at least two positive values"):
-        widened(lambda v: v, grid)
+    with pytest.raises(ValueError, match="rising grid of positive values, of two at least"):
+        widened(lambda v: v, grid, wider=1)
+
+
+def test_one_value_alone_is_tried_and_does_not_lie_inside():
+    tries = widened(lambda v: v, [3.0]).assign(model="ours")
+    assert tries["value"].tolist() == [3] and not best_values(tries, ["model"])["inside"].any()
