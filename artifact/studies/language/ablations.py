@@ -3,6 +3,7 @@
 no output gate       y = W_out CausalMixing(v), without the product with the gate
 no token shift       each token enters alone, unmixed with the one before it
 recall               a hologram of two heads after the resonators in every block
+recall from zero     the same, its output map starts at zero: at the start it adds nothing to the residual stream
 8, 128 resonators    k
 one time scale       all resonators start at 32 steps, their frequencies spread
 no memory            the mixing is its direct gain alone: no token depends on another, except by the shift
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from resonance.causal import CausalResonance
 from resonance.causal_mixing import octave_of
 from resonance.language import LanguageModel, ResonanceLM
+from resonance.recall import HolographicRecall
 
 OPEN = 1.2784645427610738  # silu(OPEN) = 1
 
@@ -64,15 +66,21 @@ CHANGES: dict[str, Callable[[CausalResonance], None]] = {
     "one time scale": one_time_scale_,
 }
 NUMBERS = {"8 resonators": 8, "128 resonators": 128}
-VARIANTS = (*CHANGES, *NUMBERS, "recall")
+RECALL, RECALL_FROM_ZERO = "recall", "recall from zero"
+VARIANTS = (*CHANGES, *NUMBERS, RECALL, RECALL_FROM_ZERO)
 
 
 @torch.no_grad()
 def variant(name: str, vocab_size: int, dim: int, layers: int, resonators: int) -> LanguageModel:
     """An untrained variant; the causal layers are changed before their matrices are drawn."""
-    model = ResonanceLM(vocab_size, dim, layers, NUMBERS.get(name, resonators), 2 if name == "recall" else 0)
+    heads = 2 if name in (RECALL, RECALL_FROM_ZERO) else 0
+    model = ResonanceLM(vocab_size, dim, layers, NUMBERS.get(name, resonators), heads)
     if name in CHANGES:
         for mixer in model.blocks.mixers:
             CHANGES[name](mixer)
         model.start_()
+    if name == RECALL_FROM_ZERO:
+        for mixer in model.blocks.mixers:
+            if isinstance(mixer, HolographicRecall):
+                nn.init.zeros_(mixer.output.weight)
     return model

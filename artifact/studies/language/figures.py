@@ -50,13 +50,19 @@ def finals(table: pd.DataFrame, target: float) -> Figure:
     return figure
 
 
-def ablations(table: pd.DataFrame) -> Figure:
-    """Loss of variants with one part changed, one seed, equal seconds; the dotted line is the whole model."""
-    figure, (axis,) = panels(1, 0.6 + 0.24 * table["family"].nunique())
-    named = table.assign(family=table["family"].replace(RESONANCE, "whole model"))
-    seeds_with_interval(axis, named, "loss", "family")
-    axis.axvline(table.loc[table["family"] == RESONANCE, "loss"].mean(), color=GREY, lw=0.8, ls=":")
-    axis.set_xlabel("nats a character")
+def controlled(table: pd.DataFrame) -> Figure:
+    """Loss of the variants and the relatives, each at its own rate: at equal steps, and at equal seconds.
+
+    Seeds, means and Student intervals; dotted: the whole model.
+    """
+    budgets = {"tokens": "equal steps", "seconds": "equal seconds"}
+    figure, axes = panels(len(budgets), 0.7 + 0.24 * table["family"].nunique(), sharey=True)
+    named = table.assign(name=table["family"].replace(RESONANCE, "whole model"))
+    for axis, (budget, title) in zip(axes, budgets.items(), strict=True):
+        own = named[named["budget"] == budget]
+        seeds_with_interval(axis, own, "loss", "name")
+        axis.axvline(own.loc[own["family"] == RESONANCE, "loss"].mean(), color=GREY, lw=0.8, ls=":")
+        axis.set(xlabel="nats a character", title=title)
     return figure
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 import pandas as pd
 
 from artifact.studies.common.statistics import mean_interval, paired_difference
+from artifact.studies.common.tuning import best_values
 from artifact.studies.language.study import CONTROL, FAMILIES, RESONANCE, TRANSFORMER, WORDS, Outcome, Run
 
 BATCHES = {256: 4, 1024: 1}  # windows a step by context: the best for either family in as many probes
@@ -44,9 +45,13 @@ def tries(contexts: Sequence[int], rates: Mapping[str, Sequence[float]], seconds
     ]
 
 
-def chosen(table: pd.DataFrame) -> dict[tuple[str, int], float]:
-    """The rate with the lowest loss by family and context."""
-    best = table.loc[table.groupby(["family", "context"])["loss"].idxmin()]
+def chosen(table: pd.DataFrame) -> pd.DataFrame:
+    """The rate with the lowest loss by family and context, and whether it lies inside its grid."""
+    return best_values(table, ["family", "context"], value="rate", score="loss")
+
+
+def rates_of(best: pd.DataFrame) -> dict[tuple[str, int], float]:
+    """`Rates` of what was chosen."""
     return {(row.family, row.context): row.rate for row in best.itertuples()}
 
 
@@ -82,11 +87,6 @@ def curves(timed: Sequence[Outcome]) -> pd.DataFrame:
     labels = ("family", "context", "seed")
     parts = [outcome.curve.assign(**{label: outcome.row[label] for label in labels}) for outcome in timed]
     return pd.concat(parts, ignore_index=True)
-
-
-def variants(names: Sequence[str], context: int, rate: float, seconds: float, **symbols: int | None) -> list[Run]:
-    """A run of the whole model and of each variant, with one seed, for the same seconds."""
-    return [Run(name, context, BATCHES[context], rate, 0, seconds, **symbols) for name in (RESONANCE, *names)]
 
 
 def words(vocab_size: int, books: int, context: int, rates: Rates, seconds: float, **symbols: int | None) -> list[Run]:

@@ -27,10 +27,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from artifact.datasets.characters import Corpus, load_tinyshakespeare, load_words
 from artifact.files import ROOT
 from artifact.peers.language import GPT, RotaryGPT
+from artifact.peers.relatives import RELATIVES, relative
 from artifact.studies.common.growth import FLOPS
 from artifact.studies.common.processes import spread
 from artifact.studies.language.ablations import VARIANTS, variant
-from resonance.language import LanguageModel, ResonanceLM
+from resonance.language import Block, LanguageModel, ResonanceLM
 from resonance.polar import count_parameters
 from resonance.training.checkpoint import written_aside
 
@@ -115,8 +116,12 @@ def build(run: Run) -> LanguageModel:
         return peer(vocab_size, DIM, LAYERS, HEADS, run.context)
     if run.family == RESONANCE:
         return ResonanceLM(vocab_size, DIM, LAYERS, RESONATORS)
+    if run.family in RELATIVES:
+        mixers = [relative(run.family, DIM, 2 * RESONATORS) for _ in range(LAYERS)]  # a state as large as ours
+        return LanguageModel(vocab_size, DIM, [Block(DIM, [mixer]) for mixer in mixers])
     if run.family not in VARIANTS:
-        raise ValueError(f"unknown family {run.family!r}: expected one of {', '.join((*FAMILIES, CONTROL, *VARIANTS))}")
+        known = (*FAMILIES, CONTROL, *RELATIVES, *VARIANTS)
+        raise ValueError(f"unknown family {run.family!r}: expected one of {', '.join(known)}")
     return variant(run.family, vocab_size, DIM, LAYERS, RESONATORS)
 
 

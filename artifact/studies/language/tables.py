@@ -16,7 +16,18 @@ def tables(cells: Cells) -> dict[str, str]:
         "Read ($10^6$)": "language.{}.{}.{}.tokens",
         "Ops ($10^{12}$)": "language.{}.{}.{}.operations",
     }
-    variants = {name: name.replace("_", " ") for name in cells.names("language.arm.")} | {"resonance": "nothing"}
+    families = {
+        key: ("whole model" if key == "resonance" else key.replace("_", " "))
+        + ("*" if cells.value(f"language.controlled.inside.{key}") == 0 else "")
+        for key in cells.names("language.controlled.rate.")
+    }
+    under_control = {
+        "Equal steps (nats)": "language.controlled.steps.{} [4]",
+        "Equal seconds (nats)": "language.controlled.seconds.{} [4]",
+        "Read ($10^3$)": "language.controlled.seconds.{}.characters",
+        "Rate": "language.controlled.rate.{}",
+        "Parameters": "language.controlled.parameters.{} (6)",
+    }
     writing = {
         f"{label}, {what}": f"language.writing.{key}.{{}}.{unit}"
         for what, unit in (("ms", "ms"), ("kB", "kilobytes"))
@@ -24,6 +35,6 @@ def tables(cells: Cells) -> dict[str, str]:
     }
     return {
         "language": cells.table({"Equal": BUDGETS, "Context": contexts, "Model": FAMILIES}, losses),
-        "language_arms": cells.table({"Changed": variants}, {"Nats a character": "language.arm.{} (4)"}),
+        "language_controlled": cells.table({"Model": families}, under_control),
         "language_writing": cells.table({"Context": cells.lengths("language.writing.resonance.", ".ms")}, writing),
     }

@@ -30,7 +30,8 @@ def test_tries_are_as_many_for_each_family_and_never_of_a_reported_seed():
     with pytest.raises(ValueError, match="as many rates"):
         language_protocol.tries([256], {RESONANCE: [1e-3], TRANSFORMER: [1e-3, 2e-3]}, 1.0)
     table = pd.DataFrame({"family": ["a", "a"], "context": [1, 1], "rate": [1e-3, 2e-3], "loss": [2.0, 1.5]})
-    assert language_protocol.chosen(table) == {("a", 1): 2e-3}
+    best = language_protocol.chosen(table)
+    assert language_protocol.rates_of(best) == {("a", 1): 2e-3} and not best["inside"].any()
 
 
 def test_at_equal_tokens_the_faster_of_each_pair_runs_anew():
