@@ -7,7 +7,7 @@ of variance, rank 1, and the full rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import product
 
@@ -60,19 +60,29 @@ def widened_grid(
 ) -> pd.DataFrame:
     """Scores of every point of a grid, a column a setting and `score`, lower is better.
 
-    Each setting whose best value is an end grows there, at most `wider` times each, with every value of the others.
+    Each setting whose best value is an end grows there, at most `wider` times each.  A new value is tried with the best
+    of the others, and after every growth each value of every setting with the best of the others, until nothing moves.
     """
     axes = {name: sorted(values) for name, values in grid.items()}
     left, scores = dict.fromkeys(axes, wider), {}
+
+    def best() -> tuple:
+        return min(scores, key=scores.get)
+
+    def add(points: Iterable[tuple]) -> None:
+        scores.update({point: score(*point) for point in points if point not in scores})
+
+    add(product(*axes.values()))
     while True:
-        scores |= {point: score(*point) for point in product(*axes.values()) if point not in scores}
-        best = min(scores, key=scores.get)
-        further = {n: beyond(axes[n], value, ends[n], units.get(n, 0.0)) for n, value in zip(axes, best, strict=True)}
-        further = {name: value for name, value in further.items() if value is not None and left[name]}
-        if not further:
+        found = best()
+        for name, value in zip(axes, found, strict=True):
+            further = beyond(axes[name], value, ends[name], units.get(name, 0.0))
+            if further is not None and left[name]:
+                axes[name], left[name] = sorted([*axes[name], further]), left[name] - 1
+        before = len(scores)
+        add((*found[:i], value, *found[i + 1 :]) for i, values in enumerate(axes.values()) for value in values)
+        if len(scores) == before:
             return pd.DataFrame([(*point, error) for point, error in scores.items()], columns=[*axes, "score"])
-        for name, value in further.items():
-            axes[name], left[name] = sorted([*axes[name], value]), left[name] - 1
 
 
 def best_point(tries: pd.DataFrame) -> tuple:

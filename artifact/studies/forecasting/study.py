@@ -167,11 +167,16 @@ def _fixed(task: ForecastTask, model: Callable[[Tensor], Tensor], lookback: int,
 
 
 def best_classical(task: ForecastTask, lookbacks: Sequence[int], strides: tuple[int, int]) -> Trained:
-    """The classical method and lookback, of two periods or more, of the lowest error on every strides[0]-th window."""
+    """The classical method and lookback of the lowest validation error, on every strides[0]-th window.
+
+    Lookbacks of fewer than two periods are left out; of a short series at least 20 windows count, or all.
+    """
     tried, period = [], task.series.period
     for name, lookback in product(CLASSICAL, [steps for steps in lookbacks if steps >= 2 * period]):
-        model = Classical(name, task.horizon, period, strides[1])
-        error = evaluate(model, thinned(task.windows("validation", lookback), strides[0]))[0]
+        validation, test = (task.windows(split, lookback) for split in ("validation", "test"))
+        stride = min(strides[1], max(1, len(test) // 20))
+        model = Classical(name, task.horizon, period, stride)
+        error = evaluate(model, thinned(validation, min(strides[0], max(1, len(validation) // 20))))[0]
         tried.append(Trained(model, lookback, np.nan, 0, 0, error))
     return min(tried, key=lambda trained: trained.validation_mse)
 
