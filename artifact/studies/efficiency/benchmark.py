@@ -9,8 +9,8 @@
     engines         every engine over a grid of n, k, d, and the choice of `choose_engine`
     memory-recall   HolographicMemory against a plain table of its patterns; lengths are those of the patterns
 
-Progress goes to stderr, the table to stdout, with --csv as CSV.  Float32, batch 1, d = 256 and k = 64 unless the table
-says otherwise; medians of alternated runs (`timing`).
+Progress goes to stderr, the table to stdout.  Float32, batch 1, d = 256 and k = 64 unless the table says otherwise;
+medians of alternated runs (`timing`).
 
 mixing and layer run as the process was started.  glibc returns the memory of a large tensor to the system when it is
 freed, and maps new pages for the next; a process started as
@@ -86,24 +86,28 @@ def compare(ours: Sequence[str], models: dict[str, nn.Module], n: int, device: s
     return rows
 
 
-def in_both_settings(word: str, lengths: Iterable[int]) -> pd.DataFrame:
-    """The table of mixing or layer from two fresh processes, with the column `setting` in front.
+def compared(cases: dict[str, list[int]]) -> pd.DataFrame:
+    """The tables of some words at their lengths, on the CPU, in one, with the word in front."""
+    torch.manual_seed(0)
+    return pd.concat([WORDS[word][0](lengths, "cpu").assign(word=word) for word, lengths in cases.items()])
+
+
+def in_both_settings(cases: dict[str, list[int]]) -> pd.DataFrame:
+    """The table of `compared` from two fresh processes, with the column `setting`.
 
     fresh: as a user starts Python; kept: with the variables of `KEEPING` in the environment, and nothing else done.
     Raises RuntimeError with the process's error output when one fails.
     """
     plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     plain["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-    command = [sys.executable, "-m", "artifact.studies.efficiency.benchmark", word, "--csv", "--lengths"]
-    command += [str(n) for n in lengths]
+    code = f"from {compared.__module__} import compared; print(compared({cases!r}).to_csv(index=False))"
     tables = []
     for setting, environment in (("fresh", plain), ("kept", plain | KEEPING)):
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "check": False}
+        done = subprocess.run([sys.executable, "-c", code], **options)
         if done.returncode:
-            raise RuntimeError(f"{word}, {setting} failed:\n{done.stderr.strip()[-2000:]}")
-        table = pd.read_csv(io.StringIO(done.stdout))
-        table.insert(0, "setting", setting)
-        tables.append(table)
+            raise RuntimeError(f"{', '.join(cases)}, {setting}, failed:\n{done.stderr.strip()[-2000:]}")
+        tables.append(pd.read_csv(io.StringIO(done.stdout)).assign(setting=setting))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -267,7 +271,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=program, description=__doc__, formatter_class=layout)
     parser.add_argument("word", choices=list(WORDS))
     parser.add_argument("--lengths", type=int, nargs="+", metavar="N", help="lengths instead of the usual")
-    parser.add_argument("--csv", action="store_true", help="print the table as CSV")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     options = parser.parse_args(arguments)
     run, lengths = WORDS[options.word]
@@ -288,8 +291,7 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         PROGRESS.removeHandler(handler)
         PROGRESS.setLevel(logging.NOTSET)
-    plain = {"index": False, "float_format": "{:.4g}".format, "na_rep": "-"}
-    print(table.to_csv(index=False) if options.csv else table.to_string(**plain))
+    print(table.to_string(index=False, float_format="{:.4g}".format, na_rep="-"))
     return 0
 
 

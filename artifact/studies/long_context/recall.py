@@ -24,7 +24,7 @@ from artifact.studies.common.tuning import widened
 from resonance.long_context import EPSILON, BridgedLayer, LongContextResonanceNet
 from resonance.settings import without_settings
 
-VALUES, DIM, LAYERS, CHUNK = 8, 64, 2, 512
+VALUES, DIM, LAYERS, CHUNK = 8, 64, 2, 256
 VARIANTS = ("bridges", "mean", "none")
 FREQUENCIES = 32  # of a bridge: sixteen cells of a quarter are told apart
 

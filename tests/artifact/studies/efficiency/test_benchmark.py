@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from types import SimpleNamespace
 
 import pandas as pd
@@ -29,13 +28,10 @@ def test_a_comparison_has_a_row_for_each_peer(word):
     }[word]
 
 
-def test_the_command_prints_the_table_and_its_progress(capsys, monkeypatch):
+def test_the_command_prints_the_table_and_its_progress(capsys):
     assert benchmark.main(["mixing", "--lengths", "128"]) == 0
     printed = capsys.readouterr()
     assert "torch.fft" in printed.out and "nn.Linear" in printed.out and "n=128" in printed.err
-    monkeypatch.setitem(benchmark.WORDS, "mixing", (lambda n, device: pd.DataFrame({"n": n, "ratio": 1 / 3}), []))
-    assert benchmark.main(["mixing", "--csv", "--lengths", "128"]) == 0
-    assert pd.read_csv(io.StringIO(capsys.readouterr().out)).to_dict("list") == {"n": [128], "ratio": [1 / 3]}
 
 
 def test_a_ratio_is_the_geometric_mean_over_rounds(monkeypatch):
@@ -55,15 +51,25 @@ def test_the_two_settings_differ_in_the_environment_alone(monkeypatch):
 
     monkeypatch.setattr(benchmark.subprocess, "run", run)
     monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
-    table = benchmark.in_both_settings("mixing", [128])
+    table = benchmark.in_both_settings({"mixing": [128]})
     assert table["setting"].to_list() == ["fresh", "kept"] and table["ratio"].to_list() == [2.0, 2.0]
     (fresh, plain), (kept, keeping) = started
-    assert fresh == kept and fresh[-1] == "128" and not any(name.startswith("MALLOC_") for name in plain)
+    assert (
+        fresh == kept
+        and "compared({'mixing': [128]})" in fresh[-1]
+        and not any(name.startswith("MALLOC_") for name in plain)
+    )
     assert keeping.items() - plain.items() == benchmark.KEEPING.items()
     assert all(f"{name}={value}" in benchmark.__doc__ for name, value in benchmark.KEEPING.items())
     monkeypatch.setattr(benchmark.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1, stderr="no memory"))
-    with pytest.raises(RuntimeError, match="mixing, fresh failed:\nno memory"):
-        benchmark.in_both_settings("mixing", [128])
+    with pytest.raises(RuntimeError, match="mixing, fresh, failed:\nno memory"):
+        benchmark.in_both_settings({"mixing": [128]})
+
+
+def test_compared_names_the_word_of_each_row(monkeypatch):
+    monkeypatch.setitem(benchmark.WORDS, "mixing", (lambda n, device: pd.DataFrame({"n": n, "device": device}), []))
+    table = benchmark.compared({"mixing": [128, 256]})
+    assert table.to_dict("list") == {"n": [128, 256], "device": ["cpu"] * 2, "word": ["mixing"] * 2}
 
 
 def test_a_target_is_shown_beside_its_ratio():

@@ -62,20 +62,24 @@ def test_a_mean_does_not_know_the_places():
 
 
 def test_the_control_is_not_smaller():
-    sizes = {variant: count_parameters(recall_model(1024, variant)) for variant in VARIANTS}
+    sizes = {variant: count_parameters(recall_model(2 * CHUNK, variant)) for variant in VARIANTS}
     assert sizes["none"] == sizes["bridges"] <= sizes["mean"] < 1.5 * sizes["bridges"]
 
 
 def test_bridges_learn_and_keep_their_weights_at_another_length():
-    model, losses = train_recall(1024, 0, steps=70)
+    model, losses = train_recall(2 * CHUNK, 0, steps=60, rate=1.2e-2)
     assert losses[-1] < 0.5 * losses[0]
-    assert recall_scores(model, 1024, 0)[0] >= 0.9 and recall_scores(model, 8192, 0)[0] >= 0.85
+    assert recall_scores(model, 2 * CHUNK, 0)[0] >= 0.9 and recall_scores(model, 16 * CHUNK, 0)[0] >= 0.85
 
 
 def test_the_study_tries_rates_by_validation_and_has_a_row_a_seed():
-    options = {"train_length": 1024, "rates": [1e-3, 2e-3], "wider": 0, "seeds": 2, "steps": 1}
-    tried, recalled = recall_study(["none"], [2], [2048], **options)
+    options = {"train_length": 2 * CHUNK, "rates": [1e-3, 2e-3], "wider": 0, "seeds": 2, "steps": 1}
+    tried, recalled = recall_study(["none"], [2], [4 * CHUNK], **options)
     assert tried["value"].to_list() == [1e-3, 2e-3] and set(tried["symbols"]) == {2} and (tried["score"] > 0).all()
-    assert len(recalled) == 2 * 2 and set(recalled["n"]) == {1024, 2048} and recalled["accuracy"].between(0, 0.5).all()
+    assert (
+        len(recalled) == 2 * 2
+        and set(recalled["n"]) == {2 * CHUNK, 4 * CHUNK}
+        and recalled["accuracy"].between(0, 0.5).all()
+    )
     tried, _ = recall_study(["none"], [2], [], **(options | {"rates": [1e-3], "seeds": 1}))
     assert tried.empty and list(tried.columns) == ["variant", "symbols", "value", "score"]
