@@ -47,12 +47,13 @@ def verdict_table(claims: pd.DataFrame) -> str:
     rows = []
     for _, claim in claims.iterrows():
         verdict = claim["verdict"] if claim["verdict"] == "not measured" else rf"\textbf{{{escape(said(claim))}}}"
-        earlier = f"; by an earlier rule: {escape(changes[claim['id']])}" if claim["id"] in changes else ""
+        old = changes.get(claim["id"], "")
+        earlier = "; the same by an earlier rule" if old == claim["verdict"] else f"; by an earlier rule: {old}"
         rows.append(
             {
                 "Claim": rf"\texttt{{{escape(claim['id'])}}}",
                 "As printed": escape(claim["printed"]),
-                "Verdict": verdict + earlier,
+                "Verdict": verdict + (earlier if old else ""),
                 "Condition, or what is true": escape(remark_on(claim)),
             }
         )
@@ -87,7 +88,7 @@ def change_table(claims: pd.DataFrame) -> str:
                 "Why it changed": escape(why),
             }
         )
-    widths = r"@{}>{\RaggedRight}p{2.4cm}>{\RaggedRight}p{5.0cm}>{\RaggedRight}p{2.0cm}l>{\RaggedRight}p{3.2cm}@{}"
+    widths = r"@{}>{\RaggedRight}p{1.9cm}>{\RaggedRight}p{5.3cm}>{\RaggedRight}p{2.7cm}l>{\RaggedRight}p{3.1cm}@{}"
     reworded = (changes["change"] == "wording").sum()
     caption = f"Rules that changed after a result had been seen; {reworded} more changed in wording alone."
     return longtable(rows, widths, caption) or "No rule has changed.\n"
