@@ -76,7 +76,7 @@ def peer_ratios(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
             (marker, colour), y = looks[line["difference"]], peers.index(line["peer"])
             axes.plot([line["ratio_low"], line["ratio_high"]], [y, y], color=colour, lw=1.4)
             axes.plot(line["ratio"], y, marker=marker, color=colour, ms=5)
-        axes.set_title(task)
+        axes.set_title(task, fontsize=8)
         axes.set(ylim=(len(peers) - 0.5, -0.5), yticks=range(len(peers)), yticklabels=peers)
         axes.locator_params(axis="x", nbins=3)
     figure.supxlabel("test error of the resonance forecaster / the peer's", fontsize=8)
