@@ -79,7 +79,7 @@ def test_every_citation_has_an_entry_and_every_entry_is_cited():
     bibliography = (ROOT / "paper" / "references.bib").read_text()
     entries = set(re.findall(r"@\w+\{([\w]+),", bibliography))
     cited = {key for group in re.findall(r"\\cite\{([^}]*)\}", TEX) for key in group.split(",")}
-    cited |= set(pd.read_csv(ROOT / "paper" / "published.csv")["key"])
+    cited |= {key for path in (ROOT / "paper").glob("published*.csv") for key in pd.read_csv(path)["key"]}
     assert cited == entries
 
 
