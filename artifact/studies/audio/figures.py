@@ -23,7 +23,7 @@ LOOKS = {  # each method's colour, marker and line
 
 def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
     """Accuracy of each method by seed, on the official test and each held-out speaker; lines: means over speakers."""
-    figure, (axes,) = panels(1, 2.7)
+    figure, (axes,) = panels(1, 2.9)
     table = scores.assign(percent=100 * scores["accuracy"])
     looks = {method: look for method, look in LOOKS.items() if method in set(table["method"])}
     seeds_with_interval(axes, table, "percent", "split", group="method", looks=looks, order=splits, vertical=True)
@@ -33,7 +33,7 @@ def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
     axes.axvline(0.5, color=GREY, lw=0.6)
     axes.set(ylabel="accuracy (%)", ylim=(None, 101), xlabel="held-out takes, or held-out speaker")
     axes.set_xticks(range(len(splits)), ["official test", *splits[1:]])
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return figure
 
 
