@@ -61,9 +61,9 @@ class Forecaster:
     """Fit a series of any length and period, and forecast the `horizon` steps after its end.
 
     Of n rows the last max(n // 5, horizon) are held back, and as many before them validate.  Validation chooses the
-    rank, the ridge (over 16 decades) and the lookback, 1, 2, 4, ... periods until the best is inside; a note says where
-    the rows end that.  The choice is refitted on all rows before the held-back ones and compared there with the
-    seasonal repeat and the ridge, chosen alike.  The best of the three is refitted on all rows.
+    rank, the ridge (over 16 decades) and the lookback, 1, 2, 4, ... periods until the best is inside; notes say where
+    the rows or the decades end that.  The choice is refitted on all rows before the held-back ones and compared there
+    with the seasonal repeat and the ridge, chosen alike.  The best of the three is refitted on all rows.
 
     Intervals: for every step ahead and channel, the quantile of |error| on validation and held-back windows (split
     conformal, Lei et al. 2018).  Those of validation alone are measured on the held-back rows; where they hold less of
@@ -90,7 +90,8 @@ class Forecaster:
 
     def fit(self, series: Series | np.ndarray) -> Forecaster:
         """Choose, compare and refit on a Series, or on values (steps,) or (steps, channels), evenly sampled."""
-        with torch.no_grad(), torch.device("cpu"):  # whatever the default device is
+        # Whatever the default device is; models start from random weights, which a closed form replaces.
+        with torch.no_grad(), torch.device("cpu"), torch.random.fork_rng(devices=[]):
             self._forecast = self._fit(series)
         return self
 
@@ -227,6 +228,7 @@ def _choose(task: ForecastTask) -> tuple[dict[str, Method], list[str]]:
         return {"seasonal repeat": _repeat}, [f"Another method needs more rows or a shorter period than {few}."]
     longest = max(unit, min(LONGEST, (rows - horizon) // 3))
     lookbacks = [unit << at for at in range(12) if unit << at <= longest]
+    sizes: dict[int, tuple[float, float]] = {}  # what RIDGES are multiples of, by lookback: resonance, ridge
     found: list[tuple] = []  # validation error, setting; of every lookback
     ridges: list[tuple] = []  # validation error, lookback, penalty
     for lookback in lookbacks:
@@ -244,8 +246,9 @@ def _choose(task: ForecastTask) -> tuple[dict[str, Method], list[str]]:
         def penalised(penalty: float, samples=samples, validation=validation, lookback=lookback) -> tuple:
             return validation.mean_squared_error(_ridge_matrix(samples, penalty)), lookback, penalty
 
-        found.append(_lowest(closed_form, max(path.size, 1e-9)))
-        ridges.append(_lowest(penalised, max(float(samples.past_past.diagonal().mean()), 1e-9)))
+        sizes[lookback] = max(path.size, 1e-9), max(float(samples.past_past.diagonal().mean()), 1e-9)
+        found.append(_lowest(closed_form, sizes[lookback][0]))
+        ridges.append(_lowest(penalised, sizes[lookback][1]))
 
     best = [setting for _, setting in sorted(found)[:3]]
     errors = [_errors(_resonance(task, [setting]), task) for setting in best]
@@ -254,6 +257,10 @@ def _choose(task: ForecastTask) -> tuple[dict[str, Method], list[str]]:
     if best[0].lookback == lookbacks[-1]:
         notes.append(f"The best lookback, {lookbacks[-1]} steps, is the longest tried with {rows} rows to train on.")
     _, lookback, penalty = min(ridges)
+    used = (("resonance", best[0].ridge, sizes[best[0].lookback][0]), ("ridge", penalty, sizes[lookback][1]))
+    for name, chosen, size in used:
+        if chosen in (RIDGES[0] * size, RIDGES[-1] * size):  # exact: made by the same product
+            notes.append(f"The best ridge of {name}, {chosen / size:.0e} of the mean square, is an end of those tried.")
     resonance = partial(_resonance, settings=best[: 1 + int(np.argmin(means))])
     ridge = partial(_ridge, lookback=lookback, penalty=penalty)
     return {"resonance": resonance, "ridge": ridge, "seasonal repeat": _repeat}, notes

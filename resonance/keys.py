@@ -22,6 +22,8 @@ class KeyIndex(nn.Module):
         self.register_buffer("counters", torch.zeros(2, dtype=torch.int64))  # writes so far, the next key
 
     def __len__(self) -> int:
+        if self.age.is_meta:
+            raise RuntimeError("expected a memory with values, got one on the meta device: load its state first")
         return int((self.age > 0).sum())
 
     def held(self) -> dict[int, int]:

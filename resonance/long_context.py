@@ -188,6 +188,7 @@ class LongContextResonanceNet(nn.Module):
     Every token reaches every other, at a cost linear in n.  The layers compute in the dtype of the parameters, autocast
     or not.  Training stores the activations of one layer, and create_graph=True raises RuntimeError; but compiled, in
     torch.func, and with a hook on a layer or its norm, the layers run by plain autograd and each stores its own.
+    `torch.export` fixes n: how many chunks there are, and the rest of the last one, decide the operations.
     Raises ValueError for a wrong shape, for n above max_context_length (naming both), for bands that do not fit.
     Parameters: num_layers (2 (k_l + k) hidden + 2 k_l^2 + 2 k^2 + 2 hidden), 2 hidden, and the two projections.
     """

@@ -75,6 +75,7 @@ class HolographicMemory(WithSettings):
         With overwrite="oldest" a full memory replaces its oldest patterns, else it raises RuntimeError.  ValueError for
         a wrong shape, entries that are not finite, keys in use; TypeError for a complex pattern in a real memory.
         """
+        len(self)  # refuses the meta device
         patterns, single = self._patterns(pattern, "pattern")
         keys = self.index.choose(key, len(patterns), single)
         slots = self.index.room(len(keys), overwrite)

@@ -307,6 +307,7 @@ class MultimodalResonanceNet(MultimodalNet):
     vision_input_size, for which the vision band is checked, other sizes are accepted; hidden_dim, channels;
     vision_frequencies of `Plane`; audio_frequencies and text_frequencies of `Line`; and of `MultimodalNet` num_classes,
     in_channels, patch_size in pixels, frame and hop in samples.
+    `torch.export` leaves the batch open and fixes sizes and lengths: the grid of a modality's band is made from them.
     Raises ValueError for sizes that do not fit, and as `MultimodalNet.tokens`.  Cost: linear in the tokens.
     """
 

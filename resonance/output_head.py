@@ -99,8 +99,10 @@ class HierarchicalHead(HierarchicalRows):
         target = check_ids(target, self.vocab_size, "targets")
         if hidden.shape[:-1] != target.shape:
             raise ValueError(f"expected one target a hidden state, got {tuple(target.shape)} for {tuple(hidden.shape)}")
-        h, states, ids = self.hierarchy, self._flat(hidden), target.reshape(-1)
-        waves, tail = self.waves(), (ids >= h.direct).nonzero().squeeze(1)
+        h, states, ids, waves = self.hierarchy, self._flat(hidden), target.reshape(-1), self.waves()
+        if ids.is_meta:  # which ids lie below the root is known by their values alone: the shape and dtype
+            return self._root(states, waves[0])[:, 0].reshape(target.shape)
+        tail = (ids >= h.direct).nonzero().squeeze(1)
         digits = h.digits(ids[tail])
         place = ids.index_copy(0, tail, h.direct + digits[0])
         result = self._root(states, waves[0]).gather(1, place[:, None]).squeeze(1)

@@ -9,13 +9,19 @@ import torch
 from torch import Tensor
 
 from ..band import Band, fourier_table
-from .tables import BUILDERS, as_tensor, constants
+from .tables import BUILDERS, as_tensor, constant_result, constants
 
 # Entries of a table that is cached (16 MiB in float32); a larger one is recomputed in slices at every call.
 TABLE_LIMIT = 2**22
 
 
 BUILDERS["dense"] = lambda key, dtype: [fourier_table(Band(*key), np.arange(key[0]))]
+
+
+@constant_result
+def _table(key: tuple, start: int, stop: int, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    # In a list: a graph takes a bare tensor of a constant function only once.
+    return [as_tensor(fourier_table(Band(*key), np.arange(start, stop)), dtype, device)]
 
 
 def _slices(band: Band, like: Tensor):
@@ -25,8 +31,7 @@ def _slices(band: Band, like: Tensor):
         return
     step = max(1, TABLE_LIMIT // (2 * band.k))
     for start in range(0, band.n, step):
-        samples = np.arange(start, min(start + step, band.n))
-        table = as_tensor(fourier_table(band, samples), like.dtype, like.device)
+        (table,) = _table(band.key, start, min(start + step, band.n), like.dtype, like.device)
         yield slice(start, start + step), table
 
 

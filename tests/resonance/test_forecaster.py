@@ -149,6 +149,27 @@ def test_what_cannot_be_forecast_is_refused_with_what_was_expected(call, error, 
         call()
 
 
+def test_a_fit_leaves_torchs_random_numbers_alone():
+    values, _ = wave(300)
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    found = []
+    for seed in (3, 4):
+        torch.manual_seed(seed)
+        found.append(Forecaster(6, period=12).fit(values).predict().values)
+        assert torch.equal(torch.rand(2), expected) == (seed == 3)
+    np.testing.assert_array_equal(*found)
+
+
+def test_a_ridge_at_the_end_of_its_grid_is_noted():
+    """A recurrence without noise wants no ridge at all."""
+    exact = np.sin(2 * np.pi * np.arange(400) / 12)
+    said = [note for note in Forecaster(6, period=12).fit(exact).predict().notes if "end of those tried" in note]
+    assert said and all("1e-09 of the mean square" in note for note in said)
+    noisy = Forecaster(6, period=12).fit(wave(600)[0]).predict().notes
+    assert not any("end of those tried" in note for note in noisy)
+
+
 def test_the_defaults_of_torch_change_no_forecast():
     values, _ = wave(150)
     plain = Forecaster(5, period=12).fit(values).predict().values
