@@ -221,8 +221,8 @@ case "$action" in
     ruff check . || status=1
     ruff format --check . || status=1
     say "unit tests, and nbval over notebooks/"
-    # One process a core, each with one thread; a file's tests, and a notebook's cells, stay together.
-    OMP_NUM_THREADS=1 python -m pytest --numprocesses "$jobs" --dist loadfile --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg tests notebooks || status=1
+    # One process a core, each with one thread; a file's tests, and a notebook's cells, stay together, the longest first.
+    OMP_NUM_THREADS=1 python -m pytest --numprocesses "$jobs" --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg tests notebooks || status=1
     exit $status ;;
 esac
 

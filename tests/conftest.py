@@ -21,8 +21,21 @@ settings.register_profile("untimed", deadline=None)  # a loaded machine is no fa
 settings.load_profile("untimed")
 
 
+SLOW = {"test_freshness.py": 60, "test_runner.py": 60, "test_report.py": 40}  # seconds, about: the workflow engine
+
+
+def _seconds(item) -> float:
+    """About how long the file of a test takes: notebooks by their recorded runs; 0 for all that take few seconds."""
+    path = Path(item.path)
+    return (notebooks.settings(path.stem)["seconds"] or 60) if path.suffix == ".ipynb" else SLOW.get(path.name, 0)
+
+
 def pytest_collection_modifyitems(items):
-    """Skip a notebook's cells, with the reason, where its real data is not available: its checked cell is about it."""
+    """Put what takes longest first, so that all cores are at work to the end (with --no-loadscope-reorder).
+
+    Skip a notebook's cells, with the reason, where its real data is not available: its checked cell is about it.
+    """
+    items.sort(key=_seconds, reverse=True)
     missing: dict[str, list[str]] = {}
     for item in items:
         path = Path(item.path)
@@ -53,6 +66,17 @@ def in_one_graph():
     return check
 
 
+IN_PROCESS = """
+import json
+
+def execute_notebook(source, target, parameters, **options):
+    notebook, names = json.loads(source.read_text()), {}
+    for cell in notebook["cells"]:
+        exec("".join(cell["source"]), names)
+    target.write_text(json.dumps(notebook))
+"""
+
+
 class Tree:
     """A copy of the artifact's code in a folder of its own, to run and to break."""
 
@@ -67,6 +91,14 @@ class Tree:
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith(("RESONANCE_", "PYTEST"))}
         self.environment.update(PYTHONPATH=str(folder), RESONANCE_DATA=os.environ.get("RESONANCE_DATA", ""))
 
+    def without_kernels(self) -> Tree:
+        """Execute notebooks in the runner's own process from now on: for tests of what runs, not of how.
+
+        A kernel, and papermill before it, take longer to start than all else that such a test does.
+        """
+        (self.folder / "papermill.py").write_text(IN_PROCESS)
+        return self
+
     def add(self, name: str, *cells: str, parameters: str = "seed = 0", **settings) -> Path:
         """Write a small notebook: a parameters cell, then the given code cells."""
         import nbformat
@@ -79,6 +111,15 @@ class Tree:
         path = self.folder / "notebooks" / f"{name}.ipynb"
         nbformat.write(notebook, path)
         return path
+
+    @staticmethod
+    def result(name: str, value: str = "1.0") -> str:
+        """Code of a cell that records one measure as an `Experiment` would, with no package to import."""
+        return (
+            "import os, pathlib\n"
+            "measures = pathlib.Path(os.environ['RESONANCE_RESULTS']) / 'measures.csv'\n"
+            f"measures.write_text('key,value,unit,ci_low,ci_high,notebook\\n{name},%s,,,,{name}\\n' % {value})"
+        )
 
     def python(self, *arguments: str, **options) -> subprocess.CompletedProcess:
         """Run python in the tree; the result carries stdout, stderr and the exit status."""

@@ -13,7 +13,11 @@ import pytest
 from artifact.files import ROOT
 from artifact.pipeline import freshness, notebooks
 
-RESULT = 'from artifact.pipeline.ledger import Experiment\ne = Experiment("{0}")\ne.measure("{0}", 1.0)\ne.close()'
+
+@pytest.fixture
+def tree(tree):
+    """The tree, whose notebooks run without kernels: what runs is tested here, not how (as in test_runner.py)."""
+    return tree.without_kernels()
 
 
 @pytest.fixture
@@ -202,7 +206,7 @@ def test_the_engine_reruns_what_stand_ins_and_lost_files_make_stale_and_nothing_
 
 def test_a_clone_with_results_has_nothing_to_do(tree):
     """File times are at random after a clone: contents decide, for the ledger and for who reads it too."""
-    tree.add("01_first", RESULT.format("01_first"))
+    tree.add("01_first", tree.result("01_first"))
     tree.add("99_last", "x = 1", after="results")
     command = tree.snakemake("results")
     done = tree.run(command)
@@ -222,7 +226,7 @@ def test_a_clone_with_results_has_nothing_to_do(tree):
 
 def test_the_report_follows_its_text_and_every_table(tree):
     """Each file that a part of the report comes from makes the PDF, and no notebook, run again."""
-    tree.add("01_first", RESULT.format("01_first"))
+    tree.add("01_first", tree.result("01_first"))
     assert tree.run(tree.snakemake("results")).returncode == 0
     pdf = tree.folder / "paper" / "build" / "quick" / "report.pdf"
     sources = [tree.folder / "paper" / name for name in ("report.tex", "sections/one.tex")]
@@ -232,27 +236,33 @@ def test_the_report_follows_its_text_and_every_table(tree):
         path.write_text("text\n")
     assert len(sources) > 12
     sources = [sources[0], sources[1], sources[-1], tree.folder / "artifact" / "pipeline" / "readme.py"]
+
+    def planned() -> str:
+        done = tree.run([*tree.snakemake("report"), "-n"])
+        return done.stdout + done.stderr
+
+    pdf.parent.mkdir(parents=True, exist_ok=True)
+    pdf.write_text("old")
+    assert "Nothing to be done" in planned()
     for source in sources:
-        pdf.parent.mkdir(parents=True, exist_ok=True)
-        pdf.write_text("old")
-        assert "Nothing to be done" in (lambda d: d.stderr + d.stdout)(tree.run([*tree.snakemake("report"), "-n"]))
         edit(source)
         os.utime(source, (pdf.stat().st_mtime + 10,) * 2)
-        planned = tree.run([*tree.snakemake("report"), "-n"])
-        assert "rule pdf" in planned.stdout + planned.stderr or "report, profile" in planned.stdout + planned.stderr
-        assert "notebook 01_first" not in planned.stdout + planned.stderr, source
+        plan = planned()
+        assert "rule pdf" in plan or "report, profile" in plan, source
+        assert "notebook 01_first" not in plan, source
         os.utime(source, (1e9, 1e9))
+    assert "Nothing to be done" in planned(), "of the last file alone came the last plan"
 
 
 def test_the_report_is_planned_from_the_results_as_they_are(tree):
     """`report` runs no notebook again, though it has no result or an old one; the ledger then holds those there are."""
     for name in ("01_first", "02_second"):
-        tree.add(name, RESULT.format(name))
+        tree.add(name, tree.result(name))
     tree.add("99_last", "x = 1", after="results")
     frozen = ["--config", "frozen=1"]
     assert tree.run(tree.snakemake("results")).returncode == 0
     shutil.rmtree(tree.record("01_first").parent)
-    tree.add("02_second", RESULT.format("02_second") + "\n# edited")
+    tree.add("02_second", tree.result("02_second") + "\n# edited")
     done = tree.run(tree.snakemake("results", *frozen))
     assert done.returncode == 0, done.stderr
     assert not tree.record("01_first").exists()
@@ -265,7 +275,7 @@ def test_the_report_is_planned_from_the_results_as_they_are(tree):
 @pytest.mark.parametrize("profile", ["quick", "full"])
 def test_the_slurm_call_of_the_readme_plans_the_whole_graph(tree, profile):
     for name in ("01_first", "02_second"):
-        tree.add(name, RESULT.format(name))
+        tree.add(name, tree.result(name))
     (tree.folder / "notebooks" / "full.yaml").write_text("{}")
     call = ["results", "-n", "--executor", "slurm", "--jobs", "8", "--config", f"profile={profile}"]
     call += ["--default-resources", "slurm_account=lab", "slurm_partition=cpu", "runtime=120"]

@@ -21,11 +21,6 @@ from artifact.pipeline import notebooks, runner
 from artifact.pipeline.notebooks import RunError
 
 
-def write_results(value: str = "1.0") -> str:
-    opened = 'from artifact.pipeline.ledger import Experiment\ne = Experiment("01_first")\n'
-    return f'{opened}e.measure("a", {value})\ne.close()'
-
-
 def test_profiles_and_parameters_are_checked():
     assert notebooks.profiles()[0] == "quick" and "full" in notebooks.profiles()
     for name in notebooks.notebooks():
@@ -38,7 +33,7 @@ def test_profiles_and_parameters_are_checked():
 
 
 def test_an_unknown_parameter_is_refused_before_anything_runs(tree):
-    tree.add("01_first", write_results())
+    tree.add("01_first", tree.result("01_first"))
     (tree.folder / "notebooks" / "odd.yaml").write_text(yaml.safe_dump({"01_first": {"sead": 1}}))
     done = tree.python("-m", "artifact.pipeline.runner", "run", "01", "--profile", "odd")
     assert done.returncode == 1 and "has no parameter sead; its parameters cell has seed" in done.stderr
@@ -48,7 +43,7 @@ def test_an_unknown_parameter_is_refused_before_anything_runs(tree):
 def test_a_missing_parameters_cell_is_refused(tree):
     import nbformat
 
-    path = tree.add("01_first", write_results())
+    path = tree.add("01_first", tree.result("01_first"))
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[0].metadata.pop("tags")
     nbformat.write(notebook, path)
@@ -57,20 +52,24 @@ def test_a_missing_parameters_cell_is_refused(tree):
     assert done.returncode == 1 and "one cell tagged 'parameters'" in done.stderr
 
 
-def test_a_profile_reaches_the_notebook(tree):
-    tree.add("01_first", write_results("seed"))
+def test_a_profile_reaches_the_notebook(tree, monkeypatch):
+    opened = 'from artifact.pipeline.ledger import Experiment\ne = Experiment("01_first")\n'
+    tree.add("01_first", f'{opened}e.measure("01_first", seed)\ne.close()')
     (tree.folder / "notebooks" / "odd.yaml").write_text(yaml.safe_dump({"01_first": {"seed": 7}}))
     done = tree.python("-m", "artifact.pipeline.runner", "run", "01", "--profile", "odd")
     assert done.returncode == 0, done.stderr
-    measures = pd.read_csv(tree.record("01_first", "odd").with_name("measures.csv"))
-    assert measures["value"].tolist() == [7]
+    measures = tree.record("01_first", "odd").with_name("measures.csv")
+    assert pd.read_csv(measures)["value"].tolist() == [7]
+    monkeypatch.setenv("RESONANCE_RESULTS", str(tree.folder))
+    exec(tree.result("01_first", "7"), {})
+    assert measures.read_text() == (tree.folder / "measures.csv").read_text(), "what the other tests write instead"
     assert json.loads(tree.record("01_first", "odd").read_text())["parameters"] == {"seed": 7}
 
 
 def test_a_failing_notebook_names_its_cell_and_stops_only_what_needs_it(tree):
     tree.add("01_first", "x = 1", "raise KeyError('lost')")
-    tree.add("02_second", write_results())
-    tree.add("99_last", write_results(), after="results")
+    tree.add("02_second", tree.result("02_second"))
+    tree.add("99_last", tree.result("99_last"), after="results")
     done = tree.run(tree.snakemake("results"))
     assert done.returncode != 0
     assert "01_first failed in cell 3 (In [3]): KeyError: 'lost'" in done.stderr
@@ -90,8 +89,8 @@ def test_a_dead_kernel_is_said_and_cleaned_up(tree):
 
 def test_a_killed_run_resumes_from_its_last_finished_step(tree):
     names = ("01_first", "02_second")  # which of the two Snakemake starts with is its own affair
-    tree.add(names[0], "import time; time.sleep(4)", write_results())
-    tree.add(names[1], "import time; time.sleep(4)", write_results().replace('"a"', '"b"'))
+    tree.add(names[0], "import time; time.sleep(4)", tree.result(names[0]))
+    tree.add(names[1], "import time; time.sleep(4)", tree.result(names[1]))
     partial = {name: tree.folder / "data" / "results" / "quick" / f".{name}.partial" for name in names}
     run = subprocess.Popen(
         tree.snakemake("results"),
@@ -138,7 +137,7 @@ def test_results_may_be_on_another_file_system(tmp_path, monkeypatch):
 
 
 def test_a_place_that_cannot_be_written_is_said(tree):
-    tree.add("01_first", write_results())
+    tree.add("01_first", tree.result("01_first"))
     (tree.folder / "data" / "results").mkdir(parents=True)
     (tree.folder / "data" / "results" / "quick").write_text("a file, not a folder")
     done = tree.python("-m", "artifact.pipeline.runner", "run", "01")
@@ -166,12 +165,16 @@ def test_a_kernel_that_dies_before_it_replies_is_started_again(monkeypatch, dead
 
 
 def test_ctrl_c_ends_a_run_at_once_and_in_silence(tree):
-    tree.add("01_first", "import time; time.sleep(60)")
+    at_work = tree.folder / "at_work"
+    tree.add("01_first", f"import pathlib, time; pathlib.Path({str(at_work)!r}).touch(); time.sleep(60)")
     command = [sys.executable, "-m", "artifact.pipeline.runner", "run", "01"]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     run = subprocess.Popen(command, cwd=tree.folder, env=tree.environment, **options)
     assert run.stdout.readline() == "01_first starts\n"
-    time.sleep(5)  # the kernel is at work
+    deadline = time.time() + 60
+    while not at_work.exists():
+        assert time.time() < deadline and run.poll() is None
+        time.sleep(0.1)
     os.killpg(run.pid, signal.SIGINT)
     said, complaints = run.communicate(timeout=30)
     assert run.returncode == 130 and said == "" and complaints == ""
@@ -184,6 +187,7 @@ SMALL = {
     "bound_seeds": 2,
     "depths": [3],
     "depth_seeds": 2,
+    "interference_steps": 3,
     "sgd_rates_log2": [-5, -2],
     "adam_rates_log2": [-7, -4],
     "seeds": 2,
