@@ -47,6 +47,7 @@ from resonance.vision import ResonanceVisionNet
 FAMILIES = ("resonance", "Transformer")
 Sizes = dict[str, tuple[int, ...]]
 Tries = dict[str, tuple[float, ...]]
+Scores = tuple[float, Callable[[], float]]  # of one training: on validation, and the test error when it is called for
 
 
 def _descent(model: nn.Module, loss: Callable[[], Tensor]) -> Step:
@@ -66,6 +67,11 @@ def one_cycle(rate: float, budget: Budget) -> dict:
     total = budget.epochs * budget.steps
     cycle = partial(OneCycleLR, max_lr=rate, total_steps=total, pct_start=max(0.2, 2 / total), cycle_momentum=False)
     return {"gradient_clip": 1.0, "optimizer": partial(torch.optim.AdamW, weight_decay=0.01), "schedule": cycle}
+
+
+def _wrong(model: nn.Module, x: Tensor, labels: Tensor) -> float:
+    """Share of inputs that a classifier gets wrong."""
+    return 1 - accuracy(predict(model, x), labels)
 
 
 class Forecasting:
@@ -91,16 +97,16 @@ class Forecasting:
             return self.setting(size).model(self.task)
         return PatchTransformer(self.lookback, 96, len(self.task.series.channels), size, 2)
 
-    def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
+    def scores(self, family: str, size: int, tried: float, seed: int) -> Scores:
         options = {"rate": tried, "seed": seed}
         if family == "resonance":
             build = partial(self.model, family, size)
             options |= one_cycle(tried, self.budget)
-            model = train_forecaster(build, self.train, self.validation, self.budget, **options).model
+            trained = train_forecaster(build, self.train, self.validation, self.budget, **options)
         else:
             options |= {"dim": size, "depth": 2}
-            model = train_patch_transformer(self.train, self.validation, self.budget, **options).model
-        return evaluate(model, self.validation)[0], evaluate(model, self.test)[0]
+            trained = train_patch_transformer(self.train, self.validation, self.budget, **options)
+        return trained.validation_mse, lambda: evaluate(trained.model, self.test)[0]
 
     def training(self, model: nn.Module) -> tuple[Step, int]:
         past, future = next(iter(self.train.batches(self.budget.batch)))
@@ -163,12 +169,12 @@ class ClosedForms(Forecasting):
         ours = self.setting(size).model(self.task)
         return ours if family == "resonance" else ReducedRankRidge(ours, size)
 
-    def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
+    def scores(self, family: str, size: int, tried: float, seed: int) -> Scores:
         if family == "resonance":
             model = self.setting(size, tried).fitted(self.task, self.moments)
         else:
             model = self.model(family, size).fitted(self.samples, tried)
-        return evaluate(model, self.validation)[0], evaluate(model, self.test)[0]
+        return evaluate(model, self.validation)[0], lambda: evaluate(model, self.test)[0]
 
     def training(self, model: nn.Module) -> tuple[Step, int]:
         if isinstance(model, ReducedRankRidge):
@@ -201,13 +207,12 @@ class Vision:
             return ResonanceVisionNet(10, num_frequencies=4, dropout=0.0, **shape)
         return VisionTransformer(10, num_heads=max(1, size // 16), **shape)  # narrower heads are slower, no better
 
-    def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
+    def scores(self, family: str, size: int, tried: float, seed: int) -> Scores:
         torch.manual_seed(seed)
         model, (x, y) = self.model(family, size), self.train
         batches = ((x[i], y[i]) for i in shuffled(len(x), self.batch, torch.Generator().manual_seed(seed)))
         train_classifier(model, batches, self.steps, rate=tried)
-        validation, test = (1 - accuracy(predict(model, x), y) for x, y in (self.validation, self.test))
-        return validation, test
+        return _wrong(model, *self.validation), lambda: _wrong(model, *self.test)
 
     def training(self, model: nn.Module) -> tuple[Step, int]:
         x, y = (part[: self.batch] for part in self.train)
@@ -235,9 +240,9 @@ class DocumentReviews:
         fold = self.fold
         return document_model(family, fold.vocabulary, fold.classes, size, 1, window=fold.window, seed=0)
 
-    def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
+    def scores(self, family: str, size: int, tried: float, seed: int) -> Scores:
         score = train_documents(family, size, tried, seed, fold=self.fold, epochs=self.epochs, batch=self.batch)
-        return score["validation_loss"], score["loss"]
+        return score["validation_loss"], lambda: score["loss"]
 
     def _batch(self, split: str, drop: float) -> tuple[Tensor, Tensor, Tensor]:
         """A batch of documents of similar length: of twelve batches, that of the median length."""
@@ -268,25 +273,25 @@ def _task(name: str, effort: float):
 
 
 def _qualities(name: str, effort: float, family: str, size: int, seeds: int, wider: int) -> tuple[list, list]:
-    """Rows of every value tried with the first seed, and of the best on validation with every seed."""
-    task, tries = _task(name, effort), []
+    """Rows of every value tried with the first seed, and of the best on validation, tested, with every seed."""
+    task, tries = _task(name, effort), {}
 
-    def row(tried: float, seed: int) -> dict:
+    def fit(tried: float, seed: int) -> tuple[dict, Callable[[], float]]:
         settings = {"family": family, "size": size, "tried": tried, "seed": seed}
         try:
-            validation, error = task.scores(**settings)
+            validation, test = task.scores(**settings)
         except FloatingPointError:  # a training that diverged: worse than any other
-            validation = error = math.inf
-        return {"task": name, **settings, "validation": validation, "error": error}
+            validation, test = math.inf, lambda: math.inf
+        return {"task": name, **settings, "validation": validation}, test
 
     def score(tried: float) -> float:
-        tries.append(row(tried, 0))
-        return tries[-1]["validation"]
+        tries[tried] = fit(tried, 0)
+        return tries[tried][0]["validation"]
 
     table = widened(score, task.tries[family], wider=wider)
     best = table.loc[table["score"].idxmin(), "value"]
-    first = next(one for one in tries if one["tried"] == best)
-    return tries, [first, *(row(best, seed) for seed in range(1, seeds))]
+    chosen = [tries[best], *(fit(best, seed) for seed in range(1, seeds))]
+    return [row for row, _ in tries.values()], [{**row, "error": test()} for row, test in chosen]
 
 
 def qualities(

@@ -54,18 +54,17 @@ class Language:
     def _batches(self, seed: int):
         return windows(self.corpus.parts["fit"], self.context, self.batch, torch.Generator().manual_seed(seed))
 
-    def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, float]:
+    def scores(self, family: str, size: int, tried: float, seed: int) -> tuple[float, Callable[[], float]]:
         torch.manual_seed(seed)
-        model, batches = self.model(family, size), self._batches(seed)
+        model, batches, limits = self.model(family, size), self._batches(seed), (self.context, self.limit)
         optimizer = adamw(model, tried)
         for step in range(self.steps):
             for group in optimizer.param_groups:
                 group["lr"] = tried * scheduled(step / self.steps)
             cross_entropy(model, *next(batches)).backward()
             update(model, optimizer)
-        parts = (self.corpus.parts[name] for name in ("choice", "report"))
-        validation, test = (loss_on(model, part, self.context, self.limit) for part in parts)
-        return validation, test
+        choice, report = (self.corpus.parts[name] for name in ("choice", "report"))
+        return loss_on(model, choice, *limits), lambda: loss_on(model, report, *limits)
 
     def training(self, model: nn.Module) -> tuple[Callable[[], None], int]:
         optimizer, (x, y) = adamw(model, 1e-3), next(self._batches(0))

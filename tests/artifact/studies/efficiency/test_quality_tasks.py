@@ -41,8 +41,8 @@ def test_sizes_grow_and_every_size_has_its_tries(task, side):
 
 def test_scores_repeat(task):
     size, tried = task.sizes["resonance"][0], task.tries["resonance"][1]
-    first = task.scores("resonance", size, tried, 0)
-    assert first == task.scores("resonance", size, tried, 0) and all(0 < error < 10 for error in first)
+    first, second = ([v, test()] for v, test in (task.scores("resonance", size, tried, 0) for _ in range(2)))
+    assert first == second and all(0 < error < 10 for error in first)
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -76,18 +76,21 @@ def test_the_best_on_validation_is_run_with_every_seed():
 
 
 def test_a_grid_widens_until_the_best_is_inside_and_a_diverged_training_is_the_worst(monkeypatch):
+    tested = []
+
     class Bowl:
         sizes, tries = {"resonance": (1,), "peer": (1,)}, {"resonance": (1.0, 2.0, 4.0), "peer": (1.0, 2.0, 4.0)}
 
         def scores(self, family, size, tried, seed):
             if tried > 20:
                 raise FloatingPointError("diverged")
-            return abs(tried - 16.0), float(seed)
+            return abs(tried - 16.0), lambda: tested.append((tried, seed)) or float(seed)
 
     monkeypatch.setattr(quality_tasks, "_task", lambda name, effort: Bowl())
     tries, scores = quality_tasks._qualities("bowl", 1.0, "resonance", 1, 3, 4)
     assert [row["tried"] for row in tries] == [1, 2, 4, 8, 16, 32] and tries[-1]["validation"] == float("inf")
-    assert {row["tried"] for row in scores} == {16.0} and [row["seed"] for row in scores] == [0, 1, 2]
+    assert {row["tried"] for row in scores} == {16.0} and [row["error"] for row in scores] == [0.0, 1.0, 2.0]
+    assert tested == [(16.0, 0), (16.0, 1), (16.0, 2)], "the test is used once a seed, for the chosen value"
     assert quality_tasks.tuned(pd.DataFrame(tries))["inside"].tolist() == [True]
     narrow, _ = quality_tasks._qualities("bowl", 1.0, "resonance", 1, 1, 0)
     assert quality_tasks.tuned(pd.DataFrame(narrow))["inside"].tolist() == [False]
