@@ -43,7 +43,11 @@ def test_every_number_of_the_report_is_in_the_reference_ledger_or_measured_by_a_
     keys = set(measures["key"]) | report.known_keys()
     used = set(re.findall(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX))
     assert len(used) > 20 and used <= keys, used - keys
-    ids = set(re.findall(r"\\(?:verdict|rulefor|conditionfor|datasetfor|wordforword|remarkfor|barfor|peerfor)\{([\w.]+)\}", TEX))
+    ids = set(
+        re.findall(
+            r"\\(?:verdict|rulefor|conditionfor|datasetfor|wordforword|remarkfor|barfor|peerfor)\{([\w.]+)\}", TEX
+        )
+    )
     assert ids <= set(claims["id"])
 
 
@@ -315,6 +319,11 @@ def test_an_unknown_number_figure_or_reference_breaks_the_build_and_the_summary_
     assert last.startswith("report: not built: the ") and says in last
 
 
+def filled_tables(measures):
+    """The tables that have a row, some of them quoted figures, by these measures."""
+    return {name for name, table in report.study_tables(measures).items() if "notmeasuredin" not in table}
+
+
 @pytest.mark.parametrize("missing", notebooks())
 def test_a_run_without_a_notebook_defines_all_that_the_sections_use(run, missing):
     run([name for name in notebooks() if name != missing])
@@ -323,15 +332,19 @@ def test_a_run_without_a_notebook_defines_all_that_the_sections_use(run, missing
     defined |= set(re.findall(r"\\csname known@(\S+?)\\endcsname", text))
     used = {f"val@{key}" for key in re.findall(r"\\(?:val|valint|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX)}
     used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(ci|fact|verdict)\{([\w.]+)\}", TEX)}
-    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(rule|condition|dataset|remark|bar|peer)for\{([\w.]+)\}", TEX)}
+    used |= {
+        f"{kind}@{key}" for kind, key in re.findall(r"\\(rule|condition|dataset|remark|bar|peer)for\{([\w.]+)\}", TEX)
+    }
     used |= {f"wordforword@{claim}" for claim in re.findall(r"\\wordforword\{([\w.]+)\}", TEX)}
     used |= {f"figure@{name}" for name in re.findall(r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}", TEX)}
     assert len(used) > 200 and used <= defined, used - defined
     for name in re.findall(r"\\input\{\\generated/(\w+)\}", TEX):
         assert (folder / f"{name}.tex").exists(), name
     unfilled = {path.stem for path in folder.glob("*.tex") if r"\notmeasuredin{" in path.read_text()}
-    made = report.study_tables(REFERENCE[REFERENCE["notebook"] == missing])
-    assert unfilled == {name for name, table in made.items() if "notmeasuredin" not in table} - {"published"}
+    of_missing, whole, quoted = (
+        filled_tables(rows) for rows in (REFERENCE[REFERENCE["notebook"] == missing], REFERENCE, REFERENCE[:0])
+    )
+    assert unfilled & whole == of_missing - quoted  # a new table waits for the next reference run
 
 
 def test_a_run_without_any_reference_defines_all_that_the_sections_use(run, tmp_path, monkeypatch):
