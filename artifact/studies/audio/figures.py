@@ -74,8 +74,9 @@ def environment(predictions: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Environmental sounds.  Left: accuracy of each method, a point a fold.  Right: confusion of ours, all folds."""
     figure, (left, right) = panels(2, 2.9)
     right_ones = predictions["prediction"] == predictions["label"]
-    percent = 100 * right_ones.groupby([predictions["method"], predictions["fold"]], sort=False).mean()
-    seeds_with_interval(left, percent.reset_index(name="percent"), "percent", "method", group="method", looks=LOOKS)
+    percent = 100 * right_ones.groupby([predictions["method"], predictions["fold"]]).mean()
+    table, order = percent.reset_index(name="percent"), [name for name in LOOKS if name in set(predictions["method"])]
+    seeds_with_interval(left, table, "percent", "method", group="method", looks=LOOKS, order=order)
     left.set(xlabel="accuracy on the fold held out (%)")
     own = predictions[predictions["method"] == RESONANCE]
     shares = pd.crosstab(own["label"], own["prediction"], normalize="index").reindex(columns=range(len(names)))

@@ -67,6 +67,7 @@ def size_freedom(table: pd.DataFrame, side: int) -> Figure:
     figure, axes = _curves(table, "way", "side")
     for axis in axes.values():
         axis.axvline(side, color="k", lw=0.8, ls=":", zorder=1)
+        axis.set_xticks(sorted(table["side"].unique()))
         axis.set_xlabel("side of the image (pixels)")
     return figure
 
