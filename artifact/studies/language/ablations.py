@@ -5,7 +5,7 @@ no token shift       each token enters alone, unmixed with the one before it
 recall               a hologram of two heads after the resonators in every block
 recall from zero     the same, its output map starts at zero: at the start it adds nothing to the residual stream
 8, 128 resonators    k
-longest 64           time scales start even in octaves up to 64 steps, a quarter of a context, instead of 2048
+longest 2048         time scales start even in octaves up to 2048 steps instead of 64
 one time scale       all resonators start at 32 steps, their frequencies spread
 no memory            the mixing is its direct gain alone: no token depends on another, except by the shift
 """
@@ -68,7 +68,7 @@ CHANGES: dict[str, Callable[[CausalResonance], None]] = {
 }
 NUMBERS = {"8 resonators": 8, "128 resonators": 128}
 RECALL, RECALL_FROM_ZERO = "recall", "recall from zero"
-LONGEST = {"longest 64": 64.0}
+LONGEST = {"longest 2048": 2048}
 VARIANTS = (*CHANGES, *NUMBERS, *LONGEST, RECALL, RECALL_FROM_ZERO)
 
 
@@ -76,7 +76,7 @@ VARIANTS = (*CHANGES, *NUMBERS, *LONGEST, RECALL, RECALL_FROM_ZERO)
 def variant(name: str, vocab_size: int, dim: int, layers: int, resonators: int) -> LanguageModel:
     """An untrained variant; the causal layers are changed before their matrices are drawn."""
     heads = 2 if name in (RECALL, RECALL_FROM_ZERO) else 0
-    longest = LONGEST.get(name, 2048.0)
+    longest = LONGEST.get(name, 64)
     model = ResonanceLM(vocab_size, dim, layers, NUMBERS.get(name, resonators), heads, longest=longest)
     if name in CHANGES:
         for mixer in model.blocks.mixers:
