@@ -19,8 +19,8 @@ RELATIVES = {
     "Mamba-2": (PALETTE[3], "P", (0, (3, 1, 1, 1))),
     "GLA": (PALETTE[4], "X", (0, (5, 1))),
     "gated DeltaNet": (PALETTE[5], "D", "-."),
-    "S4D": (PALETTE[6], "<", ""),
-    "LRU": (PALETTE[8], ">", ""),
+    "S4D": ("k", "<", ""),
+    "LRU": (PALETTE[9], ">", ""),
 }
 SIZES = ((PALETTE[3], "o", "-"), (PALETTE[1], "s", "--"), (PALETTE[0], "^", "-."), (PALETTE[4], "D", ":"))
 
