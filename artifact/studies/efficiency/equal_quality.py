@@ -29,7 +29,7 @@ COSTS = {
 }
 GRID = 64  # qualities at which two curves are compared
 OURS, TRAINED = "resonance", "Transformer"  # the claims are about a trained Transformer
-AT_LEAST, AT_MOST, OPEN = "at least", "at most", "open"  # what a mean over seeds bounds; "" where every seed is exact
+EXACT, AT_LEAST, AT_MOST, OPEN = "exact", "at least", "at most", "open"  # what a mean over seeds is, or bounds
 Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -72,7 +72,7 @@ def log_factor(theirs: Curve, ours: Curve) -> tuple[float, str]:
         return (theirs[0][-1] - ours[0][0], AT_LEAST) if better else (theirs[0][0] - ours[0][-1], AT_MOST)
     errors = np.linspace(*common, GRID)
     log_costs = [np.interp(errors, error[::-1], log_cost[::-1]) for log_cost, error in (theirs, ours)]
-    return float((log_costs[0] - log_costs[1]).mean()), ""
+    return float((log_costs[0] - log_costs[1]).mean()), EXACT
 
 
 class Factor(NamedTuple):
@@ -98,9 +98,9 @@ def factor(points: pd.DataFrame, cost: str, *, theirs: str = TRAINED, ours: str 
         found.append(log_factor(*(curve(group[cost].to_numpy(), group["error"].to_numpy()) for group in pair)))
     logs, sides = zip(*found, strict=True)
     mean, low, high, p = paired_difference(logs, np.zeros(len(logs)))
-    bounds = set(sides) - {""}
-    bound = OPEN if len(bounds) > 1 else "".join(bounds)
-    return Factor(*(math.exp(value) for value in (mean, low, high)), bound, sides.count(""), len(logs), p)
+    bounds = set(sides) - {EXACT}
+    bound = OPEN if len(bounds) > 1 else next(iter(bounds), EXACT)
+    return Factor(*(math.exp(value) for value in (mean, low, high)), bound, sides.count(EXACT), len(logs), p)
 
 
 def factors(points: pd.DataFrame) -> pd.DataFrame:
@@ -118,12 +118,12 @@ def factors(points: pd.DataFrame) -> pd.DataFrame:
 
 def reached(table: pd.DataFrame, printed: float) -> pd.Series:
     """Whether each row is at least the printed factor and differs from 1: adjusted p below 0.05, and no upper bound."""
-    return table["bound"].isin(["", AT_LEAST]) & (table["factor"] >= printed) & (table["adjusted"] < 0.05)
+    return table["bound"].isin([EXACT, AT_LEAST]) & (table["factor"] >= printed) & (table["adjusted"] < 0.05)
 
 
 def missed(table: pd.DataFrame, printed: float) -> pd.Series:
     """Whether the interval of each row lies below the printed factor, and it is no lower bound."""
-    return table["bound"].isin(["", AT_MOST]) & (table["high"] < printed)
+    return table["bound"].isin([EXACT, AT_MOST]) & (table["high"] < printed)
 
 
 def judged(table: pd.DataFrame, printed: float) -> tuple[str, str, str]:

@@ -14,6 +14,7 @@ from artifact.studies.efficiency.equal_quality import (
     AT_LEAST,
     AT_MOST,
     COSTS,
+    EXACT,
     OPEN,
     curve,
     factor,
@@ -40,7 +41,7 @@ def family(name, shift, seeds=3, noise=0.0, sizes=(1, 2, 4, 8)):
 def test_a_shifted_curve_costs_its_shift(shift):
     found = factor(pd.DataFrame(family("Transformer", shift) + family("resonance", 1.0)), "memory")
     assert found.factor == pytest.approx(shift) and found.low == pytest.approx(found.high)
-    assert (found.bound, found.overlapping, found.seeds) == ("", 3, 3)
+    assert (found.bound, found.overlapping, found.seeds) == (EXACT, 3, 3)
 
 
 def test_the_order_of_rows_does_not_matter_but_the_sides_do():
@@ -64,12 +65,12 @@ def test_a_family_whose_best_is_its_cheapest_still_has_a_curve():
     ours = curve(np.array([2.0, 2.1]), np.array([0.3, 0.6]))
     theirs = curve(np.array([8.0, 16.0]), np.array([0.5, 0.4]))
     assert overlap(theirs, ours) == (0.4, 0.5)
-    assert log_factor(theirs, ours) == (pytest.approx(math.log(8**0.5 * 16**0.5 / 2.0)), "")
+    assert log_factor(theirs, ours) == (pytest.approx(math.log(8**0.5 * 16**0.5 / 2.0)), EXACT)
 
 
 def test_one_size_is_compared_at_its_own_quality():
     point, line = curve(np.array([1.0]), np.array([0.5])), curve(np.array([2.0, 8.0]), np.array([0.6, 0.4]))
-    assert overlap(point, line) == (0.5, 0.5) and log_factor(line, point) == (pytest.approx(math.log(4)), "")
+    assert overlap(point, line) == (0.5, 0.5) and log_factor(line, point) == (pytest.approx(math.log(4)), EXACT)
 
 
 def test_curves_apart_bound_the_factor():
@@ -115,7 +116,7 @@ def test_seeds_give_an_interval_around_the_truth():
     assert found.low < 2.0 < found.high and found.high / found.low < 1.5
 
 
-REACHED, MISSED, UNSURE = (7, 6.5, 8, "", 0.001), (2, 1, 3, "", 0.2), (4, 2, 9, "", 0.01)
+REACHED, MISSED, UNSURE = (7, 6.5, 8, EXACT, 0.001), (2, 1, 3, EXACT, 0.2), (4, 2, 9, EXACT, 0.01)
 ABOVE, BELOW, BOTH = (7, 6.5, 8, AT_LEAST, 0.001), (2, 1, 3, AT_MOST, 0.2), (7, 6.5, 8, OPEN, 0.001)
 
 
@@ -131,7 +132,7 @@ ABOVE, BELOW, BOTH = (7, 6.5, 8, AT_LEAST, 0.001), (2, 1, 3, AT_MOST, 0.2), (7, 
         ((UNSURE, BOTH), "not comparable"),
         (((2, 1, 3, AT_LEAST, 0.2), UNSURE), "not comparable"),  # a lower bound below the printed factor says nothing
         (((7, 6.5, 8, AT_MOST, 0.001), UNSURE), "not comparable"),  # nor an upper bound above it
-        (((7, 0.9, 90, "", 0.2), UNSURE), "not comparable"),  # so wide an interval reaches nothing
+        (((7, 0.9, 90, EXACT, 0.2), UNSURE), "not comparable"),  # so wide an interval reaches nothing
     ],
 )
 def test_verdicts_follow_from_the_intervals(tasks, expected):
@@ -156,3 +157,10 @@ def test_the_family_of_comparisons_is_adjusted():
 def test_bad_points_are_refused(costs, errors):
     with pytest.raises(ValueError, match="expected"):
         curve(np.array(costs), np.array(errors))
+
+
+def test_a_table_of_factors_is_judged_alike_after_it_was_saved(tmp_path):
+    table = factors(pd.DataFrame(family("Transformer", 7.0) + family("resonance", 1.0)))
+    table.to_csv(tmp_path / "factors.csv", index=False)
+    for rows in (table, pd.read_csv(tmp_path / "factors.csv")):
+        assert judged(rows[rows["cost"] == "memory"], 5.9) == ("holds", "", "holds")
