@@ -24,13 +24,12 @@ def index_set(frequencies: int | Iterable[int]) -> range | tuple[int, ...]:
 
     Raises TypeError for booleans and floats, ValueError when the set is empty, not sorted or not distinct, or below 0.
     """
-    if isinstance(frequencies, range) and (frequencies.start, frequencies.step) == (0, 1):
+    if isinstance(frequencies, range) and frequencies == range(len(frequencies)):
         return frequencies
     given = frequencies.tolist() if hasattr(frequencies, "tolist") else frequencies
     chosen = tuple(given) if isinstance(given, Iterable) else (given,)
-    for f in chosen:  # no any(...): torch 2.9 cannot trace it
-        if isinstance(f, (bool, np.bool_)) or not hasattr(f, "__index__"):
-            raise TypeError(f"expected frequencies as whole numbers, got {chosen[:8]}")
+    if any(isinstance(f, bool | np.bool_) or not hasattr(f, "__index__") for f in chosen):
+        raise TypeError(f"expected frequencies as whole numbers, got {chosen[:8]}")
     chosen = tuple(operator.index(f) for f in chosen)
     if not isinstance(given, Iterable):
         return range(*chosen)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from .band import Band, OpenBand, make_band, open_band
 from .engines import dense, linear_time
-from .engines.tables import BUILDERS, constant_result, constants
+from .engines.tables import BUILDERS, constants
 
 
 def widened(x: Tensor) -> Tensor:
@@ -221,14 +221,9 @@ _open_transform.register_autograd(
 )
 
 
-@constant_result  # torch 2.9 cannot trace the call
-def _has_autocast(device: str) -> bool:
-    return torch.amp.is_autocast_available(device)
-
-
 def autocasts(x: Tensor) -> bool:
     """Whether autocast is on for the device of x."""
-    return _has_autocast(x.device.type) and torch.is_autocast_enabled(x.device.type)
+    return torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
 
 
 def lowered(x: Tensor) -> Tensor:
