@@ -33,7 +33,7 @@ from artifact.pipeline.tables import changed_since, fault_table, mutation_table,
 from artifact.pipeline.verdicts import change_table, remark_on, verdict_table, word_for_word
 from artifact.studies.common.latex import Cells, escape, with_interval
 
-USES, DRAWS = r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}"
+USES, DRAWS = r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.-]+)\}", r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}"
 FACTS = ("device", "cores", "memory", "system", "seconds")
 
 # --------------------------------------------------------------------------- macros and tables

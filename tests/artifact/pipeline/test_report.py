@@ -41,7 +41,7 @@ def test_no_decimal_is_typed(path):
 def test_every_number_of_the_report_is_in_the_reference_ledger_or_measured_by_a_notebook():
     claims, measures = read_ledger("full")
     keys = set(measures["key"]) | report.known_keys()
-    used = set(re.findall(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX))
+    used = set(re.findall(r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.-]+)\}", TEX))
     assert len(used) > 20 and used <= keys, used - keys
     ids = set(
         re.findall(
@@ -330,8 +330,8 @@ def test_a_run_without_a_notebook_defines_all_that_the_sections_use(run, missing
     folder = report.generate("quick")
     defined = set(re.findall(r"\\csname ([^@]+@[^@]+?)\\endcsname", text := (folder / "macros.tex").read_text()))
     defined |= set(re.findall(r"\\csname known@(\S+?)\\endcsname", text))
-    used = {f"val@{key}" for key in re.findall(r"\\(?:val|valint|ifmeasured)(?:\[\d\])?\{([\w.]+)\}", TEX)}
-    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(ci|fact|verdict)\{([\w.]+)\}", TEX)}
+    used = {f"val@{key}" for key in re.findall(r"\\(?:val|valint|ifmeasured)(?:\[\d\])?\{([\w.-]+)\}", TEX)}
+    used |= {f"{kind}@{key}" for kind, key in re.findall(r"\\(ci|fact|verdict)\{([\w.-]+)\}", TEX)}
     used |= {
         f"{kind}@{key}" for kind, key in re.findall(r"\\(rule|condition|dataset|remark|bar|peer)for\{([\w.]+)\}", TEX)
     }
