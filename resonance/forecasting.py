@@ -95,7 +95,7 @@ def level_and_scale(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def forecast_task(series: Series, horizon: int) -> ForecastTask:
-    """Split a series: by the published borders for ETTh1 and ETTh2, 60/20/20 for any other; scale it by `level_and_scale`."""
+    """Split a series, scaled by `level_and_scale`: ETTh1 and ETTh2 by the published borders, any other 60/20/20."""
     steps = len(series.values)
     published = series.dataset in ("ETTh1", "ETTh2") and steps >= 14400
     borders = (8640, 11520, 14400) if published else (steps * 3 // 5, steps * 4 // 5, steps)

@@ -29,7 +29,8 @@ ESC10_DIGEST = "98dcfc5c90c324e1413fa1975dced99302ebae952bbdfa05a0381f4d07300269
 def load_esc10(*, rate: int = 11025, allow_stand_in: bool = False) -> Sounds:
     """ESC-10 at `rate` Hz (anti-aliased): 400 recordings, forty of each class, eight of these in each fold.
 
-    Decoding may exceed -1 .. 1 by a little.  Where it is not available and a stand-in is allowed: digits of 8 x 8 scanned line by line, in five parts by order.
+    Decoding may exceed -1 .. 1 by a little.  Where it is not available and a stand-in is allowed: digits of
+    8 x 8 scanned line by line, in five parts by order.
     Raises DataUnavailableError, or CorruptDataError when what was found is not the published recordings.
     """
     import soundfile

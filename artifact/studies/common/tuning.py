@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ def widened(score: Callable[[float], float], grid: Sequence[float], *, wider: in
     Raises ValueError for a grid that does not rise, is not positive, or has one value and is to widen.
     """
     grid = [float(value) for value in grid]
-    if len(grid) < 1 + (wider > 0) or grid[0] <= 0 or any(a >= b for a, b in zip(grid, grid[1:], strict=False)):
+    if len(grid) < 1 + (wider > 0) or grid[0] <= 0 or any(a >= b for a, b in pairwise(grid)):
         raise ValueError(f"expected a rising grid of positive values, of two at least if it is to widen, got {grid}")
     scores = {value: _finite_or_worst(score(value)) for value in grid}
     for _ in range(wider):
