@@ -1,7 +1,6 @@
 """The style of every figure, and the plots that most of them share; each study's `figures.py` draws its results.
 
-Colours are the colour-blind palette and lines the style for papers of seaborn 0.13, written out here for that package
-takes a second to import; each colour has a marker or line style of its own.  Bars and bands are 95% Student
+Colours are seaborn's colour-blind palette, each with a marker or line style of its own.  Bars and bands are 95% Student
 intervals over seeds, where nothing else is said.
 """
 
@@ -13,17 +12,15 @@ from collections.abc import Iterable, Mapping
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from cycler import cycler
+import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from artifact.studies.common.statistics import mean_interval, share_interval
 
 WIDTH = 6.3  # inches: the report's text width
-HEX = "0173b2 de8f05 029e73 d55e00 cc78bc ca9161 fbafe4 949494 ece133 56b4e9"
-PALETTE = [to_rgb(f"#{colour}") for colour in HEX.split()]
+PALETTE = sns.color_palette("colorblind")
 GREY = "0.45"
 VERDICT_COLOURS = {
     "holds": PALETTE[2],
@@ -39,32 +36,18 @@ def use_style() -> None:
     """Set the style of every figure; the same data then give the same bytes."""
     # Matplotlib writes the date into PDF files unless it is given a fixed one.
     os.environ.setdefault("SOURCE_DATE_EPOCH", "0")
-    mpl.rcParams.update(
-        dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), "0.15")
-    )
-    for axis in ("xtick", "ytick"):
-        sizes = {"labelsize": 7.5, "major.size": 4.8, "major.width": 1.0, "minor.size": 3.2, "minor.width": 0.8}
-        mpl.rcParams.update({f"{axis}.{key}": size for key, size in sizes.items()})
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
     mpl.rcParams.update(
         {
             "font.size": 8,
             "axes.titlesize": 9,
             "axes.labelsize": 8,
+            "xtick.labelsize": 7.5,
+            "ytick.labelsize": 7.5,
             "legend.fontsize": 7.5,
-            "legend.title_fontsize": 9.6,
             "legend.frameon": False,
-            "axes.prop_cycle": cycler("color", PALETTE),
-            "axes.axisbelow": True,
-            "axes.linewidth": 1.0,
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "grid.color": "0.8",
-            "lines.linewidth": 1.2,
-            "lines.markersize": 4.8,
-            "lines.solid_capstyle": "round",
-            "patch.edgecolor": "w",
-            "patch.force_edgecolor": True,
-            "patch.linewidth": 0.8,
             "pdf.fonttype": 42,
             "svg.hashsalt": "resonance",
             "savefig.dpi": 200,

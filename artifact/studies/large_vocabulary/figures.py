@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
@@ -47,12 +48,10 @@ def seconds(lookups: pd.DataFrame, heads: pd.DataFrame) -> Figure:
     figure, (left, right) = panels(2, 2.6)
     ids = lookups["ids"].map({"even": "uniform ids", "like words": "ids like words"})
     lookups = lookups.assign(ms=1e3 * lookups["seconds"], case=ids + ",\n" + lookups["pass"])
-    table = lookups.pivot(index="case", columns="embedding", values="ms")
-    table = table.loc[lookups["case"].unique(), lookups["embedding"].unique()]
-    for at, (name, hatch) in enumerate(zip(table, ("//", ""), strict=True)):
-        places = np.arange(len(table)) + 0.4 * at - 0.2
-        left.barh(places, table[name], 0.4, label=name, color=PALETTE[at], hatch=hatch, linewidth=0)
-    left.set(yticks=range(len(table)), yticklabels=table.index, ylim=(len(table) - 0.5, -0.5))
+    sns.barplot(lookups, x="ms", y="case", hue="embedding", palette=PALETTE[:2], ax=left)
+    for container, hatch in zip(left.containers, ("//", ""), strict=False):
+        for bar in container:
+            bar.set(hatch=hatch, edgecolor="white", linewidth=0)
     left.set(xlabel="time of a lookup (ms)", ylabel="")
     left.legend(title="", loc="best")
     markers = {"hierarchical": "o", "adaptive softmax": "s", "full softmax": "^"}
