@@ -58,5 +58,8 @@ def seconds(lookups: pd.DataFrame, heads: pd.DataFrame) -> Figure:
     for (name, group), colour in zip(heads.groupby("head", sort=False), PALETTE, strict=False):
         right.plot(group["vocab"], 1e3 * group["seconds"], marker=markers[name], ms=4, lw=1.1, color=colour, label=name)
     right.set(xlabel="vocabulary (ids)", ylabel="time of a training step (ms)", xscale="log", yscale="log")
+    sizes = sorted(heads["vocab"].unique())
+    right.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+    right.xaxis.set_minor_formatter("")
     right.legend(loc="best")
     return figure
