@@ -102,10 +102,10 @@ def test_the_ridge_of_full_rank_is_plain_ridge_regression():
     model = ReducedRankRidge(task.setting(1).model(task.task), 96).fitted(task.samples, 100.0)
     past, future = task.train.batch(torch.arange(len(task.train)))
     weight = past.double().std(dim=1, keepdim=True).clamp_min(1e-3) ** -0.25  # of the rows: sd^-0.5 of the squares
-    level = past[:, -24:].double().mean(dim=1, keepdim=True)
+    level = past[:, -model.level_steps :].double().mean(dim=1, keepdim=True)
     x = ((past - level) * model.taper * weight).movedim(1, 2).flatten(0, 1)
     y = ((future - level) * weight).movedim(1, 2).flatten(0, 1)
-    matrix = torch.linalg.solve(x.T @ x + 100.0 * torch.eye(336, dtype=torch.float64), x.T @ y).T
+    matrix = torch.linalg.solve(x.T @ x + 100.0 * torch.eye(x.shape[1], dtype=torch.float64), x.T @ y).T
     torch.testing.assert_close((model.future @ model.past).double(), matrix, rtol=1e-2, atol=1e-5)
     lower = ReducedRankRidge(task.setting(1).model(task.task), 2).fitted(task.samples, 100.0)
     assert torch.linalg.matrix_rank(lower.future @ lower.past) == 2
