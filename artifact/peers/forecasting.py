@@ -129,8 +129,7 @@ class PatchTransformer(nn.Module):
 
     The normalised past, its last value repeated `stride` times, is cut into patches; each is projected to `dim`, gets
     a learned position, goes through `depth` pre-norm layers with fused attention, and one linear map takes them all
-    to the horizon.  Where we differ: layer norm before each branch, no batch norm; a head for every 16 dimensions
-    (narrower heads are slower and no better here).
+    to the horizon.  Where we differ: layer norm before each branch, no batch norm; a head for every 16 dimensions.
     Parameters: depth (12 dim^2 + 13 dim) + patches dim (horizon + 1) + (patch + 3) dim + horizon.  Cost of a layer, a
     channel: 12 patches dim^2 + 2 patches^2 dim multiply-adds.
     Raises ValueError for a lookback below a patch, a dim that the heads do not divide, or a past of another shape.

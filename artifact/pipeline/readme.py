@@ -64,11 +64,12 @@ def against(measures: pd.DataFrame) -> str:
 
 def standing(measure: pd.Series, par: float, ahead: str) -> str:
     """Where ours stands in a comparison: "ahead" or "behind" if the whole interval is on that side of par."""
-    single = pd.isna(measure["ci_low"])
-    low, high = (measure["value"],) * 2 if single else (measure["ci_low"], measure["ci_high"])
+    low, high = measure["ci_low"], measure["ci_high"]
+    if pd.isna(low):
+        return "no interval"
     if low <= par <= high:
         return "no difference seen"
-    return ("ahead" if (low > par) == (ahead == "above") else "behind") + (", no interval" if single else "")
+    return "ahead" if (low > par) == (ahead == "above") else "behind"
 
 
 def results(measures: pd.DataFrame) -> str:

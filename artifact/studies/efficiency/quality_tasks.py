@@ -205,7 +205,7 @@ class Vision:
         shape = {"in_channels": 1, "patch_size": self.patch, "hidden_dim": size, "num_layers": 2}
         if family == "resonance":
             return ResonanceVisionNet(10, num_frequencies=4, dropout=0.0, **shape)
-        return VisionTransformer(10, num_heads=max(1, size // 16), **shape)  # narrower heads are slower, no better
+        return VisionTransformer(10, num_heads=max(1, size // 16), **shape)
 
     def scores(self, family: str, size: int, tried: float, seed: int) -> Scores:
         torch.manual_seed(seed)
