@@ -203,6 +203,7 @@ class Vision:
 
     def model(self, family: str, size: int) -> nn.Module:
         shape = {"in_channels": 1, "patch_size": self.patch, "hidden_dim": size, "num_layers": 2}
+        shape["pooled_frequencies"] = 2  # the same read-out for both
         if family == "resonance":
             return ResonanceVisionNet(10, num_frequencies=4, dropout=0.0, **shape)
         return VisionTransformer(10, num_heads=max(1, size // 16), **shape)
