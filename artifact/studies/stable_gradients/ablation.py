@@ -198,22 +198,27 @@ def test_scores(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def chosen_rates(results: pd.DataFrame) -> pd.DataFrame:
-    """The chosen rate of each variant: task, optimizer, variant, rate, inside, stable.
+    """The chosen rate of each variant: task, optimizer, variant, rate, inside, trains.
 
-    inside: whether the rate is neither end of the rates that the variant tried.  stable: the number of rates, of those
-    that all variants tried, at which every tuning seed ended below its untrained score.
+    inside: whether the rate is neither end of the rates that the variant tried.  trains: whether at some rate every
+    tuning seed ended below its untrained score.
     """
     names = [*CELL, "variant"]
-    validation = results[results["split"] == "validation"]
-    start = validation[validation["variant"] == UNTRAINED].set_index(["task", "seed"])["score"].rename("start")
-    tuning = _trained(validation).join(start, on=["task", "seed"])
-    tries = tuning.assign(stable=tuning["score"] < tuning["start"]).groupby([*names, "rate"], sort=False)
-    tries = tries.agg(score=("score", "mean"), stable=("stable", "all")).reset_index()
-    tried_by = tries.groupby([*CELL, "rate"])["variant"].transform("size")
-    counts = tries["stable"] & (tried_by == tries["variant"].nunique())
-    stable = counts.groupby([tries[name] for name in names], sort=False).sum().rename("stable").reset_index()
-    best = best_values(tries, names, value="rate")[[*names, "rate", "inside"]]
-    return stable.merge(best, on=names)[[*names, "rate", "inside", "stable"]]
+    tries = _tuning(results).groupby([*names, "rate"], sort=False)
+    tries = tries.agg(score=("score", "mean"), failed=("failed", "any")).reset_index()
+    trains = (~tries.groupby(names)["failed"].min()).rename("trains").reset_index()
+    return best_values(tries, names, value="rate")[[*names, "rate", "inside"]].merge(trains, on=names)
+
+
+def rates_failed(results: pd.DataFrame) -> pd.DataFrame:
+    """The number of rates at which a tuning seed did not train: task, optimizer, variant, seed, score.
+
+    A seed trains at a rate where it ends below its untrained score.  Only the rates that all variants tried count.
+    """
+    tuning = _tuning(results)
+    tried_by = tuning.groupby([*CELL, "rate"])["variant"].transform("nunique")
+    tuning = tuning[tried_by == tuning["variant"].nunique()]
+    return tuning.groupby([*CELL, "variant", "seed"], sort=False)["failed"].sum().rename("score").reset_index()
 
 
 def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
@@ -221,9 +226,17 @@ def compare_variants(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
 
     Negative is better; 95% Student interval; p, two-sided, and p_holm, adjusted over all rows (Holm 1979).
     """
+    return _compare(_trained(results)[lambda t: t["split"] == "test"], baseline)
+
+
+def compare_steadiness(results: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
+    """As `compare_variants`, of `rates_failed` on the tuning seeds: negative where a variant trains at more rates."""
+    return _compare(rates_failed(results), baseline)
+
+
+def _compare(table: pd.DataFrame, baseline: Variant) -> pd.DataFrame:
     rows = []
-    test = _trained(results)[lambda t: t["split"] == "test"]
-    for cell, group in test.groupby(CELL, sort=False):
+    for cell, group in table.groupby(CELL, sort=False):
         scores = group.pivot(index="seed", columns="variant", values="score")
         for variant in VARIANTS:
             if variant not in (CARTESIAN, baseline):
@@ -240,26 +253,19 @@ def cells_won(comparison: pd.DataFrame, variants: Iterable[Variant], *, better: 
     return [f"{task} by {optimizer}" for task, optimizer in won[CELL].drop_duplicates().itertuples(index=False)]
 
 
-def steadier_cells(chosen: pd.DataFrame, variant: Variant, than: Variant) -> tuple[list[str], list[str]]:
-    """The cells where a variant trains at more of the rates that all tried than another, and those where at fewer."""
-    stable = chosen.pivot(index=CELL, columns="variant", values="stable")
-    gain = stable[variant.name] - stable[than.name]
-    return tuple([f"{task} by {optimizer}" for task, optimizer in gain.index[where]] for where in (gain > 0, gain < 0))
-
-
 def readings(
-    comparison: pd.DataFrame, chosen: pd.DataFrame, variants: Iterable[Variant], baseline: Variant
+    comparison: pd.DataFrame, steadiness: pd.DataFrame, variants: Iterable[Variant]
 ) -> dict[str, tuple[list[str], list[str]]]:
     """The cells won and lost against a baseline under each reading of "better", for each of some variants.
 
-    A variant "ends better" by its paired test score, or "trains at more rates" (`steadier_cells`).
+    A variant "ends better" by `compare_variants`, or "trains at more rates" by `compare_steadiness`.
     """
-    table = {}
-    for variant in variants:
-        ends = tuple(cells_won(comparison, (variant,), better=better) for better in (True, False))
-        table[f"{variant.name}: ends better"] = ends
-        table[f"{variant.name}: trains at more rates"] = steadier_cells(chosen, variant, baseline)
-    return table
+    compared = {"ends better": comparison, "trains at more rates": steadiness}
+    return {
+        f"{variant.name}: {name}": tuple(cells_won(table, (variant,), better=better) for better in (True, False))
+        for variant in variants
+        for name, table in compared.items()
+    }
 
 
 def kindest(table: dict[str, tuple[list[str], list[str]]], cells: int) -> tuple[str, str]:
@@ -275,6 +281,14 @@ def judge(wins: Sequence[str], losses: Sequence[str], cells: int) -> str:
     if losses or not wins:
         return "false as printed"
     return "holds" if len(wins) == cells else "holds if"
+
+
+def _tuning(results: pd.DataFrame) -> pd.DataFrame:
+    """The tuning runs, with a column `failed`: whether one ended no better than its untrained score."""
+    validation = results[results["split"] == "validation"]
+    start = validation[validation["variant"] == UNTRAINED].set_index(["task", "seed"])["score"].rename("start")
+    tuning = _trained(validation).join(start, on=["task", "seed"])
+    return tuning.assign(failed=tuning["score"] >= tuning["start"])
 
 
 def _trained(results: pd.DataFrame) -> pd.DataFrame:

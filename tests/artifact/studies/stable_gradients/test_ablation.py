@@ -26,11 +26,12 @@ from artifact.studies.stable_gradients.ablation import (
     ablate,
     cells_won,
     chosen_rates,
+    compare_steadiness,
     compare_variants,
     judge,
     kindest,
+    rates_failed,
     readings,
-    steadier_cells,
 )
 from artifact.studies.stable_gradients.ablation import test_scores as scores_of
 from artifact.studies.stable_gradients.tasks import Classification, Forecasting, Identification
@@ -239,7 +240,8 @@ def test_the_rate_is_the_best_on_validation_and_is_what_was_tested(results):
         assert chosen.loc[key, "rate"] == validation.idxmin()
         assert set(group.loc[group["split"] == "test", "rate"]) == {validation.idxmin()}
     assert not chosen.loc["forecasting"].loc["Adam", "inside"].any()  # a grid of two has no inside
-    assert (chosen["stable"] <= 3).all()
+    failed = rates_failed(results)
+    assert failed["score"].between(0, 3).all() and (failed.groupby(["task", "variant", "optimizer"]).size() == 2).all()
 
 
 @pytest.mark.parametrize(
@@ -282,8 +284,10 @@ def test_rates_that_only_some_variants_tried_do_not_count_as_steadier():
         rows += [("a", "SGD", variant.name, "validation", r, seed, 0.5 / r, False) for r in rates for seed in (0, 1)]
     table = pd.DataFrame(rows, columns=["task", "optimizer", "variant", "split", "rate", "seed", "score", "diverged"])
     table.loc[(table["rate"] == 0.1) & (table["seed"] == 1), "score"] = 2.0  # one seed does not train there
+    failed = rates_failed(table).pivot(index="variant", columns="seed", values="score")
+    assert failed.loc[ONE_RATE.name].tolist() == failed.loc[TWO_RATES.name].tolist() == [1, 1]
     chosen = chosen_rates(table).set_index("variant")
-    assert chosen["stable"].to_dict() == {ONE_RATE.name: 1, TWO_RATES.name: 1}
+    assert chosen["trains"].all()  # at 1.0, every seed
     assert chosen["rate"].to_dict() == {ONE_RATE.name: 1.0, TWO_RATES.name: 10.0}
     assert not chosen["inside"].any()
 
@@ -359,12 +363,10 @@ def test_the_kindest_reading_counts():
 
 
 def test_readings_are_of_each_variant_against_the_baseline():
-    against = compare_variants(drawn_results({ONE_RATE.name: -0.1, TWO_RATES.name: 0.1}), CARTESIAN)
-    counts = {CARTESIAN: 3, ONE_RATE: 2, TWO_RATES: 4}
-    rows = [(task, "SGD", variant.name, n) for task in "ab" for variant, n in counts.items()]
-    chosen = pd.DataFrame(rows, columns=["task", "optimizer", "variant", "stable"])
+    ends = compare_variants(drawn_results({ONE_RATE.name: -0.1, TWO_RATES.name: 0.1}), CARTESIAN)
+    steady = compare_variants(drawn_results({ONE_RATE.name: 0.1, TWO_RATES.name: -0.1}), CARTESIAN)
     cells = ["a by SGD", "b by SGD"]
-    assert readings(against, chosen, (ONE_RATE, TWO_RATES), CARTESIAN) == {
+    assert readings(ends, steady, (ONE_RATE, TWO_RATES)) == {
         f"{ONE_RATE.name}: ends better": (cells, []),
         f"{ONE_RATE.name}: trains at more rates": ([], cells),
         f"{TWO_RATES.name}: ends better": ([], cells),
@@ -372,15 +374,18 @@ def test_readings_are_of_each_variant_against_the_baseline():
     }
 
 
-def test_steadier_cells_count_rates():
-    counts = {"a": (3, 4), "b": (3, 3), "c": (3, 2)}
-    rows = [
-        (c, "SGD", variant.name, n)
-        for c, two in counts.items()
-        for variant, n in zip((ONE_RATE, TWO_RATES), two, strict=True)
-    ]
-    chosen = pd.DataFrame(rows, columns=["task", "optimizer", "variant", "stable"])
-    assert steadier_cells(chosen, TWO_RATES, ONE_RATE) == (["a by SGD"], ["c by SGD"])
+def test_training_at_more_rates_needs_more_than_one_seed_to_say_so():
+    """Each seed counts the rates at which it ends below its untrained score; a difference must show over the seeds."""
+    rows = [("a", "none", UNTRAINED, "validation", 0.0, seed, 1.0, False) for seed in range(5)]
+    for variant in VARIANTS:
+        rows += [("a", "SGD", variant.name, "validation", r, s, 0.5, False) for r in (0.1, 1.0) for s in range(5)]
+    table = pd.DataFrame(rows, columns=["task", "optimizer", "variant", "split", "rate", "seed", "score", "diverged"])
+    fails = (table["variant"] == ONE_RATE.name) & (table["rate"] == 1.0)
+    for seeds, won in (([0], []), (range(5), ["a by SGD"])):
+        results = table.assign(score=table["score"].mask(fails & table["seed"].isin(seeds), 2.0))
+        steadiness = compare_steadiness(results, ONE_RATE)
+        assert (steadiness["difference"] == -len(seeds) / 5).all()
+        assert cells_won(steadiness, (TWO_RATES,)) == won and cells_won(steadiness, (TWO_RATES,), better=False) == []
 
 
 def test_analysis_of_a_stack_is_that_of_each():
