@@ -55,9 +55,14 @@ class ReducedRankPath:
         gained = (leading * (energy @ leading)).sum(0).cumsum(0)
         return (self.validation.future + gained) / self.validation.count
 
+    def factors(self, rank: int, ridge: float) -> tuple[Tensor, Tensor]:
+        """P, (horizon, rank), and P^T B D, (rank, lookback): their product is the forecaster's matrix."""
+        leading, matrix = self._fit(ridge)
+        return leading[:, :rank], leading[:, :rank].T @ matrix
+
     def model(self, rank: int, ridge: float) -> Ridge:
         """The forecaster of a rank and a ridge."""
-        leading, matrix = self._fit(ridge)
-        future, past = leading[:, :rank], leading[:, :rank].T @ matrix
+        future, past = self.factors(rank, ridge)
+        matrix = future @ past
         free = matrix.numel() if rank >= min(matrix.shape) else future.numel() + past.numel()
-        return Ridge((future @ past).float(), level_steps=self.level_steps, parameters=free)
+        return Ridge(matrix.float(), level_steps=self.level_steps, parameters=free)

@@ -32,6 +32,7 @@ from artifact.datasets.documents import document_batches
 from artifact.datasets.images import load_mnist
 from artifact.datasets.series import load_etth1
 from artifact.peers.forecasting import Budget, PatchTransformer, train_forecaster, train_patch_transformer
+from artifact.peers.reduced_rank import ReducedRankPath
 from artifact.peers.vision import VisionTransformer
 from artifact.studies.common.classification import accuracy, predict, shuffled, train_classifier
 from artifact.studies.common.processes import spread
@@ -118,34 +119,28 @@ class Forecasting:
 
 
 class ReducedRankRidge(nn.Module):
-    """Ridge regression of a rank in the time domain: forecast = level + U V taper(past - level).
+    """Ridge regression of a rank in the time domain as a network: forecast = level + U V (past - level).
 
-    past (batch, lookback, channels) -> (batch, horizon, channels).  `fitted` is the reduced-rank
-    regression of our closed form on samples in place of spectra, with the same level, taper and weights of windows:
-    what remains between the two is the spectrum.
-    Parameters: rank (lookback + horizon).
+    past (batch, lookback, channels) -> (batch, horizon, channels); rank (lookback + horizon) parameters, U and V those
+    of a `ReducedRankPath`.  It has the level, taper and weights of windows of our closed form: what remains between
+    the two is the spectrum.
     """
 
-    def __init__(self, like: nn.Module, rank: int):
+    def __init__(self, lookback: int, horizon: int, rank: int, level_steps: int):
         super().__init__()
-        self.level_steps, self.rank = like.level_steps, rank
-        self.register_buffer("taper", like.down_weighting(torch.empty(0)), persistent=False)
-        self.past = nn.Parameter(torch.zeros(rank, like.lookback))
-        self.future = nn.Parameter(torch.zeros(like.pred_horizon, rank))
+        self.level_steps, self.rank = level_steps, rank
+        self.past = nn.Parameter(torch.zeros(rank, lookback))
+        self.future = nn.Parameter(torch.zeros(horizon, rank))
 
     def forward(self, past: Tensor) -> Tensor:
         level = past[:, -self.level_steps :].mean(dim=1, keepdim=True)
-        return level + self.future @ (self.past @ ((past - level) * self.taper))
+        return level + self.future @ (self.past @ (past - level))
 
     @torch.no_grad()
-    def fitted(self, moments: Moments, penalty: float) -> ReducedRankRidge:
-        taper = self.taper[:, 0].double()
-        gram = taper[:, None] * moments.past_past * taper + penalty * torch.eye(len(taper), dtype=torch.float64)
-        cross = moments.future_past * taper  # (horizon, lookback)
-        full = torch.linalg.solve(gram, cross, left=False)
-        basis = torch.linalg.eigh(full @ cross.T).eigenvectors[:, -self.rank :]
-        self.future.copy_(basis)
-        self.past.copy_(basis.T @ full)
+    def fitted(self, path: ReducedRankPath, ridge: float) -> ReducedRankRidge:
+        future, past = path.factors(self.rank, ridge)
+        self.future.copy_(future)
+        self.past.copy_(past)
         return self
 
 
@@ -156,29 +151,36 @@ class ClosedForms(Forecasting):
     sizes: ClassVar[Sizes] = {"resonance": (1, 2, 4, 16), "ridge": (1, 2, 4, 16)}
     tries: ClassVar[Tries] = {"resonance": (1e2, 1e3, 1e4), "ridge": (1e2, 1e3, 1e4)}
 
+    def path(self) -> ReducedRankPath:
+        """The regression in time on all training windows, for every rank and penalty."""
+        like = self.setting(1).model(self.task)
+        weights = like.down_weighting(torch.empty(0, dtype=torch.float64))[:, 0]
+        samples = Moments.of(self.train, like.level_steps, variance_power=0.5)
+        return ReducedRankPath.of(samples, samples, weights, like.level_steps)
+
     @cached_property
-    def samples(self) -> Moments:
-        """Those of the training windows, the same for both families, every rank and penalty."""
-        return Moments.of(self.train, self.task.series.period, variance_power=0.5)
+    def prepared(self) -> ReducedRankPath:
+        return self.path()
 
     @cached_property
     def moments(self) -> BandMoments:
         return self.setting(1).moments(self.task)
 
     def model(self, family: str, size: int) -> nn.Module:
-        ours = self.setting(size).model(self.task)
-        return ours if family == "resonance" else ReducedRankRidge(ours, size)
+        if family == "resonance":
+            return self.setting(size).model(self.task)
+        return ReducedRankRidge(self.lookback, 96, size, self.task.series.period)
 
     def scores(self, family: str, size: int, tried: float, seed: int) -> Scores:
         if family == "resonance":
             model = self.setting(size, tried).fitted(self.task, self.moments)
         else:
-            model = self.model(family, size).fitted(self.samples, tried)
+            model = self.model(family, size).fitted(self.prepared, tried)
         return evaluate(model, self.validation)[0], lambda: evaluate(model, self.test)[0]
 
     def training(self, model: nn.Module) -> tuple[Step, int]:
         if isinstance(model, ReducedRankRidge):
-            return lambda: model.fitted(Moments.of(self.train, self.task.series.period, variance_power=0.5), 1e4), 1
+            return lambda: model.fitted(self.path(), 1e4), 1
         setting = self.setting(model.rank, 1e4)
         return lambda: setting.fitted(self.task, setting.moments(self.task)), 1
 

@@ -9,7 +9,7 @@ import torch
 from artifact.datasets.registry import available
 from artifact.studies.efficiency import quality_tasks
 from artifact.studies.efficiency.equal_quality import COSTS
-from artifact.studies.efficiency.quality_tasks import TASKS, ClosedForms, ReducedRankRidge
+from artifact.studies.efficiency.quality_tasks import TASKS, ClosedForms
 from resonance.polar import count_parameters
 
 EFFORT = 0.02
@@ -99,15 +99,16 @@ def test_a_grid_widens_until_the_best_is_inside_and_a_diverged_training_is_the_w
 def test_the_ridge_of_full_rank_is_plain_ridge_regression():
     """An oracle: rows of windows and channels, tapered, weighted by numpy's solver."""
     task = ClosedForms(EFFORT)
-    model = ReducedRankRidge(task.setting(1).model(task.task), 96).fitted(task.samples, 100.0)
+    model = task.model("ridge", 96).fitted(task.prepared, 100.0)
     past, future = task.train.batch(torch.arange(len(task.train)))
     weight = past.double().std(dim=1, keepdim=True).clamp_min(1e-3) ** -0.25  # of the rows: sd^-0.5 of the squares
+    taper = task.model("resonance", 1).down_weighting(torch.empty(0, dtype=torch.float64))
     level = past[:, -model.level_steps :].double().mean(dim=1, keepdim=True)
-    x = ((past - level) * model.taper * weight).movedim(1, 2).flatten(0, 1)
+    x = ((past - level) * taper * weight).movedim(1, 2).flatten(0, 1)
     y = ((future - level) * weight).movedim(1, 2).flatten(0, 1)
     matrix = torch.linalg.solve(x.T @ x + 100.0 * torch.eye(x.shape[1], dtype=torch.float64), x.T @ y).T
-    torch.testing.assert_close((model.future @ model.past).double(), matrix, rtol=1e-2, atol=1e-5)
-    lower = ReducedRankRidge(task.setting(1).model(task.task), 2).fitted(task.samples, 100.0)
+    torch.testing.assert_close((model.future @ model.past).double(), matrix * taper[:, 0], rtol=1e-2, atol=1e-5)
+    lower = task.model("ridge", 2).fitted(task.prepared, 100.0)
     assert torch.linalg.matrix_rank(lower.future @ lower.past) == 2
 
 
