@@ -20,6 +20,7 @@ from artifact.datasets.vocabulary import LETTERS, Vocabulary, words
 from artifact.peers.documents import BagClassifier, FNetClassifier, TransformerClassifier, fit_tfidf
 from artifact.studies.common.classification import accuracy, logits_of, train_classifier
 from artifact.studies.common.timing import keep_freed_memory, seconds_of
+from artifact.studies.common.tuning import widened
 from resonance.band import next_power_of_two
 from resonance.models import DocumentClassifier, PooledClassifier
 from resonance.polar import count_parameters
@@ -84,7 +85,7 @@ def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
 
 
 def train_documents(
-    family: str, dim: int, rate: float, seed: int, *, fold: Fold, epochs: int = 4, batch: int = 16, drop: float = 0.5
+    family: str, dim: int, rate: float, seed: int, fold: Fold, epochs: int = 4, *, batch: int = 16, drop: float = 0.5
 ) -> dict:
     """Train a network of one block on a fold: its settings, parameters, seconds, and validation and test scores.
 
@@ -100,6 +101,20 @@ def train_documents(
         scores = quality(logits_of(model, fold.ids[split]), fold.labels[split])
         row |= {prefix + name: score for name, score in scores.items()}
     return row
+
+
+def tuned_on_fold(
+    family: str, dim: int, rates: Sequence[float], wider: int, seed: int, fold: Fold, epochs: int
+) -> tuple[pd.DataFrame, dict]:
+    """The validation loss of every rate tried (`widened`), and the row of `train_documents` of the best."""
+    rows = {}
+
+    def loss(rate: float) -> float:
+        rows[rate] = train_documents(family, dim, rate, seed, fold, epochs)
+        return rows[rate]["validation_loss"]
+
+    tries = widened(loss, rates, wider=wider)
+    return tries.assign(family=family), rows[tries.loc[tries["score"].idxmin(), "value"]]
 
 
 def baseline_on_fold(fold: Fold, strengths: Sequence[float]) -> dict[str, float]:
@@ -147,6 +162,38 @@ def passage_scores(model: nn.Module, passages: Passages, split: str, lengths: Se
         scores = quality(logits_of(model, documents), labels)
         rows.append({"length": length, "passages": len(documents), **scores})
     return pd.DataFrame(rows)
+
+
+def tuned_on_passages(
+    family: str,
+    rates: Sequence[float],
+    wider: int,
+    seed: int,
+    passages: Passages,
+    lengths: Sequence[int],
+    training: dict,
+) -> pd.DataFrame:
+    """The validation loss, a mean over lengths, of every rate tried; `training`: options of `train_passages`."""
+
+    def loss(rate: float) -> float:
+        model, _ = train_passages(family, passages, lengths, rate=rate, seed=seed, **training)
+        return passage_scores(model, passages, "validation", lengths)["loss"].mean()
+
+    return widened(loss, rates, wider=wider).assign(family=family)
+
+
+def scored_on_passages(
+    family: str,
+    rate: float,
+    seed: int,
+    passages: Passages,
+    lengths: Sequence[int],
+    training: dict,
+    tested: Sequence[int],
+) -> pd.DataFrame:
+    """Test scores at the lengths `tested` of a network trained at `lengths`."""
+    model, _ = train_passages(family, passages, lengths, rate=rate, seed=seed, **training)
+    return passage_scores(model, passages, "test", tested).assign(family=family, seed=seed, rate=rate)
 
 
 def baseline_on_passages(

@@ -19,9 +19,12 @@ from artifact.studies.documents.tasks import (
     fold_of,
     kept_bytes,
     passage_scores,
+    scored_on_passages,
     step_costs,
     train_documents,
     train_passages,
+    tuned_on_fold,
+    tuned_on_passages,
 )
 from resonance.models import UNKNOWN, DocumentClassifier
 from resonance.polar import count_parameters
@@ -142,6 +145,15 @@ def test_every_family_learns_a_word(family):
     assert score | {"seconds": 0} == again | {"seconds": 0}
 
 
+def test_the_best_rate_on_validation_is_reported_with_its_training():
+    fold = fold_of(toy_documents(), 0)
+    tries, row = tuned_on_fold("bag", 8, [1e-3, 1e-2], 1, 0, fold, 2)
+    assert len(tries) == 3 and (tries["family"] == "bag").all()
+    best = tries.loc[tries["score"].idxmin()]
+    assert row["rate"] == best["value"] and row["validation_loss"] == best["score"]
+    assert row | {"seconds": 0} == train_documents("bag", 8, best["value"], 0, fold, 2) | {"seconds": 0}
+
+
 def test_the_baselines_learn_separable_texts():
     assert baseline_on_fold(fold_of(toy_documents(), 0), [1.0, 100.0])["accuracy"] == 1.0
     passages = Passages(toy_books(), 512, common=3)
@@ -156,6 +168,12 @@ def test_a_network_trained_on_short_passages_works_on_long_ones():
     scores = passage_scores(model, passages, "test", [128, 512])
     assert scores["accuracy"].tolist()[1] > 0.9 and seconds > 0
     assert scores["passages"].tolist() == [4 * scores["passages"][1], scores["passages"][1]]
+    training = {name: options[name] for name in ("dim", "steps", "characters")}
+    again = scored_on_passages("resonance", 1e-2, 0, passages, [64, 128], training, [128, 512])
+    assert again[["length", "accuracy", "loss"]].equals(scores[["length", "accuracy", "loss"]])
+    tries = tuned_on_passages("resonance", [1e-4, 1e-2], 0, 0, passages, [64, 128], training)
+    loss = passage_scores(model, passages, "validation", [64, 128])["loss"].mean()
+    assert tries["value"].tolist() == [1e-4, 1e-2] and tries["score"].iloc[1] == loss < tries["score"].iloc[0]
 
 
 # --------------------------------------------------------------------------- costs
