@@ -20,7 +20,6 @@ from artifact.studies.common.tuning import best_values, widened
 from resonance.forecasting import ForecastTask
 from resonance.time_series import BandMoments, Moments, RidgePath, Setting, band_moments
 
-Grid = dict[str, list[float]]
 Bounds = Mapping[str, tuple[float, float]]
 
 

@@ -84,7 +84,7 @@ def peer_ratios(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
 
 
 def left_for_the_spectrum(left: pd.DataFrame) -> Figure:
-    """Test error of the forecaster over that of the same regression in time, by task; bars: 95% over blocks of time."""
+    """Test error in closed form over that of the same regression in time, by task; bars: 95% over blocks of time."""
     figure, (axes,) = panels(1, 2.4)
     axes.axvline(1, color=GREY, lw=0.8)
     looks = {"better": ("<", PALETTE[2]), "no difference seen": ("o", GREY), "worse": (">", PALETTE[3])}

@@ -3,6 +3,7 @@
 study      choose and train every method; the test rows are not touched
 outcome    the error of the chosen models on every window of the test
 compare    the forecaster against each peer, with an interval over blocks of time
+parts      what the spectrum and what fine-tuning change, with the same intervals
 """
 
 from __future__ import annotations
@@ -56,8 +57,11 @@ METHODS = {  # key in the ledger: name in tables and figures
     "sparse": "SparseTSF",
     "timebase": "TimeBase",
     "transformer": "patch Transformer",
+    "closed": "resonance, closed form",
     "resonance": "resonance",
 }
+OURS = ("closed", "resonance")
+PARTS = {"spectrum": ("closed", "reduced"), "fine_tuning": ("resonance", "closed")}  # each the first minus the second
 TRAINED = {  # peers that are trained: what trains them
     "dlinear": train_dlinear,
     "fits": train_fits,
@@ -123,6 +127,7 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
             chosen[key] = [_fixed(task, forms.model(key, point), point[0], ridge=point[-1])]
     setting = Setting(*best_point(settings["resonance"]))
     moments = forms.moments(setting)
+    chosen["closed"] = [_fixed(task, setting.fitted(task, moments), setting.lookback, ridge=setting.ridge)]
 
     def resonance(lookback: int, rate: float, seed: int) -> Trained:
         fit = fine_tune(task, setting, moments, rate=rate, epochs=search.epochs, seed=seed)
@@ -159,7 +164,7 @@ def longest_of(lookbacks: dict[str, Sequence[int]]) -> int:
 
 def rank_limit(task: ForecastTask, key: str) -> int:
     """The highest rank of a method: the bins of the horizon for the forecaster, else the horizon."""
-    return task.horizon // 2 + 1 if key == "resonance" else task.horizon
+    return task.horizon // 2 + 1 if key in OURS else task.horizon
 
 
 def _fixed(task: ForecastTask, model: Callable[[Tensor], Tensor], lookback: int, *, ridge: float = np.nan) -> Trained:
@@ -290,19 +295,21 @@ class Job(NamedTuple):
 
 
 class Studied(NamedTuple):
-    """What is kept of a job: its test, the comparisons, the tuned values; each table has `series` and `horizon`."""
+    """What is kept of a job: its test, comparisons, parts, tuned values; each table has `series` and `horizon`."""
 
     outcome: Outcome
     comparisons: pd.DataFrame
+    parts: pd.DataFrame
     tuned: pd.DataFrame
 
 
 def studied(found: Study) -> Studied:
     """Test a study, once, and compare."""
     result, labels = outcome(found), {"series": found.task.series.dataset, "horizon": found.task.horizon}
-    tables = (result.scores, compare(result, found.task.horizon), found.tuned)
-    scores, comparisons, tuned = (table.assign(**labels) for table in tables)
-    return Studied(replace(result, scores=scores), comparisons, tuned)
+    horizon = found.task.horizon
+    tables = (result.scores, compare(result, horizon), parts(result, horizon), found.tuned)
+    scores, *rest = (table.assign(**labels) for table in tables)
+    return Studied(replace(result, scores=scores), *rest)
 
 
 def _run(*job) -> Studied:
@@ -347,27 +354,42 @@ def block_interval(
 
 
 def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.DataFrame:
-    """The forecaster against each peer: ratio and difference of test errors, 95% intervals, p, and the outcome.
+    """The forecaster against each peer: what `_against` gives, and not_worse.
+
+    not_worse: at most `tolerance` above the peer, or not "worse".
+    """
+    rows = [
+        {"peer": METHODS[key]} | _against(result, "resonance", key, horizon)
+        for key in result.windows
+        if key not in OURS
+    ]
+    for row in rows:
+        row["not_worse"] = bool(row["ratio"] <= 1 + tolerance or row["difference"] != WORSE)
+    return pd.DataFrame(rows)
+
+
+def parts(result: Outcome, horizon: int) -> pd.DataFrame:
+    """What each of PARTS changes: a row of what `_against` gives."""
+    return pd.DataFrame({"part": part} | _against(result, *pair, horizon) for part, pair in PARTS.items())
+
+
+def _against(result: Outcome, ours: str, theirs: str, horizon: int) -> dict[str, object]:
+    """One method against another: ratio and difference of test errors, 95% intervals, p, and the outcome.
 
     The intervals are over time, in blocks of a horizon, because neighbouring windows share their future; both methods
     on the same windows.  p: two-sided, of a ratio of 1, by the share of draws on the other side of it.
-    difference: "better" or "worse" where the whole interval lies on that side of 1.  not_worse: at most `tolerance`
-    above the peer, or not "worse".
+    difference: "better" or "worse" where the whole interval lies on that side of 1.
     """
-    rows = []
-    for key in (key for key in result.windows if key != "resonance"):
-        theirs, stride = result.windows[key], result.strides.get(key, 1)
-        pair = np.stack([result.windows["resonance"][::stride], theirs])
-        (ours, other), drawn = pair.mean(axis=1), block_means(pair, -(-horizon // stride))
-        ratios, gaps = drawn[:, 0] / drawn[:, 1], drawn[:, 0] - drawn[:, 1]
-        (low, high), gap = np.quantile(ratios, [0.025, 0.975]), np.quantile(gaps, [0.025, 0.975])
-        beyond = min((ratios <= 1).sum(), (ratios >= 1).sum()) + 1
-        difference = BETTER if high < 1 else WORSE if low > 1 else EVEN
-        row = {"peer": METHODS[key], "ratio": ours / other, "ratio_low": low, "ratio_high": high}
-        row |= {"gap": ours - other, "gap_low": gap[0], "gap_high": gap[1]}
-        row |= {"p": min(1.0, 2 * beyond / (len(ratios) + 1)), "difference": difference}
-        rows.append(row | {"not_worse": bool(ours / other <= 1 + tolerance or difference != WORSE)})
-    return pd.DataFrame(rows)
+    stride = result.strides.get(theirs, 1)
+    pair = np.stack([result.windows[ours][::stride], result.windows[theirs]])
+    (own, other), drawn = pair.mean(axis=1), block_means(pair, -(-horizon // stride))
+    ratios, gaps = drawn[:, 0] / drawn[:, 1], drawn[:, 0] - drawn[:, 1]
+    (low, high), gap = np.quantile(ratios, [0.025, 0.975]), np.quantile(gaps, [0.025, 0.975])
+    beyond = min((ratios <= 1).sum(), (ratios >= 1).sum()) + 1
+    row = {"ratio": own / other, "ratio_low": low, "ratio_high": high}
+    row |= {"gap": own - other, "gap_low": gap[0], "gap_high": gap[1]}
+    row["p"] = min(1.0, 2 * beyond / (len(ratios) + 1))
+    return row | {"difference": BETTER if high < 1 else WORSE if low > 1 else EVEN}
 
 
 # --------------------------------------------------------------------------- what the ledger keeps
@@ -406,15 +428,17 @@ def comparison_measures(prefix: str, comparisons: pd.DataFrame) -> Iterator[Meas
 
 
 def block_measures(prefix: str, result: Studied, horizon: int) -> Iterator[Measure]:
-    """Yield <prefix>.<method>.block, the test error and its interval over blocks of time, and the gaps to each peer.
+    """Yield <prefix>.<method>.block, the test error and its interval over blocks of time, and the gaps to the others.
 
-    <prefix>.gap.<peer>: the forecaster's error minus the peer's, with the paired interval.
+    <prefix>.gap.<method>: the forecaster's error minus that of a peer or of its closed form, with the paired interval.
     """
     for key, errors in result.outcome.windows.items():
         mean, *interval = block_interval(errors, -(-horizon // result.outcome.strides.get(key, 1)))
         yield f"{prefix}.{key}.block", mean, "standardised", tuple(interval)
     for row in result.comparisons.itertuples():
         yield f"{prefix}.gap.{KEYS[row.peer]}", row.gap, "standardised", (row.gap_low, row.gap_high)
+    tuned = result.parts.set_index("part").loc["fine_tuning"]
+    yield f"{prefix}.gap.closed", tuned["gap"], "standardised", (tuned["gap_low"], tuned["gap_high"])
 
 
 def tuning_measures(prefix: str, tuned: pd.DataFrame) -> Iterator[Measure]:

@@ -16,6 +16,7 @@ from artifact.studies.forecasting.study import (
     BETTER,
     EVEN,
     METHODS,
+    PARTS,
     TRAINED,
     WORSE,
     Job,
@@ -29,6 +30,7 @@ from artifact.studies.forecasting.study import (
     feasible,
     outcome,
     over_seeds,
+    parts,
     study,
     tuning_measures,
     with_rates_of,
@@ -50,7 +52,7 @@ SEARCH = Search(
     wider=0,
     classical=(40, 40),
 )
-FIXED = ("naive", "classical", "ridge", "weighted", "reduced")  # without a seed
+FIXED = ("naive", "classical", "ridge", "weighted", "reduced", "closed")  # without a seed
 
 
 def toy_series(steps=500, channels=2, seed=0):
@@ -116,6 +118,7 @@ def test_a_closed_form_has_the_lowest_error_of_its_grid_and_ours_stays_frozen():
         assert found.chosen[key][0].validation_mse == pytest.approx(tries["score"].min(), rel=1e-4)
         assert tries["ridge"].max() > 100, f"{key} widens"
     ours = found.settings[found.settings["method"] == "resonance"]
+    assert found.chosen["closed"][0].validation_mse == pytest.approx(ours["score"].min(), rel=1e-4)
     assert set(ours["ridge"]) == {1.0, 100.0} and set(ours["taper"]) == {0.0, 0.5}, "the recipe as it stood"
 
 
@@ -139,6 +142,8 @@ def test_studies_are_the_same_in_this_process_and_spread():
     for one, other in zip(all_studied(jobs, 1), all_studied(jobs, 2), strict=True):
         pd.testing.assert_frame_equal(one.outcome.scores, other.outcome.scores)
         pd.testing.assert_frame_equal(one.comparisons, other.comparisons)
+        pd.testing.assert_frame_equal(one.parts, other.parts)
+        assert list(one.parts["part"]) == list(PARTS) and not set(one.comparisons["peer"]) & {METHODS["closed"]}
         assert set(one.tuned.columns) >= {"series", "horizon", "method", "setting", "inside", "bound"}
 
 
@@ -169,6 +174,14 @@ def test_the_difference_follows_the_interval():
     assert worse["difference"] == WORSE and not worse["not_worse"]
     barely = compared(theirs + 0.01, theirs)
     assert barely["difference"] == WORSE and barely["not_worse"], "1% above a peer is within the tolerance"
+
+
+def test_the_gain_over_the_regression_in_time_is_that_of_the_spectrum_and_that_of_fine_tuning():
+    generator = np.random.default_rng(0)
+    windows = {key: generator.uniform(1, 2, 200) for key in ("reduced", "closed", "resonance")}
+    found = parts(Outcome(pd.DataFrame(), windows, {}), 10).set_index("part")["gap"]
+    assert found.sum() == pytest.approx(windows["resonance"].mean() - windows["reduced"].mean())
+    assert found["fine_tuning"] == pytest.approx(windows["resonance"].mean() - windows["closed"].mean())
 
 
 def test_block_interval_of_white_noise_is_the_textbook_one():
