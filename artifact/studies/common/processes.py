@@ -18,11 +18,14 @@ def spread(
 ) -> list[Result]:
     """Call function(*job) for every job, in processes of `threads` threads each; return the results in order.
 
+    One process is this one: then none is started.
     fresh: a new process for every job, so that a peak of memory belongs to that job alone.
     The function must be a module's own, jobs and results pickle.  An error in a job is raised here, the rest given up.
     A study that may be stopped and resumed saves each result inside `function` and passes only the missing jobs.
     """
     jobs = list(jobs)
+    if processes == 1 and not fresh:
+        return _here(function, jobs, threads)
     if not jobs:
         return []
     # A fork server imports the function's module once, before threads or data exist: a start then costs no import.
@@ -43,8 +46,19 @@ def spread(
             raise
 
 
-def _begin(threads: int) -> None:
+def _here(function: Callable[..., Result], jobs: list[tuple], threads: int) -> list[Result]:
     import torch  # not above: the runner, which needs only `end_with_parent`, starts in half the time
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return [function(*job) for job in jobs]
+    finally:
+        torch.set_num_threads(before)
+
+
+def _begin(threads: int) -> None:
+    import torch
 
     torch.set_num_threads(threads)
     end_with_parent()

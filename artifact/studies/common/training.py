@@ -32,20 +32,20 @@ def train_one_cycle(
     rate: float,
     loss_fn: Callable[[Any, Any], Tensor],
     optimizer: Callable[..., torch.optim.Optimizer] = ADAMW,
-    warmup: float = 0.1,
-    bfloat16: bool = False,
     trainer: type[PolarTrainer] = ResonanceTrainer,
     stop: Callable[[], bool] = lambda: False,
 ) -> Training:
     """Train for `steps` steps, or until `stop()`; gradients are clipped at norm 1.
 
-    The rate rises over the first `warmup` of the steps and falls by a cosine to zero.  `batches` yields what the
-    trainer takes: (inputs, target), inputs a tensor, a tuple or a dict; loss_fn(prediction, target) is minimised.
+    The rate rises over the first tenth of the steps, at least one, and falls by a cosine to zero.  `batches` yields
+    what the trainer takes: (inputs, target), inputs a tensor, a tuple or a dict; loss_fn(prediction, target) is
+    minimised.
     A model without polar weights takes plain steps of the optimiser whichever the trainer.
     Raises ValueError when the batches end early, or for steps < 1; FloatingPointError as `PolarTrainer.train_step`.
     """
     if steps < 1:
         raise ValueError(f"expected steps >= 1, got {steps}")
+    rising = max(0.1, 2 / (steps + 1))  # OneCycleLR's rise ends one step before this share of its steps
     run = trainer(
         model,
         rate,
@@ -53,8 +53,7 @@ def train_one_cycle(
         monitor_stability=False,
         loss_fn=loss_fn,
         optimizer=optimizer,
-        schedule=lambda optimizer: OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=warmup),
-        bfloat16=bfloat16,
+        schedule=lambda optimizer: OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=rising),
     )
     started, losses, batches = time.perf_counter(), [], iter(batches)
     while len(losses) < steps and not stop():

@@ -36,6 +36,21 @@ def _finite_or_worst(score: float) -> float:
     return score if math.isfinite(score) else math.inf
 
 
+def tried(measure: Callable[[float], dict], grid: Sequence[float], *, wider: int = 0) -> list[dict]:
+    """Rows of `measure` for every value of a grid that widens, in order of the value.
+
+    The row of a value has its "score", lower is better, which `widened` goes by and makes infinite where it is NaN.
+    """
+    rows: dict[float, dict] = {}
+
+    def score(value: float) -> float:
+        rows[value] = measure(value)
+        return rows[value]["score"]
+
+    found = widened(score, grid, wider=wider)
+    return [rows[value] | {"score": score} for value, score in zip(found["value"], found["score"], strict=True)]
+
+
 def best_values(tries: pd.DataFrame, by: Sequence[str], *, value: str = "value", score: str = "score") -> pd.DataFrame:
     """For each group of tries the value with the lowest score, the ends of its grid, and whether it lies inside.
 

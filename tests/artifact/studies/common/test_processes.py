@@ -26,10 +26,20 @@ def test_results_come_in_the_order_of_the_jobs():
 
 
 def test_processes_have_the_given_threads_and_a_fresh_one_has_one_job():
-    assert {threads for _, threads in spread(who, [(0,), (1,)], processes=1)} == {1}
+    assert {threads for _, threads in spread(who, [(0,), (1,)], processes=2)} == {1}
     found = spread(who, [(0,), (1,), (2,)], processes=1, threads=2, fresh=True)
     assert {threads for _, threads in found} == {2}
     assert len({pid for pid, _ in found} | {os.getpid()}) == 4
+
+
+def test_one_process_is_this_one_and_gets_its_threads_back():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert set(spread(who, [(0,), (1,)], processes=1)) == {(os.getpid(), 1)}
+        assert spread(power, [], processes=1) == [] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_an_error_in_a_job_is_raised():

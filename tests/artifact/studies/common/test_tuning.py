@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifact.studies.common.tuning import best_values, widened
+from artifact.studies.common.tuning import best_values, tried, widened
 
 
 @given(st.floats(-9, 9), st.integers(2, 5))
@@ -46,3 +46,8 @@ def test_a_grid_that_cannot_widen_is_refused(grid):
 def test_one_value_alone_is_tried_and_does_not_lie_inside():
     tries = widened(lambda v: v, [3.0]).assign(model="ours")
     assert tries["value"].tolist() == [3] and not best_values(tries, ["model"])["inside"].any()
+
+
+def test_rows_of_what_was_tried_have_the_score_that_widens_the_grid():
+    rows = tried(lambda v: {"rate": v, "score": (v - 4) ** 2 if v < 8 else math.nan}, [1, 2], wider=3)
+    assert rows == [{"rate": v, "score": (v - 4) ** 2} for v in (1, 2, 4)] + [{"rate": 8, "score": math.inf}]
