@@ -19,8 +19,10 @@ from torch.nn import functional as F
 from .engines.tables import BUILDERS, constants
 from .layers import BandMixing, FeedForward, ResonanceLayer, length_mask
 from .polar import PolarWeight
-from .settings import WithSettings
+from .settings import WithSettings, placed
 from .spectral import check_signal, widened
+
+RANGE = "divide by their range, as int16 / 32768 or (uint8 - 128.0) / 128"
 
 
 def check_waves(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -28,7 +30,7 @@ def check_waves(waves: Tensor, lengths: Tensor | None = None) -> Tensor:
 
     Raises TypeError for integers, ValueError for another shape, (samples, channels) among them, or bad lengths.
     """
-    check_signal(waves, "waves of (batch, samples)", "divide by their range, as int16 / 32768 or (uint8 - 128.0) / 128")
+    check_signal(waves, "waves of (batch, samples)", RANGE)
     if waves.ndim != 2 or waves.shape[1] < 1:
         raise ValueError(f"expected waves of (batch, samples), samples >= 1, got {tuple(waves.shape)}")
     if waves.shape[1] <= 8 and waves.shape[0] >= 32:
@@ -64,8 +66,12 @@ class SpectrumFrames(WithSettings):
 
     def frame_count(self, samples: int | Tensor) -> int | Tensor:
         """Number of whole frames in so many samples, at least one."""
-        count = (samples - self.frame) // self.hop + 1
-        return count.clamp_min(1) if isinstance(count, Tensor) else max(1, count)
+        if isinstance(samples, Tensor):
+            return self._frames(samples.long()).clamp_min(1)  # unsigned dtypes have few operations
+        return max(1, self._frames(samples))
+
+    def _frames(self, samples):
+        return (samples - self.frame) // self.hop + 1
 
     def cut(self, waves: Tensor) -> Tensor:
         """Cut waves (batch, samples) into frames (batch, frames, frame), not yet windowed."""
@@ -134,7 +140,7 @@ class FrameTokens(nn.Module):
 
     def frame_count(self, lengths: Tensor | None) -> Tensor | None:
         """Number of frames of recordings of so many samples; None for None."""
-        return None if lengths is None else self.front_end.frame_count(torch.as_tensor(lengths).long())
+        return None if lengths is None else self.front_end.frame_count(torch.as_tensor(lengths))
 
     def spectrum(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frames (batch, frames, bins) of recordings scaled to unit power."""
@@ -160,6 +166,7 @@ class ResonanceAudioNet(nn.Module):
 
     longest_delay = 4.0  # frames
 
+    @placed
     def __init__(
         self,
         num_classes: int = 50,
@@ -173,6 +180,8 @@ class ResonanceAudioNet(nn.Module):
         dropout: float = 0.1,
         front_end: SpectrumFrames | None = None,
         interference: bool = True,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if num_classes < 1 or num_layers < 1:

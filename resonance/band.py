@@ -100,7 +100,7 @@ def make_band(n: int, frequencies: int | Iterable[int], grid: int | None = None)
 
 
 class OpenBand(NamedTuple):
-    """A band of a length that a graph leaves open: a `Band` once the graph runs."""
+    """A band for a symbolic length, resolved to a `Band` at run time."""
 
     n: int
     frequencies: range | tuple[int, ...]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .causal_mixing import CausalMixing, masked
+from .settings import placed
 from .spectral import check_sequences
 
 State = dict[str, Tensor]
@@ -77,7 +78,10 @@ class CausalResonance(nn.Module):
     State: "resonators" (batch, dim, k, 2) and "previous" (batch, dim), whatever the context.
     """
 
-    def __init__(self, dim: int, num_resonators: int, *, longest: float = 2048, engine: str = "auto"):
+    @placed
+    def __init__(
+        self, dim: int, num_resonators: int, *, longest: float = 2048, engine: str = "auto", device=None, dtype=None
+    ):
         super().__init__()
         self.dim = dim
         self.shift = TokenShift(dim)
@@ -110,6 +114,7 @@ class CausalResonance(nn.Module):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One token: x (batch, dim) and a state give y (batch, dim) and the next state."""
+        check_sequences(x, self.dim, ())
         value, gate = self.input_projection(torch.lerp(x, state["previous"].to(x.dtype), self.shift.share.to(x.dtype)))
         mixed, resonators = self.mixing.step(value, state["resonators"])
         return self.output_projection(F.silu(gate) * mixed), {"resonators": resonators, "previous": x.clone()}

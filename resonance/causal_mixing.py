@@ -21,17 +21,18 @@ import torch
 from torch import Tensor, nn
 
 from .engines import chunked
+from .layers import length_mask
 from .settings import placed
-from .spectral import check_lengths, check_sequences, without_autocast
+from .spectral import check_sequences, traced, without_autocast
 
-OCTAVES = (-4.0, 20.0)  # bounds on log2 of a time scale: in float32 exp(-2^-20) is still below 1, by 16 of its steps
+OCTAVES = (-4.0, 20.0)  # bounds on log2 of a time scale: in float32 exp(-2^-20) is still 16 ulp below 1
 MIDDLE, REACH = sum(OCTAVES) / 2, (OCTAVES[1] - OCTAVES[0]) / 2
 ENGINES = ("auto", "fft", "chunked")
 # Measured on 2 cores, float32, k = 16, batches of 1 and 16 (`python -m artifact.studies.causal.benchmark engines`).
 LONGEST_FFT, LONGEST_SHORT_CHUNKS = 128, 4096
 
 
-def choose_engine(n: int) -> str:
+def choose_causal_engine(n: int) -> str:
     """The engine that is fastest at length n, by measurement: FFT up to 128; FFT for any n in a compiled graph."""
     return "fft" if torch.compiler.is_compiling() or n <= LONGEST_FFT else "chunked"
 
@@ -45,9 +46,8 @@ def masked(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None, Te
     """x (batch, n, dim) with zeros, even for NaN, after each length; int64 lengths; a mask (batch, n, 1) of padding."""
     if lengths is None:
         return x, None, None
-    lengths = check_lengths(lengths, *x.shape[:2], x.device)
-    padding = torch.arange(x.shape[1], device=x.device)[:, None] >= lengths[:, None, None]
-    return x.masked_fill(padding, 0.0), lengths, padding
+    padding = ~length_mask(x, lengths)
+    return x.masked_fill(padding, 0.0), torch.as_tensor(lengths, device=x.device).long(), padding
 
 
 def octave_of(time_scale: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ class CausalMixing(nn.Module):
         if state is not None:
             self._check_state(state, x.shape[0])
         n, (x, lengths, padding) = x.shape[1], masked(x, lengths)
-        engine = choose_engine(n) if self.engine == "auto" else self.engine
+        engine = choose_causal_engine(n) if self.engine == "auto" else self.engine
         if torch.onnx.is_in_onnx_export() or (not torch.compiler.is_compiling() and x.shape[0] == 0):
             engine = "chunked"  # FFT libraries refuse an empty batch, ONNX's lose digits
         with without_autocast(x):  # a state in half precision would lose small summands
@@ -221,20 +221,18 @@ class CausalMixing(nn.Module):
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One sample of the recurrence: x (batch, dim) and a state (batch, dim, k, 2) give y and the next state."""
-        if x.dim() != 2 or x.shape[1] != self.dim:
-            raise ValueError(f"expected one sample of shape (batch, {self.dim}), got {tuple(x.shape)}")
-        self._check_state(state, x.shape[0])
+        self._check_state(state, check_sequences(x, self.dim, ()).shape[0])
         work = self._dtype(x)
         pole, readout = self._step_constants(work)
         u = x.to(work)
-        state = chunked.complex_product(state.to(work), pole)
+        state = chunked.paired_product(state.to(work), pole)
         state[..., 0] += u[..., None]
         y = torch.addcmul((state * readout).sum((-1, -2)), u, self.direct.to(work))
         return y.to(x.dtype), state
 
     def _step_constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Poles (k, 2) and conjugate readout (dim, k, 2), kept while the parameters stay equal, value by value."""
-        keep = not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+        keep = not torch.is_grad_enabled() and not traced(self.spacing)
         parameters = (self.octave, self.turns, self.spacing, self.readout)
         if keep and self._kept is not None:
             source, (pole, readout) = self._kept

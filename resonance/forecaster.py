@@ -24,10 +24,10 @@ from .forecasting import ForecastTask, Series, level_and_scale
 from .time_series import Moments, RidgePath, Setting, band_moments
 
 LONGEST = 1024  # steps of a lookback: the closed form costs its cube
-MOST = 2**13  # windows x channels of one fit: neighbouring windows tell nearly the same
+MOST = 2**13  # windows x channels of one fit: adjacent windows are nearly identical
 MOST_ERRORS = 2**22  # values that methods are compared and intervals set on
 RIDGES = tuple(10.0**e for e in range(-9, 8))  # over the mean square of the past
-TAPER, VARIANCE_POWER = 0.5, 1.0  # as in 08_forecasting: fixed, so that few rows choose less
+TAPER, VARIANCE_POWER = 0.5, 1.0  # as in 08_forecasting: fixed: short series should not select many settings
 
 
 class HeldBack(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-LAST_KEY = 2**63 - 2  # one below the largest int64: the next key must have room
+LAST_KEY = 2**63 - 2  # one below the largest int64: so that the counter, last key + 1, still fits int64
 
 
 class KeyIndex(nn.Module):

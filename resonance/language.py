@@ -19,8 +19,9 @@ from torch.nn import functional as F
 from .causal import CausalResonance, State
 from .layers import FeedForward
 from .recall import HolographicRecall, PlainRecall
+from .settings import placed
+from .spectral import check_ids
 from .training.checkpoint import read_weights, save_weights
-from .vocabulary import check_ids
 
 ENDS = ("narrow", "output_projection")  # names of the matrices that end a residual branch
 
@@ -212,6 +213,7 @@ class ResonanceLM(LanguageModel):
     Parameters a block: about 11 d^2 + 2 k d, d channels and k resonators.
     """
 
+    @placed
     def __init__(
         self,
         vocab_size: int,
@@ -221,6 +223,8 @@ class ResonanceLM(LanguageModel):
         recall_heads: int = 0,
         *,
         longest: int = 64,
+        device=None,
+        dtype=None,
     ):
         if recall_heads < 0:
             raise ValueError(f"expected recall_heads >= 0, got {recall_heads}")

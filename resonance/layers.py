@@ -194,7 +194,8 @@ class AsSelfAttention(nn.Module):
     `need_weights`, a key or value that is not the query; and for padding before a token.
     """
 
-    # An encoder looks at these before it takes a path of its own, past `forward`: it must not.
+    # `nn.TransformerEncoderLayer` reads these to choose its fused fast path, which bypasses `forward`; these values
+    # disable it.
     in_proj_bias, _qkv_same_embed_dim, out_proj = None, False, SimpleNamespace(weight=None, bias=None)
     in_proj_weight = type("Overridden", (), {"__torch_function__": None})()
 
@@ -203,12 +204,20 @@ class AsSelfAttention(nn.Module):
         self.mixing, self.batch_first = mixing, batch_first
 
     def forward(
-        self, query, key=None, value=None, key_padding_mask=None, need_weights=False, attn_mask=None, is_causal=False
+        self,
+        query,
+        key=None,
+        value=None,
+        key_padding_mask=None,
+        need_weights=False,
+        attn_mask=None,
+        average_attn_weights=True,
+        is_causal=False,
     ) -> tuple[Tensor, None]:
         refused = {"attn_mask": attn_mask is not None, "is_causal": is_causal, "need_weights": need_weights}
         refused |= {name: part is not None and part is not query for name, part in (("key", key), ("value", value))}
         if names := [name for name, given in refused.items() if given]:
-            raise ValueError(f"a mixing has no masks between positions, weights or second sequence: got {names}")
+            raise ValueError(f"not supported by a mixing: {names} (no attention weights, no mask, one sequence)")
         x = check_sequences(query if self.batch_first else query.transpose(0, 1))
         if key_padding_mask is not None:
             mask = torch.as_tensor(key_padding_mask, device=x.device)

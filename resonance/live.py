@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .audio import FrameTokens, SpectrumFrames, check_waves
+from .audio import RANGE, FrameTokens, SpectrumFrames, check_waves
 from .causal import CausalResonance, State
 from .causal_mixing import CausalMixing, octave_of
-from .engines.chunked import complex_product
+from .engines.chunked import paired_product
 from .language import Block, CausalBlocks
 from .layers import length_mask
-from .settings import WithSettings
-from .spectral import check_sequences
+from .settings import WithSettings, placed
+from .spectral import check_sequences, check_signal, widened
 
 
 class LiveFrames(SpectrumFrames):
@@ -39,14 +39,12 @@ class LiveFrames(SpectrumFrames):
     Raises ValueError for a wrong shape, hop or length.  Cost: frame log(frame) a frame.
     """
 
-    def frame_count(self, samples: int | Tensor) -> int | Tensor:
-        """Number of whole hops in so many samples, at least one."""
-        return (samples // self.hop).clamp_min(1) if isinstance(samples, Tensor) else max(1, samples // self.hop)
+    def _frames(self, samples):
+        return samples // self.hop
 
     def forward(self, waves: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Frames (batch, frames, bins) of waves (batch, samples), taken as zero after each one's length."""
-        waves = check_waves(waves, lengths)
-        waves = waves.to(torch.promote_types(waves.dtype, torch.float32))
+        waves = widened(check_waves(waves, lengths))
         count = self.frame_count(waves.shape[1])
         # Negative padding drops the samples after the last whole hop.
         waves = F.pad(waves, (self.frame - self.hop, count * self.hop - waves.shape[1]))
@@ -61,6 +59,7 @@ class LiveFrames(SpectrumFrames):
 
     def step(self, samples: Tensor, state: State) -> tuple[Tensor, State]:
         """The newest frame (batch, bins) and the next state, of the next samples (batch, hop)."""
+        check_signal(samples, f"the next samples, (batch, {self.hop})", RANGE)
         if samples.ndim != 2 or samples.shape[1] != self.hop:
             raise ValueError(f"expected the next samples, (batch, {self.hop}), got {tuple(samples.shape)}")
         latest = torch.cat([state["past"], samples.to(state["past"].dtype)], dim=1)  # (batch, frame)
@@ -93,6 +92,7 @@ class LiveAudioNet(nn.Module):
 
     level, spread = FrameTokens.level, FrameTokens.spread
 
+    @placed
     def __init__(
         self,
         num_classes: int = 10,
@@ -104,6 +104,8 @@ class LiveAudioNet(nn.Module):
         num_resonators: int = 12,
         longest: float = 16,
         mixing: Callable[[], nn.Module] | None = None,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if num_classes < 1 or num_layers < 1:
@@ -127,7 +129,7 @@ class LiveAudioNet(nn.Module):
         count = torch.arange(1, h.shape[1] + 1, device=h.device)[None]  # frames so far
         if own is not None:
             h, count = h.masked_fill(~length_mask(h, own), 0.0), count.minimum(own[:, None])
-        return self.output_projection(h.cumsum(1) / count[..., None].to(h.dtype))
+        return self.output_projection((widened(h).cumsum(1) / count[..., None]).to(h.dtype))
 
     def _tokens(self, spectrum: Tensor) -> Tensor:
         return self.projection(((spectrum - self.level) / self.spread).to(next(self.parameters(), spectrum).dtype))
@@ -137,6 +139,7 @@ class LiveAudioNet(nn.Module):
         weight = self.projection.weight
         options = {"device": device or weight.device, "dtype": dtype or weight.dtype}
         state = self.front_end.initial_state(batch, **options) | self.blocks.initial_state(batch, **options)
+        options["dtype"] = torch.promote_types(options["dtype"], torch.float32)  # a half would stop counting at 256
         return state | {"sum": torch.zeros(batch, len(weight), **options), "count": torch.zeros(batch, **options)}
 
     def step(self, samples: Tensor, state: State) -> tuple[Tensor, State]:
@@ -144,7 +147,7 @@ class LiveAudioNet(nn.Module):
         spectrum, after = self.front_end.step(samples, state)
         h, mixed = self.blocks.carried("step", self._tokens(spectrum), state)
         after |= mixed | {"sum": state["sum"] + self.norm(h), "count": state["count"] + 1}
-        return self.output_projection(after["sum"] / after["count"][:, None]), after
+        return self.output_projection((after["sum"] / after["count"][:, None]).to(h.dtype)), after
 
 
 class OneSignalMixing(CausalMixing):
@@ -163,7 +166,7 @@ class OneSignalMixing(CausalMixing):
 
     def drive(self, signals: Tensor, states: Tensor) -> Tensor:
         """The states (..., k, 2) after one more sample of each signal, (...)."""
-        states = complex_product(states, self._step_constants(states.dtype)[0])
+        states = paired_product(states, self._step_constants(states.dtype)[0])
         states[..., 0] += signals[..., None]
         return states
 
@@ -188,6 +191,7 @@ class LiveForecaster(WithSettings):
 
     defines = ("period",)
 
+    @placed
     def __init__(
         self,
         pred_horizon: int = 96,
@@ -197,6 +201,8 @@ class LiveForecaster(WithSettings):
         scales: int = 5,
         longest: float = 32.0,
         harmonics: int = 7,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if min(pred_horizon, channels, period, scales, harmonics) < 1 or not longest >= 0.125:
@@ -228,20 +234,20 @@ class LiveForecaster(WithSettings):
         return self.level(x)[:, :, None] + self.deviations(x, self.mixing)
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """The state before the first step."""
+        """The state before the first step, in float32 at least."""
         weight = self.mixing.readout
-        zeros = partial(torch.zeros, device=device or weight.device, dtype=dtype or weight.dtype)
+        dtype = torch.promote_types(dtype or weight.dtype, torch.float32)
+        zeros = partial(torch.zeros, device=device or weight.device, dtype=dtype)
         resonators = zeros(batch, self.channels + 1, self.mixing.num_resonators, 2)
         return {"resonators": resonators, "recent": zeros(batch, self.period, self.channels), "count": zeros(batch)}
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """The forecast (batch, pred_horizon, channels) after a step x (batch, channels), and the next state."""
-        if x.dim() != 2 or x.shape[1] != self.channels:
-            raise ValueError(f"expected one step of shape (batch, {self.channels}), got {tuple(x.shape)}")
+        given, x = x.dtype, check_sequences(x, self.channels, ()).to(state["recent"].dtype)
         count = state["count"] + 1
         recent = torch.cat([state["recent"][:, 1:], x[:, None]], dim=1)
         level = recent.sum(1) / count.clamp_max(self.period)[:, None]
         resonators = self.mixing.drive(torch.cat([x, torch.ones_like(x[:, :1])], dim=1), state["resonators"])
         y = self.mixing.read(resonators[:, :-1] - level[..., None, None] * resonators[:, -1:])
         y = y + level[..., None] + (x - level)[..., None] * self.mixing.direct
-        return y.transpose(1, 2), {"resonators": resonators, "recent": recent, "count": count}
+        return y.transpose(1, 2).to(given), {"resonators": resonators, "recent": recent, "count": count}

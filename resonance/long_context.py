@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from .engines.chunked import transformed
 from .layers import BandMixing
 from .polar import mixed, weighted
-from .settings import WithSettings
+from .settings import WithSettings, placed
 from .spectral import check_sequences, without_autocast
 
 EPSILON = 1e-12  # added to the mean square of a frequency's coefficients before dividing by its root
@@ -193,6 +193,7 @@ class LongContextResonanceNet(nn.Module):
     Parameters: num_layers (2 (k_l + k) hidden + 2 k_l^2 + 2 k^2 + 2 hidden), 2 hidden, and the two projections.
     """
 
+    @placed
     def __init__(
         self,
         input_dim: int,
@@ -204,6 +205,8 @@ class LongContextResonanceNet(nn.Module):
         num_frequencies: int = 64,
         local_frequencies: int = 32,
         output_dim: int | None = None,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if min(input_dim, num_layers, chunk_size) < 1 or max_context_length < chunk_size:

@@ -41,8 +41,8 @@ class HolographicMemory(WithSettings):
 
     State: `fringes` (dim, X) and `background` (dim,), whose sum is H: stored separately, the rounding error of many
     exposures is smaller by the root of their number.  `energy` (capacity,), |P_i|^2; `index`, which carrier holds which
-    key and since when.  Products are computed in float32 or float64.  The absolute error of a reading is that of the
-    largest patterns, also for one of small amplitude.
+    key and since when.  Products are computed in float32 or float64.  The absolute error scales with the
+    largest stored pattern, so patterns of small amplitude have a larger relative error.
     Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).  A plain table of the
     patterns is as small and faster: the hologram is an orthogonal transform of it.
     """
@@ -140,12 +140,6 @@ class HolographicMemory(WithSettings):
 
     def __contains__(self, key) -> bool:
         return key in self.index.held()
-
-    def capacity_bits(self, snr: float) -> float:
-        """Shannon's capacity of the hologram in bits, (X dim / 2) log2(1 + SNR), SNR a ratio of powers (thm:noise)."""
-        if not snr >= 0:
-            raise ValueError(f"expected snr >= 0, a ratio of powers, got {snr}")
-        return 0.5 * self.aperture * self.dim * math.log2(1.0 + snr)
 
     @property
     def hologram(self) -> Tensor:

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from .layers import FeedForward, ResonanceLayer, length_mask
 from .memory import HolographicMemory
-from .spectral import check_lengths, check_sequences
-from .vocabulary import check_ids
+from .settings import placed
+from .spectral import check_ids, check_lengths, check_sequences
 
 
 class Recollection(nn.Module):
@@ -32,7 +32,8 @@ class Recollection(nn.Module):
     Parameters: 2.  Cost: as `HolographicMemory.correlate` and `superpose`.
     """
 
-    def __init__(self):
+    @placed
+    def __init__(self, *, device=None, dtype=None):
         super().__init__()
         self.log_sharpness = nn.Parameter(torch.tensor([math.log(16.0)]))  # log beta; `fully_shard` takes no scalars
         self.threshold = nn.Parameter(torch.tensor([0.5]))  # tau: below the cosine of a pattern with one half of it
@@ -72,6 +73,7 @@ class ResonanceNet(nn.Module):
     Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, the two projections, and hidden + 2 to read.
     """
 
+    @placed
     def __init__(
         self,
         input_dim: int,
@@ -84,6 +86,8 @@ class ResonanceNet(nn.Module):
         output_dim: int | None = None,
         engine: str = "auto",
         window: int | None = None,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if num_layers < 1 or input_dim < 1 or holographic_capacity < 0:
@@ -128,7 +132,7 @@ class ResonanceNet(nn.Module):
 
 
 PADDING, UNKNOWN = 0, 1  # reserved token ids
-GAIN = 4.0  # of the mean over a document: over many positions it varies little between documents
+GAIN = 4.0  # scales the pooled mean, whose variance between documents is small
 
 
 class PooledClassifier(nn.Module):
@@ -173,6 +177,7 @@ class DocumentClassifier(PooledClassifier):
     Parameters a block: 2 k dim + 2 k^2 + 8 dim^2.  Cost: linear in n; no attention, no product of two tokens.
     """
 
+    @placed
     def __init__(
         self,
         vocabulary: int,
@@ -183,6 +188,8 @@ class DocumentClassifier(PooledClassifier):
         window: int,
         num_frequencies: int = 32,
         dropout: float = 0.1,
+        device=None,
+        dtype=None,
     ):
         super().__init__(vocabulary, classes, dim, dropout=dropout)
         self.mixing = nn.ModuleList(

@@ -22,7 +22,7 @@ from .band import Band, make_band, next_power_of_two
 from .layers import FeedForward, length_mask
 from .plane import PlaneBand, plane_analysis, plane_synthesis
 from .polar import Interference, PolarWeight, mixed
-from .settings import WithSettings
+from .settings import WithSettings, placed
 from .spectral import packed_analysis, packed_synthesis
 from .vision import PatchEmbedding
 from .vocabulary import HierarchicalEmbedding
@@ -311,6 +311,7 @@ class MultimodalResonanceNet(MultimodalNet):
     Raises ValueError for sizes that do not fit, and as `MultimodalNet.tokens`.  Cost: linear in the tokens.
     """
 
+    @placed
     def __init__(
         self,
         text_vocab_size: int = 500_000,
@@ -322,6 +323,8 @@ class MultimodalResonanceNet(MultimodalNet):
         audio_frequencies: int = 32,
         text_frequencies: int = 32,
         dropout: float = 0.1,
+        device=None,
+        dtype=None,
         **options,
     ):
         super().__init__(text_vocab_size, hidden_dim, **options)

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .vocabulary import HierarchicalRows, check_ids
+from .spectral import check_ids, traced
+from .vocabulary import HierarchicalRows
 
 
 class TopK(NamedTuple):
@@ -100,11 +101,11 @@ class HierarchicalHead(HierarchicalRows):
         if hidden.shape[:-1] != target.shape:
             raise ValueError(f"expected one target a hidden state, got {tuple(target.shape)} for {tuple(hidden.shape)}")
         h, states, ids, waves = self.hierarchy, self._flat(hidden), target.reshape(-1), self.waves()
-        if ids.is_meta:  # which ids lie below the root is known by their values alone: the shape and dtype
-            return self._root(states, waves[0])[:, 0].reshape(target.shape)
-        tail = (ids >= h.direct).nonzero().squeeze(1)
-        digits = h.digits(ids[tail])
-        place = ids.index_copy(0, tail, h.direct + digits[0])
+        below_root = ids >= h.direct
+        # Where their number is not known the path of every id is scored, of own rows in vain.
+        tail = torch.arange(ids.shape[0], device=ids.device) if traced(ids) else below_root.nonzero().squeeze(1)
+        digits = h.digits(ids[tail].clamp_min(h.direct))
+        place = torch.where(below_root, h.direct + (ids - h.direct) // h.base ** (h.levels - 1), ids)
         result = self._root(states, waves[0]).gather(1, place[:, None]).squeeze(1)
         bound, parents, below = states[tail], torch.zeros_like(tail), 0.0
         for depth in range(1, h.levels):
@@ -112,7 +113,7 @@ class HierarchicalHead(HierarchicalRows):
             parents = parents * h.base + digits[depth - 1]
             conditional = self._children(bound, waves[depth], depth, parents)
             below = below + conditional.gather(1, digits[depth][:, None]).squeeze(1)
-        return result.index_add(0, tail, below).reshape(target.shape)
+        return result.index_add(0, tail, below.masked_fill(~below_root[tail], 0.0)).reshape(target.shape)
 
     def log_prob(self, hidden: Tensor) -> Tensor:
         """Log-probabilities of all ids, (..., dim) -> (..., vocab_size), at full cost: for small vocabularies."""

@@ -30,7 +30,7 @@ from torch.nn import functional as F
 from .band import Band, make_band
 from .engines.tables import BUILDERS, constants
 from .polar import Interference, PolarWeight, mixed, weighted
-from .settings import WithSettings
+from .settings import WithSettings, placed
 from .spectral import check_engine, check_sequences, lowered, packed_analysis, packed_synthesis, without_autocast
 
 # Multiply-adds a channel up to which the table of a whole plane is faster than two steps (measured: 14 x 14 tokens).
@@ -198,8 +198,16 @@ class PlaneMixing(WithSettings):
 
     defines = ("num_frequencies",)
 
+    @placed
     def __init__(
-        self, dim: int, num_frequencies: int | tuple[int, int], *, engine: str = "auto", interference: bool = True
+        self,
+        dim: int,
+        num_frequencies: int | tuple[int, int],
+        *,
+        engine: str = "auto",
+        interference: bool = True,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if dim < 1:

@@ -134,11 +134,18 @@ class PolarWeight(nn.Module):
         pair = magnitude * torch.cos(phase), magnitude * torch.sin(phase)
         return complex_product(pair, (spectrum[0], spectrum[1])) if spectrum else pair
 
+    def polar(self) -> tuple[Tensor, Tensor]:
+        """The weights as (r, phi), with the masks of `prune` on the parameters of now."""
+        for hook in self._forward_pre_hooks.values():
+            hook(self, ())
+        return self.magnitude, self.phase
+
 
 class Interference(nn.Module):
     """M of eq:layer, a complex k x k matrix across frequencies shared by all channels, initially near the identity."""
 
-    def __init__(self, num_frequencies: int):
+    @placed
+    def __init__(self, num_frequencies: int, *, device=None, dtype=None):
         super().__init__()
         k, noise = num_frequencies, 0.02 / math.sqrt(num_frequencies)
         self.re = nn.Parameter(torch.eye(k) + noise * torch.randn(k, k))
@@ -146,6 +153,9 @@ class Interference(nn.Module):
 
     def pair(self) -> tuple[Tensor, Tensor]:
         """M as (re, im)."""
+        return self()  # a call, as in `PolarWeight`
+
+    def forward(self) -> tuple[Tensor, Tensor]:
         return self.re, self.im
 
 

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from .causal import State, last_token, one_earlier
 from .causal_mixing import masked
+from .settings import placed
 from .spectral import check_sequences, without_autocast
 
 CHUNK = 64  # steps solved together: the speed is the same from 32 to 128
@@ -51,7 +52,8 @@ class PlainRecall(nn.Module):
     Cost a step: 2 F dim multiply-adds in the recurrence, C (F heads + dim) more in chunks of C; linear in n.
     """
 
-    def __init__(self, dim: int, heads: int = 2, *, features: int = 64):
+    @placed
+    def __init__(self, dim: int, heads: int = 2, *, features: int = 64, device=None, dtype=None):
         super().__init__()
         if heads < 1 or dim < heads or dim % heads:
             raise ValueError(f"expected heads that divide dim, got heads={heads}, dim={dim}")
@@ -103,9 +105,7 @@ class PlainRecall(nn.Module):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One token: x (batch, dim) and a state give y (batch, dim) and the next state."""
-        if x.dim() != 2 or x.shape[1] != self.dim:
-            raise ValueError(f"expected one token a sample, shape (batch, {self.dim}), got {tuple(x.shape)}")
-        self._check_state(state, x.shape[0])
+        self._check_state(state, check_sequences(x, self.dim, ()).shape[0])
         queries, keys, values, strengths = self.parts(x[:, None], state["previous"][:, None].to(x.dtype))
         with without_autocast(x):
             hologram = state["hologram"]
@@ -198,7 +198,7 @@ def solve_unit_lower(system: Tensor, right: Tensor) -> Tensor:
 
 
 def record(hologram: Tensor, parts: list[Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """The hologram after a chunk, of its (own, seen, R'); and the one before with the U that the chunk records."""
+    """One step of the scan over chunks: the next hologram, and (the one before, U) as output."""
     own, seen, adjoint = parts
     written = own - seen @ hologram
     return hologram + adjoint @ written, (hologram.clone(), written)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .layers import BandMixing
-from .settings import WithSettings
+from .settings import WithSettings, placed
 
 
 def top_mask(score: Tensor, k: int) -> Tensor:
@@ -45,7 +45,8 @@ class LearnedSelection(Selection):
     Parameters: one score for each candidate.
     """
 
-    def __init__(self, candidates: int, k: int, *, temperature: float = 0.1):
+    @placed
+    def __init__(self, candidates: int, k: int, *, temperature: float = 0.1, device=None, dtype=None):
         super().__init__(candidates, k)
         if not temperature > 0:
             raise ValueError(f"expected temperature > 0, got {temperature}")
@@ -76,7 +77,10 @@ class SelectiveMixing(BandMixing):
     Cost: that of all candidates, until `frozen`.
     """
 
-    def __init__(self, dim: int, selection: nn.Module, num_frequencies: int | None = None, **options):
+    @placed
+    def __init__(
+        self, dim: int, selection: nn.Module, num_frequencies: int | None = None, *, device=None, dtype=None, **options
+    ):
         super().__init__(dim, num_frequencies, **options)
         self.selection = selection
 
@@ -112,9 +116,9 @@ class SelectiveMixing(BandMixing):
             interference=self.interference is not None,
             window=self.window,
         ).to(self.weight.magnitude)
-        mixing.weight.magnitude.copy_(self.weight.magnitude[chosen])
-        mixing.weight.phase.copy_(self.weight.phase[chosen])
+        for part, own in zip(mixing.weight.polar(), self.weight.polar(), strict=True):
+            part.copy_(own[chosen])
         if self.interference is not None:
-            mixing.interference.re.copy_(self.interference.re[chosen][:, chosen])
-            mixing.interference.im.copy_(self.interference.im[chosen][:, chosen])
+            for part, own in zip(mixing.interference.pair(), self.interference.pair(), strict=True):
+                part.copy_(own[chosen][:, chosen])
         return mixing

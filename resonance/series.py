@@ -53,7 +53,7 @@ class Series:
             return len(self.values) + np.arange(horizon)
         found = calendar(self.times)
         if (gaps := np.diff(found.numbers) > 1).any():
-            raise ValueError(f"rows are missing after {self.times[gaps.argmax()]}: a {found.step} follows another")
+            raise ValueError(f"rows are missing after {self.times[gaps.argmax()]}: expected one row every {found.step}")
         return found.after(self.times[-1], horizon)
 
 
@@ -157,12 +157,12 @@ def _times(column: pd.Series, dayfirst: bool | None) -> pd.Series:
         return times.dt.round("s" if how == "D" else "us")
     text = column.astype(str).str.strip().str.replace(*QUARTER, regex=True)
     form = next((form for form in DATES if re.fullmatch(form, text.iloc[0])), DATES[-1])
-    _refuse(~text.str.fullmatch(form), column, f"is not a date with a year of four digits, like {text.iloc[0]!r}")
+    _refuse(~text.str.fullmatch(form), column, "is not a date like the first, its year in four digits (not in two)")
     if form == YEAR_LAST:
         first, second = (part.astype(int) for _, part in text.str.extract(form).items())
         either = max(first.max(), second.max()) <= 12 and (first != second).any() and "." not in text.iloc[0][:3]
         if dayfirst is None and either:
-            raise ValueError(f"{column.name!r}: {text.iloc[0]!r} may begin with day or month, dayfirst= says which")
+            raise ValueError(f"{column.name!r}: {text.iloc[0]!r} is ambiguous: pass dayfirst=True or dayfirst=False")
         dayfirst = bool(second.max() <= 12) if dayfirst is None else dayfirst
         _refuse((second if dayfirst else first) > 12, column, f"has no such month, with dayfirst={dayfirst}")
     parse = partial(pd.to_datetime, format="mixed", dayfirst=form == YEAR_LAST and dayfirst, utc=True, errors="coerce")
@@ -204,7 +204,9 @@ def _table(text: str, sep: str | None, decimal: str) -> pd.DataFrame:
         sep, text = sep or declared[1], text[declared.end() :]
     first, _, rest = text.partition("\n")
     head, row = (re.sub(r'"[^"]*"', "", line).rstrip("\r") for line in (first, rest.partition("\n")[0]))
-    sep = sep or max(";\t|,", key=head.count)
+    given, sep = sep, sep or max(";\t|,", key=head.count)
+    fields = f"fields separated by {sep!r}, sep= names another"
+    fields = fields if given or sep in head else "no comma, semicolon, tab or | in the header: sep= names a separator"
     if row.endswith(sep) and row.count(sep) == head.count(sep) + 1:
         text = first.rstrip("\r") + sep + "\n" + rest  # rows that end in a separator: an empty column
     read = partial(pd.read_csv, sep=sep, index_col=False, skip_blank_lines=False, skipinitialspace=True)
@@ -214,14 +216,14 @@ def _table(text: str, sep: str | None, decimal: str) -> pd.DataFrame:
             names = read(StringIO(text), header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].str.strip()
             table = read(StringIO(text), decimal=decimal, low_memory=False)
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"{error} (fields separated by {sep!r}, sep= names another)") from None
+        raise ValueError(f"{error} ({fields})") from None
     keep = (names != "").to_numpy() | table.notna().any().to_numpy()
     if names[0] in ("", "Unnamed: 0") and table.dtypes.iloc[0] == np.int64 and (table.iloc[:, 0].diff()[1:] == 1).all():
         keep[0] = False  # the row numbers that pandas writes
     table.columns, table.index = names.rename(None), table.index + 2
     table = table.loc[:, keep].dropna(how="all")
     if len(table.columns) < 2 or len(table) < 2 or table.columns.has_duplicates:
-        got = f"{len(table)} rows of {list(names)} (fields separated by {sep!r}, sep= names another)"
+        got = f"{len(table)} rows of {list(names)} ({fields})"
         raise ValueError(f"expected a header of different names, then 2 rows or more of a date and numbers, got {got}")
     return table
 
@@ -240,7 +242,8 @@ def _date_column(table: pd.DataFrame) -> str:
             return name
     named = [name for name in numbers if set(re.split(r"[^a-z]+", name.lower())) & DATE_NAMES]
     if not named:
-        raise ValueError(f"no dates, with years of four digits, in the columns {list(table.columns)}; date= names one")
+        columns = f"in the columns {list(table.columns)}; date= names one"
+        raise ValueError(f"no dates, with years of four digits (years of two are not read), {columns}")
     return named[0]
 
 
@@ -296,7 +299,7 @@ def load_csv(
     Times are as written, without offsets from UTC; in UTC where offsets are given and a step is less than a day.
     fill: None refuses gaps, missing rows and missing values; "linear" interpolates them, and `Series.filled` counts.
     Raises ValueError that names file, row (the header is row 1) or column, and what to do: for repeated dates, with
-    the column that tells several series apart; uneven dates; days that may be months; text and non-finite numbers.
+    the column that identifies the series; uneven or ambiguous dates, as 01/02/2023; text and non-finite numbers.
     """
     try:
         if fill not in (None, "linear"):
@@ -325,7 +328,9 @@ def load_csv(
         found, moments = calendar(times.to_numpy()), times.to_numpy()
         numbers, steps = found.numbers, np.diff(found.numbers)
         if numbers[-1] >= 2 * len(times):
-            raise ValueError(f"row {times.index[steps.argmax() + 1]}: more rows are missing before it than there are")
+            raise ValueError(
+                f"row {times.index[steps.argmax() + 1]}: more rows are missing than present, most before it"
+            )
         between = [found.after(moments[at], steps[at] - 1) for at in np.flatnonzero(steps > 1)]
         moments = np.sort(np.concatenate([moments, *between]))
         full = np.full((len(moments), values.shape[1]), np.nan)
@@ -335,7 +340,7 @@ def load_csv(
         if holes.any() and (fill is None or ends):
             at, channel = np.argwhere(holes[[0, -1]])[0] * [-1, 1] if ends else np.argwhere(holes)[0]
             row = times.index[np.searchsorted(numbers, at % len(full))]
-            advice = "interpolation ends there: cut the row" if ends else 'fill="linear" interpolates'
+            advice = "a row at an end cannot be interpolated: delete it" if ends else 'fill="linear" interpolates'
             where = f"no {table.columns[channel]!r} at {moments[at].astype('M8[s]')}, in row {row} or before it"
             raise ValueError(f"{where}, {holes.sum()} values missing in all; {advice}")
         every, missing = np.arange(len(full)), int(holes.sum())

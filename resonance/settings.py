@@ -1,6 +1,6 @@
 """What belongs to a module beside its map: settings that travel with its weights, and torch's `device` and `dtype`.
 
-Some weights mean nothing by themselves: those of `BandMixing` belong to frequencies of its grid.  A module with such
+What some weights mean depends on settings: those of `BandMixing` belong to frequencies of its grid.  A module with such
 settings writes them into its state dict, as one more tensor, and compares them with its own when weights are loaded.
 """
 

@@ -126,7 +126,7 @@ def check_signal(x: Tensor, expected: str, scaled: str) -> None:
 
 
 def traced(x: Tensor) -> bool:
-    """Whether the values of x cannot decide what comes next: while tracing, under vmap, on the meta device."""
+    """Whether control flow must not depend on the values of x: while tracing, under vmap, on the meta device."""
     modes = torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack()
     return bool(modes or torch._C._are_functorch_transforms_active() or type(x) is not Tensor or x.is_meta)
 
@@ -145,6 +145,22 @@ def check_values(values: Tensor, valid: Tensor, expected: str) -> None:
         valid = inner(valid)
     if not valid.is_meta and not bool(valid.all()):
         raise ValueError(f"expected {expected}, got {values[~valid][:8].tolist()}")
+
+
+def check_ids(ids: Tensor, vocab_size: int, what: str = "ids", inside: Tensor | None = None) -> Tensor:
+    """Check that ids are an integer tensor with values in 0 .. vocab_size-1, and return them as int64.
+
+    With `inside`, a mask of their shape, whatever stands outside it becomes 0.
+    Raises TypeError for another type, ValueError for values out of range (`check_values`).
+    """
+    if not isinstance(ids, Tensor):
+        raise TypeError(f"expected {what} as a torch tensor of integers, got {type(ids).__name__}")
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"expected {what} of an integer dtype, got {ids.dtype}")
+    whole = ids.long()  # the wide unsigned types have few operations
+    whole = whole if inside is None else whole.masked_fill(~inside, 0)
+    check_values(ids, (whole >= 0) & (whole < vocab_size), f"{what} in 0..{vocab_size - 1}")
+    return whole
 
 
 def check_lengths(lengths: Tensor | Iterable[int], batch: int, n: int, device: torch.device) -> Tensor:

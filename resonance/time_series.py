@@ -24,7 +24,7 @@ from .band import make_band
 from .engines.tables import BUILDERS, constants
 from .forecasting import ForecastTask, Windows, evaluate
 from .polar import PolarWeight, complex_matmul
-from .settings import WithSettings
+from .settings import WithSettings, placed
 from .spectral import analysis, check_sequences, synthesis
 from .training.trainer import PolarTrainer
 
@@ -55,6 +55,7 @@ class ResonanceTimeSeriesNet(WithSettings):
 
     defines = ("pred_horizon", "lookback", "level_steps", "taper")
 
+    @placed
     def __init__(
         self,
         pred_horizon: int = 96,
@@ -66,6 +67,8 @@ class ResonanceTimeSeriesNet(WithSettings):
         level_steps: int = 24,
         taper: float = 0.5,
         engine: str = "auto",
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         k = lookback // 2 + 1 if num_frequencies is None else num_frequencies
@@ -228,14 +231,6 @@ class RidgePath:
         quadratic = (future.T @ future) * (past @ self.validation.past_past @ past.T)
         quadratic = quadratic.cumsum(0).cumsum(1).diagonal()
         return ((self.validation.future - 2 * cross + quadratic) / self.validation.count)[1::2]
-
-
-@torch.no_grad()
-def linear_map(model: ResonanceTimeSeriesNet) -> Tensor:
-    """Matrix T (horizon, lookback) of a forecaster, from its responses to unit impulses."""
-    lookback, channels = model.lookback, model.channels
-    impulses = torch.eye(-(-lookback // channels) * channels, lookback).unflatten(0, (-1, channels))
-    return model(impulses.transpose(1, 2)).transpose(1, 2).flatten(0, 1)[:lookback].T
 
 
 # --------------------------------------------------------------------------- choosing and fine-tuning

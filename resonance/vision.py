@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from .layers import FeedForward
 from .plane import PlaneMixing, plane_analysis
-from .settings import WithSettings
+from .settings import WithSettings, placed
 from .spectral import check_signal
 
 
@@ -39,7 +39,8 @@ class PatchEmbedding(WithSettings):
 
     defines = ("patch_size",)
 
-    def __init__(self, in_channels: int, patch_size: int, dim: int):
+    @placed
+    def __init__(self, in_channels: int, patch_size: int, dim: int, *, device=None, dtype=None):
         super().__init__()
         if min(in_channels, patch_size, dim) < 1:
             raise ValueError(f"expected sizes of at least 1, got {in_channels=}, {patch_size=}, {dim=}")
@@ -93,6 +94,7 @@ class ResonanceVisionNet(nn.Module):
     P = p^2 + (p - 1)^2 of p = pooled_frequencies.  Cost: linear in the pixels at a fixed band.
     """
 
+    @placed
     def __init__(
         self,
         num_classes: int = 1000,
@@ -106,6 +108,8 @@ class ResonanceVisionNet(nn.Module):
         expansion: int = 2,
         dropout: float = 0.1,
         engine: str = "auto",
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         if min(num_classes, num_layers, pooled_frequencies) < 1 or expansion < 0:

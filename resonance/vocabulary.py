@@ -28,7 +28,8 @@ from torch.nn import functional as F
 from .band import make_band
 from .layers import length_mask
 from .polar import PolarWeight
-from .spectral import check_values, traced
+from .settings import placed
+from .spectral import check_ids, traced
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,6 @@ class Hierarchy:
         return [rest, *reversed(digits)]
 
 
-def check_ids(ids: Tensor, vocab_size: int, what: str = "ids", inside: Tensor | None = None) -> Tensor:
-    """Check that ids are an integer tensor with values in 0 .. vocab_size-1, and return them as int64.
-
-    With `inside`, a mask of their shape, whatever stands outside it becomes 0.
-    Raises TypeError for another type, ValueError for values out of range (`spectral.check_values`).
-    """
-    if not isinstance(ids, Tensor):
-        raise TypeError(f"expected {what} as a torch tensor of integers, got {type(ids).__name__}")
-    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise TypeError(f"expected {what} of an integer dtype, got {ids.dtype}")
-    whole = ids.long()  # the wide unsigned types have few operations
-    whole = whole if inside is None else whole.masked_fill(~inside, 0)
-    check_values(ids, (whole >= 0) & (whole < vocab_size), f"{what} in 0..{vocab_size - 1}")
-    return whole
-
-
 class DigitWaves(nn.Module):
     """The waves x_l[d] = S W_l[d] of the digits d < base of each level, (dim,) each (eq:embedding).
 
@@ -100,11 +85,11 @@ class DigitWaves(nn.Module):
 
     def forward(self) -> Tensor:
         """Waves of all digits, (levels, base, dim)."""
-        return self._waves(self.weight.magnitude, self.weight.phase)
+        return self._waves(*self.weight.polar())
 
     def of(self, level: int, digits: Tensor) -> Tensor:
         """Waves of the given digits of a level alone, (count,) -> (count, dim)."""
-        return self._waves(*(F.embedding(digits, p[level]) for p in (self.weight.magnitude, self.weight.phase)))
+        return self._waves(*(F.embedding(digits, p[level]) for p in self.weight.polar()))
 
     def _waves(self, magnitude: Tensor, phase: Tensor) -> Tensor:
         """S applied to spectra in polar form, (..., k) -> (..., dim)."""
@@ -130,11 +115,11 @@ def plain_rows(
 class _Rows(torch.autograd.Function):
     """Rows of flat ids, own rows and products of waves, in chunks that stay in the cache.
 
-    The backward pass gathers the waves again: nothing of the size of the result is kept.  Where it is to be
-    differentiated in its turn, it is that of `plain_rows`.
+    The backward pass gathers the waves again: nothing of the size of the result is kept.  For second
+    derivatives the backward pass of `plain_rows` is used.
     """
 
-    CHUNK = 2**17  # elements: half a megabyte in float32, so that a few of them fit the cache of a core
+    CHUNK = 2**18  # elements: a megabyte in float32, so that two of them fit the cache of a core
 
     @staticmethod
     def forward(own, common, hierarchy, ids, waves):
@@ -206,6 +191,7 @@ class HierarchicalRows(nn.Module):
     Raises ValueError for sizes that make no tree, or k outside the band.
     """
 
+    @placed
     def __init__(
         self,
         vocab_size: int,
@@ -215,6 +201,8 @@ class HierarchicalRows(nn.Module):
         direct: int | None = None,
         num_frequencies: int | None = None,
         std: float = 1.0,
+        device=None,
+        dtype=None,
     ):
         super().__init__()
         self.hierarchy = Hierarchy(vocab_size, levels, vocab_size // 100 if direct is None else direct)

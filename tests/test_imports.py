@@ -5,6 +5,7 @@ Written on the walker that the runner uses, for a notebook counts too, and impor
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 import pytest
@@ -49,6 +50,19 @@ def test_a_module_imports_only_what_it_may(module):
         allowed = [*allowed, study(module), *SHARED]
     found = imports(MODULES[module].read_text(encoding="utf-8"), module) - {"artifact.studies"}  # found by name in it
     assert not [name for name in found if not within(name, allowed)]
+
+
+READING = "band", "spectral", "polar", "layers", "memory", "models", "causal_mixing", "causal", "recall"
+
+
+@pytest.mark.parametrize("module", READING)
+def test_the_hour_of_reading_goes_in_one_order(module):
+    before = [f"resonance.{name}" for name in (*READING[: READING.index(module)], "settings", "keys", "engines")]
+    name = f"resonance.{module}"
+    found = imports(MODULES[name].read_text(encoding="utf-8"), name)
+    assert not [other for other in found if within(other, ["resonance"]) and not within(other, before)]
+    listed = MODULES["resonance"].read_text(encoding="utf-8").partition("The rest:")[0]
+    assert re.findall(r"\w+", " ".join(re.findall(r"^    (\w+(?:, \w+)*)  ", listed, re.M))) == list(READING)
 
 
 @pytest.mark.parametrize("module", [*MODULES, *notebooks()])

@@ -42,7 +42,7 @@ def make_powers(pole: Tensor, count: int) -> Tensor:
     return (torch.stack([angle.cos(), angle.sin()], dim=-1) * size[..., None]).to(pole.dtype)
 
 
-def complex_product(a: Tensor, b: Tensor) -> Tensor:
+def paired_product(a: Tensor, b: Tensor) -> Tensor:
     """Multiply complex pairs (..., 2), with broadcasting."""
     if transformed():  # compilers support real numbers only
         (a_re, a_im), (b_re, b_im) = a.unbind(-1), b.unbind(-1)
@@ -72,7 +72,7 @@ def by_fft(x: Tensor, powers: Tensor, readout: Tensor, direct: Tensor, start: Te
 def _read(states: Tensor, powers: Tensor, readout: Tensor) -> Tensor:
     """Re sum_j c_j s_j lambda_j^t, (d, ..., t), of states (d, ..., k, 2) and powers (t, k, 2)."""
     factors = readout.view(len(readout), *[1] * (states.dim() - 3), *readout.shape[1:])
-    return complex_product(states, factors).flatten(-2) @ conjugate(powers).flatten(1).T
+    return paired_product(states, factors).flatten(-2) @ conjugate(powers).flatten(1).T
 
 
 def _toeplitz(h: Tensor) -> Tensor:
@@ -85,7 +85,8 @@ def _diagonal_sums(g: Tensor) -> Tensor:
     """Sum g (d, B, B) over its diagonals t - s = 0 .. B - 1, (d, B): the transpose of `_toeplitz`."""
     d, size, _ = g.shape
     g = g.mul_(g.new_ones(size, size).triu_())
-    # A row read from its diagonal on runs into the next one, where it finds zeros; the last row would run out.
+    # With row stride B + 1, row s starts at its diagonal and continues into the zeros of row s + 1; the last row is
+    # added apart.
     sums = g.as_strided((d, size - 1, size), (size * size, size + 1, 1)).sum(1)
     sums[:, 0] += g[:, -1, -1]
     return sums
@@ -178,7 +179,7 @@ def by_operations(x: Tensor, powers: Tensor, readout: Tensor, direct: Tensor, st
     collected = (x @ powers[:-1].flip(0).flatten(1)).unflatten(-1, powers.shape[1:])  # (d, batch, m, k, 2)
     states = [start]
     for z in collected.unbind(2):
-        states.append(complex_product(states[-1], powers[-1]) + z)
+        states.append(paired_product(states[-1], powers[-1]) + z)
     states = torch.stack(states, dim=2)
     y = (x.flatten(1, 2) @ toeplitz).view_as(x) + _read(states[:, :, :-1], powers[1:], readout)
     return y.reshape(d, batch, n), states
@@ -207,4 +208,4 @@ def end_state(x: Tensor, powers: Tensor, lengths: Tensor, states: Tensor) -> Ten
     last = x[:, sequence[:, None], (chunk[:, None] * size + place).clamp_max(x.shape[-1] - 1)]  # (d, batch, B)
     weights = powers[(rest - 1 - place).clamp_min(0)] * (place < rest)[..., None, None]  # (batch, B, k, 2)
     collected = (last.transpose(0, 1) @ weights.flatten(2)).unflatten(-1, weights.shape[2:]).transpose(0, 1)
-    return complex_product(states[:, sequence, chunk], powers[rest[:, 0]]) + collected
+    return paired_product(states[:, sequence, chunk], powers[rest[:, 0]]) + collected

@@ -7,9 +7,9 @@ A checkpoint is a folder with
     state-<digest>.pt               optimiser, schedule, place in the data, random state, history
     checkpoint.json                 the step, the settings of the run, the names and SHA-256 of the files above
 
-Every file is written aside and renamed, `checkpoint.json` last.  It alone says which files count, and a name with a
-digest never has two contents: a run killed at any moment leaves the old checkpoint or the whole new one.  Reading
-executes no code: weights are safetensors, the state goes through `torch.load(weights_only=True)`.
+Every file is written aside and renamed, `checkpoint.json` last.  Only it lists the current files, and a file
+named by its digest is never overwritten: a run killed at any moment leaves the old checkpoint or the whole new one.
+Reading executes no code: weights are safetensors, the state goes through `torch.load(weights_only=True)`.
 
 The batches of an epoch may depend on its number, the global random sources (torch, CUDA, numpy, Python) and generators.
 To resume within it, all are set to where it began, the batches done are drawn again (`Progress.remaining`).

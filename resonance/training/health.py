@@ -50,15 +50,15 @@ class PolarHealth:
             return {}
         turns = [wrapped(argument(weight) - self.start[name].to(weight.phase)) for name, weight in self.weights.items()]
         turned, count = sum(turn.square().sum() for turn in turns), sum(turn.numel() for turn in turns)
-        dead = sum((weight.magnitude.abs() < DEAD).sum() for weight in self.weights.values())
+        dead = sum((weight.polar()[0].abs() < DEAD).sum() for weight in self.weights.values())
         turned, dead = torch.stack([turned.double(), dead.double()]).tolist()  # one wait for the device
         return {"phase_drift": math.sqrt(turned / count), "dead_magnitudes": dead / count}
 
 
 def argument(weight: PolarWeight) -> Tensor:
     """arg w up to multiples of 2 pi: the phase, plus pi where the magnitude is negative."""
-    phase = weight.phase.detach()
-    return torch.where(weight.magnitude.detach() < 0, phase + math.pi, phase)
+    magnitude, phase = (part.detach() for part in weight.polar())
+    return torch.where(magnitude < 0, phase + math.pi, phase)
 
 
 def wrapped(angle: Tensor) -> Tensor:

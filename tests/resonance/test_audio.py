@@ -83,21 +83,12 @@ def test_whole_models_of_other_precision(dtype, front_end):
     assert other(torch.zeros(1, 500, dtype=dtype)).isfinite().all()
 
 
-def test_a_graph_of_any_batch_no_waves_and_activations_in_place(in_one_graph):
+def test_no_waves_and_activations_in_place():
     torch.manual_seed(0)
     model, waves, lengths = small(), torch.randn(5, 800), torch.tensor([800, 64, 300, 1, 799])
-    in_one_graph(model, (waves[:3], lengths[:3]), (waves, lengths))
     assert model(waves[:0]).shape == model(waves[:0], lengths[:0]).shape == (0, 4)
     for part in (model.embedding(waves, lengths), model.tokens(waves, lengths), model(waves)):
         torch.relu_(part).sum().backward()
-
-
-@pytest.mark.parametrize(
-    "lengths", [[300, 9], np.array([300, 9], np.uint16), torch.tensor([300, 9], dtype=torch.int16)]
-)
-def test_lengths_of_any_integer_type(lengths):
-    model, waves = small(), torch.randn(2, 300)
-    torch.testing.assert_close(model(waves, lengths), model(waves, torch.tensor([300, 9])), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("lengths", [None, [800]])

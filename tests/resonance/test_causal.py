@@ -345,3 +345,11 @@ def test_an_empty_batch_gives_an_empty_result(layer, n):
     assert all(len(part) == 0 for part in (state.values() if isinstance(state, dict) else [state]))
     y.sum().backward()
     assert all(p.grad is None or not p.grad.any() for p in layer.parameters())
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_a_step_refuses_integers_and_other_shapes(layer):
+    layer = layer()
+    for x, error in ((torch.ones(2, 3).long(), TypeError), (torch.ones(2, 4), ValueError)):
+        with pytest.raises(error, match="expected"):
+            layer.step(x, layer.initial_state(2))

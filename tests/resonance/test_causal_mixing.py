@@ -8,6 +8,8 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call, stack_module_state
 
 from resonance import CausalMixing, causal_mixing
 from resonance.engines.chunked import make_powers
@@ -241,6 +243,31 @@ def test_constants_of_a_step_are_kept_while_no_gradient_is_recorded():
     assert layer._step_constants(torch.float64)[0].requires_grad
 
 
+class Step(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mixing = CausalMixing(4, 3)
+
+    def forward(self, x, state):
+        return self.mixing.step(x, state)[0]
+
+
+@torch.no_grad()
+def test_a_step_within_a_transform_leaves_nothing_that_a_later_step_meets():
+    model, others, x = Step(), [Step(), Step()], torch.randn(2, 4)
+    state, (weights, buffers) = model.mixing.initial_state(2), stack_module_state(others)
+    expected = model(x, state)
+    for _ in range(2):
+        one_each = torch.vmap(lambda w, b: functional_call(model, (w, b), (x, state)))(weights, buffers)
+        torch.testing.assert_close(one_each, torch.stack([other(x, state) for other in others]))
+        with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+            assert model(fake.from_tensor(x), fake.from_tensor(state)).shape == x.shape
+        assert torch.equal(model(x, state), expected)
+    meta = Step().to("meta")
+    for _ in range(2):
+        assert meta(x.to("meta"), state.to("meta")).shape == x.shape
+
+
 def test_time_scales_are_spread_over_the_octaves():
     mixing = CausalMixing(1, 11, longest=2048)
     torch.testing.assert_close(
@@ -251,13 +278,13 @@ def test_time_scales_are_spread_over_the_octaves():
 
 @pytest.mark.parametrize("n", [1, 7, 64, 256, 1024, 5000, 70000])
 def test_auto_is_one_of_the_engines_and_its_chunks_fit(n):
-    assert causal_mixing.choose_engine(n) in ENGINES and 1 <= causal_mixing.chunk_size(n) <= n
+    assert causal_mixing.choose_causal_engine(n) in ENGINES and 1 <= causal_mixing.chunk_size(n) <= n
 
 
 def test_the_measured_choices():
-    assert [causal_mixing.choose_engine(n) for n in (128, 129)] == ENGINES
+    assert [causal_mixing.choose_causal_engine(n) for n in (128, 129)] == ENGINES
     assert [causal_mixing.chunk_size(n) for n in (31, 33, 4096, 4097)] == [31, 32, 32, 64]
-    compiled = torch.compile(lambda x: x * (causal_mixing.choose_engine(len(x)) == "fft"), backend="eager")
+    compiled = torch.compile(lambda x: x * (causal_mixing.choose_causal_engine(len(x)) == "fft"), backend="eager")
     assert compiled(torch.ones(500)).all()
 
 
@@ -269,8 +296,8 @@ def test_the_measured_choices():
         (lambda: CausalMixing(4, 4, longest=1.5), "longest time scale"),
         (lambda: CausalMixing(4, 4, longest=2**20), "longest time scale"),
         (lambda: CausalMixing(4, 4, engine="fast"), "unknown engine 'fast'"),
-        (lambda: CausalMixing(4, 2).step(torch.zeros(2, 3, 4), torch.zeros(2, 4, 2, 2)), "one sample"),
-        (lambda: CausalMixing(4, 2).step(torch.zeros(2, 3), torch.zeros(2, 4, 2, 2)), "one sample"),
+        (lambda: CausalMixing(4, 2).step(torch.zeros(2, 3, 4), torch.zeros(2, 4, 2, 2)), r"shape \(batch, 4\)"),
+        (lambda: CausalMixing(4, 2).step(torch.zeros(2, 3), torch.zeros(2, 4, 2, 2)), r"shape \(batch, 4\)"),
         (lambda: CausalMixing(4, 2).step(torch.zeros(2, 4), torch.zeros(3, 4, 2, 2)), "expected a state"),
         (lambda: CausalMixing(4, 2).extend(torch.zeros(2, 3, 4), torch.zeros(1, 4, 2, 2)), "expected a state"),
     ],

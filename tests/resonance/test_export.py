@@ -1,13 +1,15 @@
-"""Every public layer and model: on the meta device, in half precision, of an empty batch, and exported to ONNX."""
+"""Every public layer and model: by device and dtype, in half precision, of an empty batch, compiled and exported."""
 
 from __future__ import annotations
 
 import copy
+from inspect import signature
 
 import onnxruntime
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
 import resonance as r
@@ -27,44 +29,50 @@ def whole(top, *shape, start=0):
 class Reading(nn.Module):
     """A memory of three patterns, read by cues."""
 
-    def __init__(self):
+    def __init__(self, **at):
         super().__init__()
-        self.memory, self.recollection = r.HolographicMemory(4, 8), r.Recollection()
+        self.memory, self.recollection = r.HolographicMemory(4, 8, **at), r.Recollection(**at)
 
     def forward(self, cue):
         return self.recollection(self.memory, cue)
 
 
-# name: (how to make it, an input of a given batch each)
+# name: (how to make it, at a device and in a dtype; an input of a given batch each)
 MODELS = {
-    "dense": (lambda: r.BandMixing(4, 5, engine="dense"), real(20, 4)),
-    "fast": (lambda: r.BandMixing(4, 5, engine="fast"), real(20, 4)),
-    "fft": (lambda: r.BandMixing(4, frequencies=[0, 2, 16], engine="fft"), real(20, 4)),
-    "layer": (lambda: r.ResonanceLayer(4, 5, window=64), real(20, 4), whole(21, start=1)),
-    "plane": (lambda: r.PlaneMixing(4, 3, engine="fft"), real(7, 8, 4)),
-    "learned": (lambda: r.SelectiveMixing(4, r.LearnedSelection(9, 4), 9), real(20, 4)),
-    "energy": (lambda: r.SelectiveMixing(4, r.EnergySelection(9, 4), 9), real(20, 4)),
-    "causal": (lambda: r.CausalMixing(4, 3), real(50, 4)),
-    "sublayer": (lambda: r.CausalResonance(4, 3, engine="fft"), real(20, 4), whole(21, start=1)),
-    "recall": (lambda: r.HolographicRecall(4, 2, features=8), real(20, 4)),
-    "language": (lambda: r.ResonanceLM(9, 8, 1, 3), whole(9, 20)),
-    "sequence": (lambda: r.ResonanceNet(3, 4, 8, 1), real(16, 3), whole(17, start=1)),
-    "document": (lambda: r.DocumentClassifier(30, 3, 8, window=64, num_frequencies=4), whole(30, 40)),
-    "long": (lambda: r.LongContextResonanceNet(3, 64, 16, 1, hidden_dim=8, **LOCAL), real(64, 3)),
-    "embedding": (lambda: r.HierarchicalEmbedding(100, 8), whole(100, 7)),
-    "head": (lambda: r.HierarchicalHead(100, 8), real(8), whole(100)),
-    "patches": (lambda: r.PatchEmbedding(3, 4, 8), real(3, 8, 12)),
+    "dense": (lambda **at: r.BandMixing(4, 5, engine="dense", **at), real(20, 4)),
+    "fast": (lambda **at: r.BandMixing(4, 5, engine="fast", **at), real(20, 4)),
+    "fft": (lambda **at: r.BandMixing(4, frequencies=[0, 2, 16], engine="fft", **at), real(20, 4)),
+    "layer": (lambda **at: r.ResonanceLayer(4, 5, window=64, **at), real(20, 4), whole(21, start=1)),
+    "plane": (lambda **at: r.PlaneMixing(4, 3, engine="fft", **at), real(7, 8, 4)),
+    "learned": (lambda **at: r.SelectiveMixing(4, r.LearnedSelection(9, 4, **at), 9, **at), real(20, 4)),
+    "energy": (lambda **at: r.SelectiveMixing(4, r.EnergySelection(9, 4), 9, **at), real(20, 4)),
+    "causal": (lambda **at: r.CausalMixing(4, 3, **at), real(50, 4)),
+    "sublayer": (lambda **at: r.CausalResonance(4, 3, engine="fft", **at), real(20, 4), whole(21, start=1)),
+    "recall": (lambda **at: r.HolographicRecall(4, 2, features=8, **at), real(20, 4)),
+    "language": (lambda **at: r.ResonanceLM(9, 8, 1, 3, **at), whole(9, 20)),
+    "sequence": (lambda **at: r.ResonanceNet(3, 4, 8, 1, **at), real(16, 3), whole(17, start=1)),
+    "document": (lambda **at: r.DocumentClassifier(30, 3, 8, window=64, num_frequencies=4, **at), whole(30, 40)),
+    "long": (lambda **at: r.LongContextResonanceNet(3, 64, 16, 1, hidden_dim=8, **LOCAL, **at), real(64, 3)),
+    "embedding": (lambda **at: r.HierarchicalEmbedding(100, 8, **at), whole(100, 7)),
+    "head": (lambda **at: r.HierarchicalHead(100, 8, **at), real(8), whole(100)),
+    "patches": (lambda **at: r.PatchEmbedding(3, 4, 8, **at), real(3, 8, 12)),
     "vision": (
-        lambda: r.ResonanceVisionNet(5, patch_size=4, hidden_dim=8, num_layers=1, engine="fft"),
+        lambda **at: r.ResonanceVisionNet(5, patch_size=4, hidden_dim=8, num_layers=1, engine="fft", **at),
         real(3, 64, 64),
     ),
-    "frames": (lambda: r.SpectrumFrames(16, 8), real(100)),
-    "audio": (lambda: r.ResonanceAudioNet(5, frame=32, hop=16, dim=8, num_layers=1, num_frequencies=4), real(300)),
-    "live audio": (lambda: r.LiveAudioNet(5, hop=16, frame=32, dim=8, num_layers=1, num_resonators=3), real(320)),
-    "live series": (lambda: r.LiveForecaster(6, 2, period=4, scales=2, harmonics=2), real(20, 2)),
-    "series": (lambda: r.ResonanceTimeSeriesNet(6, 24, 2, num_frequencies=4, level_steps=4), real(24, 2)),
+    "frames": (lambda **at: r.SpectrumFrames(16, 8, **at), real(100)),
+    "audio": (
+        lambda **at: r.ResonanceAudioNet(5, frame=32, hop=16, dim=8, num_layers=1, num_frequencies=4, **at),
+        real(300),
+    ),
+    "live audio": (
+        lambda **at: r.LiveAudioNet(5, hop=16, frame=32, dim=8, num_layers=1, num_resonators=3, **at),
+        real(320),
+    ),
+    "live series": (lambda **at: r.LiveForecaster(6, 2, period=4, scales=2, harmonics=2, **at), real(20, 2)),
+    "series": (lambda **at: r.ResonanceTimeSeriesNet(6, 24, 2, num_frequencies=4, level_steps=4, **at), real(24, 2)),
     "fused": (
-        lambda: r.MultimodalResonanceNet(48, (32, 32), 8, 1, num_classes=5, **FUSED),
+        lambda **at: r.MultimodalResonanceNet(48, (32, 32), 8, 1, num_classes=5, **FUSED, **at),
         real(3, 32, 32),
         real(900),
         whole(48, 7),
@@ -82,6 +90,60 @@ def made(name):
         for pattern in torch.randn(3, 4):
             model.memory.encode(pattern)
     return model, lambda batch: tuple(draw(batch) for draw in inputs)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "frames"])  # without weights
+def test_device_and_dtype_are_those_of_torchs_layers(name):
+    make = MODELS[name][0]
+    torch.manual_seed(0)
+    plain = make().state_dict()
+    torch.manual_seed(0)
+    double = make(dtype=torch.float64, device=torch.device("cpu"))
+    for (key, ours), reference in zip(double.state_dict().items(), plain.values(), strict=True):
+        assert torch.equal(ours, reference.double() if reference.is_floating_point() else reference), key
+        assert (ours.dtype == torch.float64) == reference.is_floating_point()
+    empty = make(device="meta")
+    assert all(part.is_meta for part in (*empty.parameters(), *empty.buffers()))
+    assert isinstance(empty, nn.Module) and empty.state_dict().keys() == plain.keys()
+    with pytest.raises(TypeError, match=r"floating dtype, got torch.int32"):
+        make(dtype=torch.int32)
+
+
+def test_every_module_with_weights_takes_a_device_and_a_dtype():
+    modules = [c for c in map(r.__dict__.get, r.__all__) if isinstance(c, type) and issubclass(c, nn.Module)]
+    bare = {"EnergySelection", "SpectrumFrames"}  # without weights
+    assert {c.__name__ for c in modules if not {"device", "dtype"} <= signature(c).parameters.keys()} == bare
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fake_tensors_have_the_shape_and_leave_nothing_behind(name):
+    model, draw = made(name)
+    x = draw(2)
+    y = model(*x)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert model(*map(mode.from_tensor, x)).shape == y.shape
+    assert torch.equal(model(*x), y)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODELS)
+def test_one_graph_serves_every_batch(name, in_one_graph):
+    model, draw = made(name)
+    in_one_graph(model, draw(3), draw(5))
+
+
+TAKE_LENGTHS = ["layer", "causal", "sublayer", "recall", "sequence", "document", "embedding", "audio", "live audio"]
+TYPES = torch.int16, torch.uint16, torch.uint32, torch.uint64, torch.float32
+
+
+@pytest.mark.parametrize("name", TAKE_LENGTHS)
+def test_lengths_of_any_integer_type(name):
+    model, draw = made(name)
+    x = draw(2)[0]
+    lengths = torch.tensor([x.shape[1], x.shape[1] // 2])
+    expected = model(x, lengths)
+    for other in (lengths.tolist(), lengths.numpy().astype("uint16"), *map(lengths.to, TYPES)):
+        assert torch.equal(model(x, other), expected)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -123,6 +185,7 @@ def test_no_samples_or_tokens_are_refused_and_a_lookup_of_none_is_empty(name):
 
 # All that take a sequence but long contexts and several modalities; those left out here are tested in their own files.
 LENGTHS = ["dense", "layer", "causal", "sublayer", "recall", "document", "embedding", "frames", "audio", "live audio"]
+LENGTHS += ["language", "live series"]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -158,9 +158,5 @@ def test_sizes_that_make_no_model(size):
         ResonanceLM(**{"vocab_size": 5, "hidden_dim": 8, "num_layers": 1, "num_resonators": 2, **size})
 
 
-def test_a_graph_serves_any_batch_and_length_and_an_empty_batch_is_empty():
-    model, sizes = model_of("resonance", torch.float32), {0: torch.export.Dim("batch"), 1: torch.export.Dim("n")}
-    program = torch.export.export(model, (ids_of(3, 20),), dynamic_shapes=(sizes,)).module()
-    for shape in ((1, 5), (2, 150)):
-        torch.testing.assert_close(program(ids_of(*shape)), model(ids_of(*shape)), rtol=1e-3, atol=1e-4)
-    assert model(ids_of(0, 5)).shape == (0, 5, VOCAB)
+def test_an_empty_batch_is_empty():
+    assert model_of("resonance", torch.float32)(ids_of(0, 5)).shape == (0, 5, VOCAB)

@@ -318,4 +318,4 @@ def test_a_mixing_stands_where_torchs_encoder_has_attention(batch_first, norm_fi
 )
 def test_what_attention_takes_and_a_mixing_does_not_is_refused_by_name(options, says):
     with pytest.raises(ValueError, match=says):
-        AsSelfAttention(BandMixing(4, 3))(torch.randn(2, 6, 4), **options)
+        AsSelfAttention(BandMixing(4, 3))(torch.randn(2, 6, 4), average_attn_weights=False, **options)

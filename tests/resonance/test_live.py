@@ -185,18 +185,6 @@ def test_poles_stand_where_they_are_set():
     torch.testing.assert_close(moved.frequencies().float(), torch.full((35,), 0.25), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("model", "shape", "others"),
-    [(small, (3, 200), [(1, 200), (5, 200)]), (small_forecaster, (3, 30, 2), [(1, 5, 2), (2, 150, 2)])],
-)
-def test_a_graph_serves_any_batch(model, shape, others):
-    model, sizes = model(), {0: torch.export.Dim("batch")} | ({1: torch.export.Dim("n")} if len(shape) == 3 else {})
-    program = torch.export.export(model, (torch.randn(shape),), dynamic_shapes=(sizes,)).module()
-    for other in others:
-        x = torch.randn(other)
-        torch.testing.assert_close(program(x), model(x), rtol=1e-3, atol=1e-4)
-
-
 @pytest.mark.filterwarnings("ignore")  # of torch, about quantised tensors
 def test_no_recording_gives_no_logits_and_a_quantised_network_runs():
     net = LiveAudioNet(3, dim=8, num_layers=1).eval()
@@ -205,3 +193,24 @@ def test_no_recording_gives_no_logits_and_a_quantised_network_runs():
     for model in (net, ResonanceAudioNet(3, dim=8, num_layers=1).eval()):
         quantised = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear})
         torch.testing.assert_close(quantised(waves), model(waves), rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@torch.no_grad()
+def test_step_by_step_is_the_parallel_form_in_half_precision(dtype):
+    waves, x = torch.randn(2, 600 * 20), torch.randn(2, 600, 2)
+    for model, signal, run in ((small(), waves, stepped), (small_forecaster(), x, hours)):
+        model, signal = model.to(dtype), signal.to(dtype)
+        parallel, steps = model(signal), run(model, signal)
+        assert parallel.dtype == steps.dtype == dtype
+        exact = model.float()(signal.float())
+        for found in (parallel, steps):
+            assert (found - exact).norm() < 0.03 * exact.norm()
+
+
+def test_a_step_refuses_integers():
+    frames, forecaster = LiveFrames(32, 20), small_forecaster()
+    with pytest.raises(TypeError, match=r"the next samples.*int16 / 32768"):
+        frames.step(torch.ones(1, 20, dtype=torch.int16), frames.initial_state(1))
+    with pytest.raises(TypeError, match="floating dtype"):
+        forecaster.step(torch.ones(1, 2, dtype=torch.int64), forecaster.initial_state(1))

@@ -329,14 +329,6 @@ def test_a_changed_hologram_is_read_as_it_is():
     assert (memory.reconstruct(range(20)) - patterns).square().mean().sqrt().item() == pytest.approx(expected, rel=0.1)
 
 
-def test_capacity_bits():
-    memory = HolographicMemory(512, 250, aperture=512)
-    assert memory.capacity_bits(15.0) == pytest.approx(512 * 512 / 2 * 4)
-    assert memory.capacity_bits(0.0) == 0.0
-    with pytest.raises(ValueError, match="snr >= 0"):
-        memory.capacity_bits(-1.0)
-
-
 # --------------------------------------------------------------------------- persistence
 
 

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize, prune
 
-from resonance import BandMixing, NaturalPolarTrainer, PolarTrainer, ResonanceNet
+from resonance import (
+    BandMixing,
+    HierarchicalEmbedding,
+    HierarchicalHead,
+    NaturalPolarTrainer,
+    PolarTrainer,
+    ResonanceNet,
+)
 from resonance.polar import (
     Interference,
     PolarWeight,
@@ -231,6 +238,31 @@ def test_pruned_weights_train_as_the_others_do(trainer, part):
     assert torch.equal(again(x), model(x))
     prune.remove(model.weight, part)
     assert torch.equal(again(x), model(x))
+
+
+IDS = torch.arange(0, 300, 3)
+PRUNED = {
+    "embedding": (lambda: HierarchicalEmbedding(300, 8), lambda m: m.waves.weight, "magnitude", (IDS,)),
+    "few ids": (lambda: HierarchicalEmbedding(300, 8), lambda m: m.waves.weight, "phase", (IDS[-4:],)),
+    "head": (lambda: HierarchicalHead(300, 8), lambda m: m.waves.weight, "magnitude", (torch.randn(100, 8), IDS)),
+    "interference": (lambda: BandMixing(3, 4), lambda m: m.interference, "re", (torch.randn(2, 16, 3),)),
+}
+
+
+@pytest.mark.parametrize(("make", "pruned", "part", "x"), PRUNED.values(), ids=PRUNED)
+def test_pruned_weights_are_those_of_now_at_every_step(make, pruned, part, x):
+    torch.manual_seed(0)
+    model = make()
+    prune.l1_unstructured(pruned(model), part, amount=0.5)
+    descent = torch.optim.SGD(model.parameters(), 0.01)
+    for _ in range(2):
+        descent.zero_grad()
+        model(*x).square().sum().backward()
+        descent.step()
+    with torch.no_grad():
+        y = model(*x)
+        prune.remove(pruned(model), part)
+        assert torch.equal(model(*x), y)
 
 
 @pytest.mark.parametrize("trainer", [PolarTrainer, NaturalPolarTrainer])

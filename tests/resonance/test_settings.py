@@ -8,7 +8,6 @@ import warnings
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from resonance import (
     BandMixing,
@@ -21,14 +20,12 @@ from resonance import (
     MultimodalResonanceNet,
     PatchEmbedding,
     PlaneMixing,
-    PolarWeight,
     ResonanceAudioNet,
     ResonanceLayer,
     ResonanceNet,
     ResonanceTimeSeriesNet,
     SelectiveMixing,
 )
-from resonance.layers import FeedForward
 from resonance.settings import ENTRY, without_settings
 from resonance.training.checkpoint import load_weights, save_weights, set_weights
 
@@ -177,31 +174,6 @@ def test_a_model_made_on_meta_computes_what_its_weights_say(make, shape, assign)
     empty.load_state_dict(model.state_dict(), assign=assign)
     assert torch.equal(empty(x), model(x))
     assert torch.equal(copy.deepcopy(empty)(x), model(x))
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda **place: BandMixing(3, 4, window=9, **place),
-        lambda **place: ResonanceLayer(3, 4, **place),
-        lambda **place: FeedForward(3, **place),
-        lambda **place: HolographicMemory(3, 4, **place),
-        lambda **place: PolarWeight(3, 4, **place),
-    ],
-)
-def test_device_and_dtype_are_those_of_torchs_layers(make):
-    torch.manual_seed(0)
-    plain = make()
-    torch.manual_seed(0)
-    double = make(dtype=torch.float64, device=torch.device("cpu"))
-    for (name, ours), reference in zip(double.state_dict().items(), plain.state_dict().values(), strict=True):
-        assert torch.equal(ours, reference.double() if reference.is_floating_point() else reference), name
-        assert (ours.dtype == torch.float64) == reference.is_floating_point()
-    empty = make(device="meta")
-    assert all(part.is_meta for part in (*empty.parameters(), *empty.buffers()))
-    assert isinstance(empty, nn.Module) and empty.state_dict().keys() == plain.state_dict().keys()
-    with pytest.raises(TypeError, match=r"floating dtype, got torch.int32"):
-        make(dtype=torch.int32)
 
 
 def test_averages_of_state_dicts_keep_the_settings():

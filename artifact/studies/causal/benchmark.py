@@ -21,7 +21,7 @@ from artifact.peers.causal import CausalAttention, state_after, state_bytes
 from artifact.studies.common.growth import slope
 from artifact.studies.common.timing import Step, alternated, copy_step, pass_of, product_step, seconds_of
 from resonance.causal import CausalResonance
-from resonance.causal_mixing import CausalMixing, choose_engine, chunk_size
+from resonance.causal_mixing import CausalMixing, choose_causal_engine, chunk_size
 from resonance.engines.chunked import by_chunks, by_fft
 
 DIM, HEADS, RESONATORS = 128, 4, (16, 32)
@@ -50,10 +50,10 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
             steps["attention"] = pass_of(CausalAttention(DIM, HEADS), x)
         seconds = alternated(steps, rounds=rounds)
         bytes_floor = 2 * seconds_of(copy_step(n * DIM))  # a copy is two passes
-        size = chunk_size(n) if choose_engine(n) == "chunked" else 0
+        size = chunk_size(n) if choose_causal_engine(n) == "chunked" else 0
         for k, engine in cases:
             peer, auto = seconds.get("attention"), engine == "auto"
-            chosen, target = (choose_engine(n), TARGETS.get(n)) if auto else (engine, None)
+            chosen, target = (choose_causal_engine(n), TARGETS.get(n)) if auto else (engine, None)
             floor = 3 * 2 * n * DIM * (3 * DIM + size + 4 * k) / rate if auto else None
             rows.append((n, k, engine, chosen, seconds[k, engine], peer, target, bytes_floor, floor))
     columns = ["n", "k", "engine", "chosen", "seconds", "peer_seconds", "target", "bytes_floor", "products_floor"]
@@ -99,7 +99,7 @@ def engines(lengths: Iterable[int], batches: Iterable[int] = (1, 16), k: int = 1
         for batch in batches:
             steps = {size: mixing_pass(n, batch, k, size) for size in (0, *CHUNKS) if size <= n}
             seconds = alternated(steps, rounds=rounds, min_seconds=0.02)
-            chosen = chunk_size(n) if choose_engine(n) == "chunked" else 0
+            chosen = chunk_size(n) if choose_causal_engine(n) == "chunked" else 0
             named = {f"chunks of {size}" if size else "fft": value for size, value in seconds.items()}
             over_best = seconds[chosen] / min(seconds.values())
             rows.append({"n": n, "batch": batch, **named, "chosen": chosen, "over_best": over_best})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from resonance import CausalMixing
-from resonance.engines.chunked import _Chunked, by_fft, by_operations, complex_product, kernel
+from resonance.engines.chunked import _Chunked, by_fft, by_operations, kernel, paired_product
 
 
 def test_the_written_gradients_are_those_of_the_operations():
@@ -31,4 +31,4 @@ def test_kernel_and_engines_share_their_constants():
     torch.testing.assert_close(
         by_fft(impulse, powers, readout, mixing.direct, None)[:, 0], kernel(powers[:40], readout, mixing.direct)
     )
-    assert torch.equal(complex_product(powers[:1], powers[5]), powers[5:6])
+    assert torch.equal(paired_product(powers[:1], powers[5]), powers[5:6])
