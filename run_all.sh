@@ -17,14 +17,15 @@ usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--
   test     ruff, the unit tests, and nbval over notebooks/
   setup    the environment (.venv, and a TeX where it may install one), nothing else
   lab      JupyterLab on notebooks/; in a container as root:  ./run_all.sh lab -- --allow-root --no-browser
-  refresh  renew notebooks/ from the quick results, with the cost of each, and the README's generated parts
+  refresh  renew notebooks/ from the quick results, with the recorded costs, and the README's generated parts
   clean    remove the quick results, figures and PDF, and all intermediate files; keeps .venv, data and `full`
 
   --only NN        run one notebook (again), and what it needs: ./run_all.sh full --only 08
   --profile NAME   quick, full, or another notebooks/NAME.yaml
   --jobs N         cores to use (default: all)
   --force          run every notebook again, current or not
-  --dry-run        with any word: say what would be done, and change nothing
+  --dry-run        with any word: say what would be done, without looking for data, and change nothing but
+                   Snakemake's own cache
   -- OPTIONS       go to Snakemake (quick, full, report) or to JupyterLab (lab)
 
 Environment: PYTHON (which 3.11 to 3.13 to use), RESONANCE_DATA (a folder with the data files),
@@ -164,7 +165,7 @@ removed() { # prints what `clean` removes, of what is there
 if [ -n "$dry" ]; then
   case "$action" in
     clean) removed | sed 's/^/would remove /'; exit 0 ;;
-    lab) say "would start: jupyter lab ${extra[*]-} notebooks"; exit 0 ;;
+    lab) say "would start: jupyter lab ${extra[*]+${extra[*]} }notebooks"; exit 0 ;;
     test) say "would run ruff, the unit tests, and nbval over notebooks/"; exit 0 ;;
   esac
   if ! venv_current; then say "would set up .venv with $("$python" --version)"; fi
@@ -173,17 +174,27 @@ if [ -n "$dry" ]; then
   if ! venv_current; then say "what else '$profile' would do is known after: ./run_all.sh setup"; exit 0; fi
 fi
 
-mkdir -p build
 # One run at a time. The kernel drops the lock when its last holder dies, however it dies; a workflow that outlived its
 # run_all.sh is waited for, and its results are then found.
-exec 9>.run.lock
-"$python" -c '
+lock() {
+  mkdir -p build
+  exec 9>.run.lock
+  "$python" -c '
 import fcntl, sys
 try:
     fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except OSError:
     print("run_all.sh: waiting for the run that is at work in this folder (Ctrl-C to give up)", file=sys.stderr)
     fcntl.flock(9, fcntl.LOCK_EX)'
+}
+
+if [ -n "$dry" ]; then # RESONANCE_DRY: where the plan is written instead (artifact/pipeline/freshness.py)
+  RESONANCE_DRY=$(mktemp -d)
+  export RESONANCE_DRY PYTHONDONTWRITEBYTECODE=1
+  trap 'rm -rf "$RESONANCE_DRY"' EXIT
+else
+  lock
+fi
 
 if [ "$action" = clean ]; then
   removed | while IFS= read -r path; do
@@ -214,15 +225,16 @@ snake() { # Snakemake, silent but for failures: each notebook says itself that i
 case "$action" in
   setup) if setup_tex; then say "ready"; else say "ready, but without a TeX: no PDF can be built"; fi; exit 0 ;;
   lab) exec 9>&-; exec jupyter lab ${extra[@]+"${extra[@]}"} notebooks ;;
-  refresh) exec python -m artifact.pipeline.refresh ${dry:+--dry-run} ;;
+  refresh) python -m artifact.pipeline.refresh ${dry:+--dry-run}; exit ;;
   test)
-    status=0
+    status=0 started=$SECONDS
     say "ruff"
     ruff check . || status=1
     ruff format --check . || status=1
     say "unit tests, and nbval over notebooks/"
     # One process a core, each with one thread; a file's tests, and a notebook's cells, stay together, the longest first.
     OMP_NUM_THREADS=1 python -m pytest --numprocesses "$jobs" --dist loadfile --no-loadscope-reorder --nbval-lax --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg tests notebooks || status=1
+    if [ $status = 0 ]; then printf 'seconds,cores\n%s,%s\n' $((SECONDS - started)) "$jobs" >build/test_cost.csv; fi # for refresh
     exit $status ;;
 esac
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from artifact.datasets.registry import available
+from artifact.datasets.registry import OPTIONAL, available
 from artifact.files import ROOT
 from artifact.pipeline import notebooks
 
@@ -42,7 +42,8 @@ def pytest_collection_modifyitems(items):
         if path.suffix != ".ipynb":
             continue
         if path.stem not in missing:
-            missing[path.stem] = [name for name in notebooks.settings(path.stem)["data"] if not available(name)]
+            needed = [name for name in notebooks.settings(path.stem)["data"] if name not in OPTIONAL]
+            missing[path.stem] = [name for name in needed if not available(name)]
         if missing[path.stem]:
             item.add_marker(
                 pytest.mark.skip(reason=f"{path.stem} needs {', '.join(missing[path.stem])}: not available")

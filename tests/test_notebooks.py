@@ -87,6 +87,6 @@ def test_prose_quotes_no_result(name):
 def test_metadata_is_known(name):
     settings = notebooks.settings(name)
     assert set(settings) == {"data", "files", "timed", "after", "seconds"}
-    assert set(settings["data"]) <= set(registry.DATASETS) and isinstance(settings["timed"], bool)
+    assert set(settings["data"]) <= {*registry.DATASETS, *registry.OPTIONAL} and isinstance(settings["timed"], bool)
     assert settings["after"] in ([], "results")
     assert all((ROOT / file).exists() for file in settings["files"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -56,6 +57,7 @@ def test_help_names_every_word_and_option():
 
 def copied(folder):
     """The script in a folder of its own, with what a clone holds and no environment."""
+    folder.mkdir(exist_ok=True)
     for name in ("run_all.sh", "requirements.lock", "pyproject.toml"):
         (folder / name).write_bytes((ROOT / name).read_bytes())
     (folder / "notebooks").mkdir()
@@ -92,6 +94,21 @@ def test_a_dry_run_changes_nothing(tmp_path, word):
     done = in_folder(tmp_path, *([word, "--profile", "quick"] if word == "report" else [word]), "--dry-run")
     assert done.returncode == 0, done.stderr
     assert files(tmp_path) == before and "would" in done.stdout
+
+
+@pytest.mark.parametrize("word", ["quick", "report", "refresh"])
+def test_a_dry_run_in_an_environment_neither_waits_for_another_run_nor_writes(tmp_path, word):
+    folder, dry = copied(tmp_path / "checkout"), tmp_path / "dry"
+    dry.mkdir()
+    says = 'echo "would: $* $(test -d "$RESONANCE_DRY" && echo aside)"'
+    environment_of(folder, snakemake=says, python=says, latexmk="", pdflatex="")
+    before = files(folder)
+    with open(folder / ".run.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = in_folder(folder, word, "--dry-run", TMPDIR=str(dry))
+    assert done.returncode == 0 and "waiting" not in done.stderr, done.stderr
+    assert "would: " in done.stdout and "aside" in done.stdout and "--dry-run" in done.stdout
+    assert files(folder) - {".run.lock"} == before and not list(dry.iterdir())
 
 
 def test_clean_says_what_it_removes_and_keeps_the_reference_run(tmp_path):

@@ -1,8 +1,10 @@
 """What a result is made from, and whether it is out of date.
 
-Snakemake compares the times of files, then their contents; a clone or a checkout sets times at random, and an edit of
-prose sets them for nothing.  So each notebook's job depends on a stamp, whose content is all that makes its result out
-of date, and on the merged ledger where the notebook reads it.
+Snakemake compares the times of files, then their contents; a clone sets arbitrary times, and an edit of prose changes
+them without changing a result.  So each notebook's job depends on a stamp, whose content is all that makes its result
+out of date, and on the merged ledger where the notebook reads it.
+
+In a dry run RESONANCE_DRY names a folder for the stamps, and nothing else is written, touched or downloaded.
 """
 
 from __future__ import annotations
@@ -104,9 +106,14 @@ def digest(name: str, profile: str) -> str:
 
 @cache
 def data_available(dataset: str) -> bool:
-    """Whether the real files of a data set are available; looked up once a process, for it may ask the network."""
+    """Whether the real files of a data set are available; looked up once a process, for it may ask the network.
+
+    A dry run does not look for them.
+    """
     from artifact.datasets.registry import available
 
+    if "RESONANCE_DRY" in os.environ:
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the notebook says itself what it reads
         return available(dataset)
@@ -115,8 +122,8 @@ def data_available(dataset: str) -> bool:
 def faults(name: str, profile: str) -> list[str]:
     """Why the result of a notebook is out of date, or not there; empty when it is current.
 
-    A result on stand-in data is out of date as soon as the real data are available.  One on real data stays when they
-    are gone: nothing better could take its place.
+    A result on stand-in data, or without optional data, is out of date as soon as the real data are available.  One on
+    real data stays when they are gone: nothing better could take its place.
     """
     record = read_record(name, profile)
     if record is None:
@@ -126,8 +133,8 @@ def faults(name: str, profile: str) -> list[str]:
     found = [f"missing: {file.relative_to(ROOT)}" for file in files if not file.exists()]
     if record["digest"] != digest(name, profile):
         found.append("code or parameters changed")
-    stand_ins = [dataset for dataset, used in record.get("data", {}).items() if used == "stand-in"]
-    return found + [f"{dataset} is available now" for dataset in stand_ins if data_available(dataset)]
+    lacking = [dataset for dataset, used in record.get("data", {}).items() if used != "real"]
+    return found + [f"{dataset} is available now" for dataset in lacking if data_available(dataset)]
 
 
 # --------------------------------------------------------------------------- for Snakemake
@@ -156,21 +163,24 @@ def ledger_stamp(profile: str) -> str:
 
 def _put_stamp(profile: str, name: str, content: str, *, current: bool) -> str:
     """Write a stamp if it is missing, or if what it stands for has become out of date; return its path."""
-    path = ROOT / "build" / "stamps" / profile / f"{name}.txt"
+    path = Path(os.environ.get("RESONANCE_DRY", ROOT / "build" / "stamps")) / profile / f"{name}.txt"
     same = path.exists() and (current or (path.read_text() == content and path.stat().st_mtime != 0))
     if not same:
         write_text(path, content)
     if current:
         os.utime(path, (0, 0))
-    return str(path.relative_to(ROOT))
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def settle(profile: str) -> None:
     """Put the times of a clone's result files in the order of the graph, where their contents agree.
 
-    A clone gives its files times at random.  Where the ledger on disk is what its notebooks merge to, and the
-    notebooks that read it were made from it, nothing is out of date, and the times shall say so.
+    A clone gives its files arbitrary times.  Where the ledger on disk is what its notebooks merge to, and the
+    notebooks that read it were made from it, nothing is out of date, and the times shall say so.  A dry run leaves
+    them, and may plan to merge a clone's ledger once more.
     """
+    if "RESONANCE_DRY" in os.environ:
+        return
     results = ROOT / "data" / "results" / profile
     records = {name: results / name / "provenance.json" for name in notebooks()}
     readers = [path for name, path in records.items() if settings(name)["after"] == "results"]

@@ -13,6 +13,7 @@ import copy
 import os
 import re
 import sys
+from pathlib import Path
 
 import nbformat
 
@@ -75,16 +76,25 @@ def refresh(dry_run: bool = False) -> None:
     if stale := [f"{name}: {'; '.join(why)}" for name, why in found.items() if why]:
         raise RunError("nothing renewed; run ./run_all.sh first.  Not current:\n  " + "\n  ".join(stale))
     texts = {NOTEBOOKS / f"{name}.ipynb": nbformat.writes(committed(name)) + "\n" for name in found}
-    texts |= renew()
+    recorded = ROOT / "build" / "test_cost.csv"  # of the last `./run_all.sh test` that passed
+    tests = recorded.read_text() if recorded.exists() else None
+    texts |= renew(tests) | ({ROOT / "paper" / "test_cost.csv": tests} if tests else {})
+    changed = {path: not path.exists() or text != path.read_text(encoding="utf-8") for path, text in texts.items()}
+    if not dry_run:
+        _replace(texts)
+    said = "would renew" if dry_run else "renewed"
+    for path, new in changed.items():
+        print(f"{said if new else 'unchanged'} {path.relative_to(ROOT)}")
+
+
+def _replace(texts: dict[Path, str]) -> None:
+    """Replace all files by new texts; none where one text cannot be written."""
     aside = {path: path.with_name(f".{path.name}.new") for path in texts}
     try:
-        for path, text in texts.items():
-            aside[path].write_text(text, encoding="utf-8")
-            same = text == path.read_text(encoding="utf-8")
-            print(f"{'unchanged' if same else 'would renew' if dry_run else 'renewed'} {path.relative_to(ROOT)}")
-        if not dry_run:
-            for path, new in aside.items():
-                os.replace(new, path)
+        for path, new in aside.items():
+            new.write_text(texts[path], encoding="utf-8")
+        for path, new in aside.items():
+            os.replace(new, path)
     finally:
         for new in aside.values():
             new.unlink(missing_ok=True)

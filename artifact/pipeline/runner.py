@@ -47,7 +47,7 @@ def run(name: str, profile: str, threads: int) -> None:
         "profile": profile,
         "digest": digest(name, profile),
         "parameters": chosen,
-        "data": {d: "real" if data_available(d) else "stand-in" for d in settings(name)["data"]},
+        "data": {d: used_data(d) for d in settings(name)["data"]},
     }
     final = result_folder(name, profile)
     partial = final.with_name(f".{name}.partial")
@@ -85,6 +85,13 @@ def run(name: str, profile: str, threads: int) -> None:
     print(progress.ends(name, seconds), flush=True)
 
 
+def used_data(dataset: str) -> str:
+    """What a notebook gets for a data set: "real", "stand-in", or "absent" where it does without."""
+    from artifact.datasets.registry import OPTIONAL
+
+    return "real" if data_available(dataset) else "absent" if dataset in OPTIONAL else "stand-in"
+
+
 def _put_in_place(partial: Path, provenance: dict, started: float, threads: int) -> float:
     """Make the result of a notebook of what it wrote; return the seconds that it took."""
     name, profile = provenance["notebook"], provenance["profile"]
@@ -101,7 +108,7 @@ def _put_in_place(partial: Path, provenance: dict, started: float, threads: int)
     }
     if provenance["dataset"] is None:  # the notebook judges no claim
         used = provenance["data"].items()
-        provenance["dataset"] = ", ".join(d if kind == "real" else f"{d} (stand-in)" for d, kind in used)
+        provenance["dataset"] = ", ".join(d if kind == "real" else f"{d} ({kind})" for d, kind in used)
     if settings(name)["after"] == "results":
         provenance["ledger"] = ledger_digest(profile)
     write_text(partial / "provenance.json", json.dumps(provenance, indent=1, sort_keys=True) + "\n")
@@ -111,7 +118,7 @@ def _put_in_place(partial: Path, provenance: dict, started: float, threads: int)
 
 
 def _execute(source: Path, target: Path, chosen: dict) -> None:
-    """Execute a notebook by papermill; raise what papermill raises, or KeyboardInterrupt at once on Ctrl-C.
+    """Execute a notebook by papermill; raise what papermill raises, or KeyboardInterrupt immediately on Ctrl-C.
 
     It runs in a thread of its own: in the main thread, Ctrl-C would be papermill's, which reports a dead kernel.
     """
@@ -222,7 +229,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        os._exit(130)  # at once, and in silence: the kernel ends with this process
+        os._exit(130)  # immediately, without a traceback: the kernel ends with this process
     return 0
 
 

@@ -165,7 +165,7 @@ def test_the_same_fault_of_a_later_result_is_another_stamp(here):
 # The tree's registry of data asks a folder of the tree: what stands there is available.
 REGISTRY = """
 from pathlib import Path
-names = lambda: ["ETTh1", "MNIST"]
+OPTIONAL = {"ESC-50": None}
 available = lambda dataset: (Path(__file__).parents[2] / "real" / dataset).exists()
 """
 
@@ -180,7 +180,7 @@ def test_the_engine_reruns_what_stand_ins_and_lost_files_make_stale_and_nothing_
     (tree.folder / "artifact" / "datasets" / "registry.py").write_text(REGISTRY)
     (tree.folder / "real").mkdir()
     tree.add("01_first", "x = 1", data=["ETTh1"])
-    tree.add("02_second", "x = 1", data=["MNIST"])
+    tree.add("02_second", "x = 1", data=["MNIST", "ESC-50"])
     targets = [f"data/results/quick/{name}/provenance.json" for name in ("01_first", "02_second")]
 
     def rerun() -> set[str]:
@@ -199,9 +199,31 @@ def test_the_engine_reruns_what_stand_ins_and_lost_files_make_stale_and_nothing_
     assert json.loads(tree.record("01_first").read_text())["data"] == {"ETTh1": "real"}
     (tree.folder / "real" / "ETTh1").unlink()
     assert rerun() == set(), "a result on real data stays when they are gone"
+    assert json.loads(tree.record("02_second").read_text())["data"] == {"MNIST": "stand-in", "ESC-50": "absent"}
+    (tree.folder / "real" / "ESC-50").touch()
+    assert rerun() == {"02_second"}
     for _ in range(2):  # the second loss is the same fault, of a later result
         tree.record("02_second").with_name("notebook.ipynb").unlink()
         assert rerun() == {"02_second"}
+
+
+def test_a_dry_run_plans_the_same_and_writes_or_touches_no_file(tree, tmp_path_factory):
+    tree.add("01_first", tree.result("01_first"), data=["ETTh1"])
+    tree.add("02_second", tree.result("02_second"))
+    assert tree.run(tree.snakemake("results")).returncode == 0
+    tree.add("02_second", tree.result("02_second") + "\n# edited")
+    shutil.rmtree(tree.folder / "build")
+
+    def files() -> dict:
+        paths = [path for path in tree.folder.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+        return {path: path.stat().st_mtime_ns for path in paths}
+
+    before = files()
+    tree.environment.update(RESONANCE_DRY=str(tmp_path_factory.mktemp("dry")), PYTHONDONTWRITEBYTECODE="1")
+    done = tree.run([*tree.snakemake("results"), "-n"])
+    assert done.returncode == 0, done.stderr
+    plan = done.stdout + done.stderr
+    assert files() == before and "notebook 02_second" in plan and "notebook 01_first" not in plan
 
 
 def test_a_clone_with_results_has_nothing_to_do(tree):

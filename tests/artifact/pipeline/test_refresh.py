@@ -18,7 +18,7 @@ def here(tree, monkeypatch):
         monkeypatch.setattr(module, "ROOT", tree.folder)
     for module in (notebooks, refresh):
         monkeypatch.setattr(module, "NOTEBOOKS", tree.folder / "notebooks")
-    monkeypatch.setattr(refresh, "renew", lambda: {})
+    monkeypatch.setattr(refresh, "renew", lambda tests: {})
     for name in ("01_first", "02_second"):
         path = tree.add(name, "print('made')")
         notebook = nbformat.read(path, as_version=4)
@@ -57,6 +57,13 @@ def test_a_renewed_notebook_has_new_outputs_its_own_prose_and_its_cost(here, cap
     assert notebook.cells[2].outputs[0].text == "in ./data\n"
     assert notebook.metadata.resonance["seconds"] == 31
     assert freshness.digest("01_first", "quick") == json.loads(here.record("01_first").read_text())["digest"]
+
+
+def test_the_recorded_cost_of_the_tests_is_renewed_too(here):
+    (here.folder / "build").mkdir()
+    (here.folder / "build" / "test_cost.csv").write_text("seconds,cores\n500,2\n")
+    refresh.refresh()
+    assert (here.folder / "paper" / "test_cost.csv").read_text() == "seconds,cores\n500,2\n"
 
 
 def test_a_dry_run_changes_nothing(here, capsys):
