@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
 import pandas as pd
 
 from artifact.files import PAPER, ROOT
-from artifact.pipeline.ledger import VERDICTS, printed_claims, read_ledger, read_provenance
-from artifact.pipeline.notebooks import RunError, notebooks
-from artifact.pipeline.tables import state
-from artifact.pipeline.verdicts import remark_on, word_for_word
+from artifact.pipeline.ledger import printed_claims, read_ledger, read_provenance
+from artifact.pipeline.notebooks import RunError, notebooks, settings
+from artifact.pipeline.progress import duration
+from artifact.pipeline.tables import CORES, state, wall
+from artifact.pipeline.verdicts import remark_on, said
 
+BOUNDS = {0: "", 1: "at least ", -1: "at most ", 2: "not decided: "}  # by what the ledger has as <key>.side
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
 
-def parts() -> dict[str, str]:
-    """The generated parts by name: the state of the results, a line a verdict, a line a result."""
+def parts(tests: str | None = None) -> dict[str, str]:
+    """The generated parts by name: the cost of the commands, the state of the results, the claims, the results.
+
+    tests: the text to come of paper/test_cost.csv, if it is another.
+    """
     claims, measures = read_ledger("full")
     return {
+        "cost": cost(tests),
         "state": f"Reference results: {state(read_provenance('full'))}",
         "verdicts": verdicts(claims),
         "against": against(measures.set_index("key")),
@@ -28,17 +35,33 @@ def parts() -> dict[str, str]:
 
 
 def verdicts(claims: pd.DataFrame) -> str:
-    """One row a verdict: its claims in short, with bar and best peer, or the verdict of the printed reading."""
+    """One row a claim: in short, and its verdict, with bar and best peer, or the verdict of the printed reading."""
     short = printed_claims()["short"]
-    rows = ["| verdict | claims |", "|---|---|"]
-    for name in VERDICTS:
-        lines = []
-        for _, claim in claims[claims["verdict"] == name].iterrows():
-            beside = f" ({remark_on(claim)})" if name == "works" else word_for_word(claim)
-            lines.append(f"`{claim['id']}` {short[claim['id']]}{beside}")
-        if lines:
-            rows.append(f"| {name} | {'<br>'.join(lines)} |")
+    rows = ["| id | claim | verdict |", "|---|---|---|"]
+    for _, claim in claims.iterrows():
+        beside = f" ({remark_on(claim)})" if claim["verdict"] == "works" else ""
+        rows.append(f"| `{claim['id']}` | {short[claim['id']]} | {said(claim)}{beside} |")
     return "\n".join(rows)
+
+
+def cost(tests: str | None = None) -> str:
+    """What the commands took when they were last recorded: the notebooks' seconds, and those of the tests."""
+    quick, full = (duration(wall(seconds(profile))) for profile in ("quick", "full"))
+    path, tested = PAPER / "test_cost.csv", "not recorded"
+    if tests or path.exists():
+        row = pd.read_csv(io.StringIO(tests or path.read_text())).iloc[0]
+        tested = duration(row["seconds"]) + ("" if row["cores"] == CORES else f" (on {row['cores']})")
+    return (
+        f"Recorded on {CORES} cores: the notebooks of the first {quick}; the second {tested}; the notebooks of the "
+        f"reference run, `./run_all.sh full`, {full}."
+    )
+
+
+def seconds(profile: str) -> dict[str, float]:
+    """The committed seconds of every notebook in a profile: those of its outputs, or of its reference result."""
+    if profile == "quick":
+        return {name: settings(name)["seconds"] or 0.0 for name in notebooks()}
+    return {record["notebook"]: record["seconds"] for record in read_provenance(profile)}
 
 
 def listed_results() -> pd.DataFrame:
@@ -82,7 +105,9 @@ def results(measures: pd.DataFrame) -> str:
         for _, row in rows.iterrows():
             cell = "not measured"
             if row["key"] in measures.index:
-                cell = plain(measures.loc[row["key"]], row["digits"]) + _target(row, measures.loc[row["key"], "value"])
+                side = measures["value"].get(f"{row['key']}.side", 0)
+                cell = BOUNDS[int(side)] + plain(measures.loc[row["key"]], row["digits"])
+                cell += _target(row, measures.loc[row["key"], "value"])
             lines.append(f"| {row['label']} | {cell} |")
     return "\n".join(lines[1:])
 
@@ -104,9 +129,9 @@ def plain(row: pd.Series, digits: float) -> str:
     return show(row["value"]) + interval
 
 
-def renew() -> dict[Path, str]:
-    """The text of each page with its generated parts renewed."""
-    made = parts()
+def renew(tests: str | None = None) -> dict[Path, str]:
+    """The text of each page with its generated parts renewed; `tests` as in `parts`."""
+    made = parts(tests)
     return {path: renewed(path.read_text(encoding="utf-8"), made) for path in PAGES}
 
 

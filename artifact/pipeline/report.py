@@ -29,12 +29,21 @@ from artifact.pipeline.ledger import MEASURE_COLUMNS, VERDICTS, merge, read_ledg
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks, read_notebook
 from artifact.pipeline.readme import listed_results, renew
 from artifact.pipeline.runner import PACKAGES
-from artifact.pipeline.tables import changed_since, fault_table, mutation_table, provenance_table, stand_ins, state
+from artifact.pipeline.tables import (
+    MINUTES,
+    changed_since,
+    fault_table,
+    mutation_table,
+    provenance_table,
+    stand_ins,
+    state,
+    wall,
+)
 from artifact.pipeline.verdicts import change_table, remark_on, verdict_table, word_for_word
 from artifact.studies.common.latex import Cells, escape, with_interval
 
 USES, DRAWS = r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.-]+)\}", r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}"
-FACTS = ("device", "cores", "memory", "system", "seconds")
+FACTS = ("device", "cores", "memory", "system", "seconds", "minutes", "limit")
 
 # --------------------------------------------------------------------------- macros and tables
 
@@ -139,6 +148,8 @@ def facts_of(provenance: list[dict]) -> dict[str, object]:
         "memory": first["machine"]["memory_gib"],
         "system": first["machine"]["system"],
         "seconds": round(sum(record["seconds"] for record in provenance)),
+        "minutes": round(wall({record["notebook"]: record["seconds"] for record in provenance}) / 60),
+        "limit": MINUTES,
         **{f"version.{name}": version for name, version in first["versions"].items()},
     }
 

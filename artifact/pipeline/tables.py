@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pandas as pd
 
 from artifact.files import PAPER
 from artifact.pipeline.freshness import digest
-from artifact.pipeline.notebooks import notebooks
+from artifact.pipeline.notebooks import notebooks, settings
 from artifact.studies.common.latex import escape, number, to_latex
 from artifact.studies.common.statistics import wilson_interval
+
+CORES, MINUTES = 2, 180  # the reference run is to take no longer on so many cores
+
+
+def wall(seconds: Mapping[str, float], cores: int = CORES) -> float:
+    """Seconds that a run takes: a notebook that times something runs alone, of the others one on each core."""
+    return sum(own / (1 if settings(name)["timed"] else cores) for name, own in seconds.items())
 
 
 def changed_since(record: dict) -> bool:

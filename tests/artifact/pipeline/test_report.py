@@ -15,7 +15,7 @@ import pytest
 
 import artifact.studies.complexity.tables
 from artifact.files import ROOT
-from artifact.pipeline import ledger, readme, report, tables
+from artifact.pipeline import ledger, report, tables
 from artifact.pipeline.freshness import dependencies
 from artifact.pipeline.ledger import VERDICTS, merge, printed_claims, read_ledger
 from artifact.pipeline.notebooks import RunError, notebooks, result_folder, settings
@@ -114,40 +114,6 @@ def test_numbers_are_rounded_and_escaped():
     assert escape(math.nan) == ""
 
 
-def test_the_readme_is_generated_from_the_reference_run():
-    for path, text in readme.renew().items():
-        assert text == path.read_text(encoding="utf-8"), f"{path.name}: run python -m artifact.pipeline.report readme"
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for claim in printed_claims().index:
-        assert f"`{claim}`" in text
-
-
-def test_every_listed_result_is_in_the_reference_ledger():
-    """One that it lacks is of a notebook whose code has changed since, which will measure it when it is next run."""
-    listed, by_notebook = readme.listed_results(), REFERENCE.set_index("key")["notebook"]
-    assert not listed["key"].duplicated().any() and not listed["label"].duplicated().any()
-    records = {record["notebook"][:2]: record for record in ledger.read_provenance("full")}
-    for _, row in listed.iterrows():
-        known = row["key"] in by_notebook.index
-        assert (
-            by_notebook[row["key"]].startswith(row["notebook"])
-            if known
-            else tables.changed_since(records[row["notebook"]])
-        )
-    assert (printed_claims()["short"].str.split().str.len() <= 12).all()
-
-
-def test_a_comparison_says_who_is_ahead_and_losses_are_listed_too():
-    listed = readme.listed_results().dropna(subset=["par"])
-    assert set(listed["ahead"]) == {"above", "below"} and len(listed) > 10
-    text = readme.against(REFERENCE.set_index("key"))
-    assert "| behind |" in text and "| ahead |" in text and len(text.splitlines()) == 2 + len(listed)
-    row = pd.Series({"value": 2.0, "ci_low": 1.5, "ci_high": 2.5})
-    assert [readme.standing(row, par, "above") for par in (1, 2, 3)] == ["ahead", "no difference seen", "behind"]
-    assert [readme.standing(row, par, "below") for par in (1, 2, 3)] == ["behind", "no difference seen", "ahead"]
-    assert readme.standing(row.replace([1.5, 2.5], math.nan), 1, "above") == "no interval"
-
-
 def test_no_injected_fault_changed_a_result():
     listed = pd.read_csv(ROOT / "paper" / "faults.csv", dtype=str, keep_default_na=False)
     assert len(listed) >= 12 and set(listed["equal"]) == {"yes"} and not listed["fault"].duplicated().any()
@@ -177,13 +143,6 @@ def test_the_recorded_rate_of_every_module_is_at_least_nine_in_ten():
     assert (counts.loc["all"] == counts.drop("all").sum()).loc[["mutants", "killed", "equivalent"]].all()
 
 
-def test_a_marker_without_partner_or_part_is_refused():
-    assert readme.renewed("a\n<!-- x -->\nold\n<!-- /x -->\nb", {"x": "new"}) == "a\n<!-- x -->\nnew\n<!-- /x -->\nb"
-    for text in ("<!-- x -->\n", "<!-- y -->\n<!-- /y -->\n"):
-        with pytest.raises(RunError, match="pair of markers"):
-            readme.renewed(text, {"x": "new"})
-
-
 def test_reference_results_are_whole():
     claims, _ = read_ledger("full")
     assert set(claims["verdict"]) <= set(VERDICTS) and list(claims["id"]) == list(printed_claims().index)
@@ -191,6 +150,18 @@ def test_reference_results_are_whole():
         record = result_folder(name, "full") / "provenance.json"
         assert record.exists(), f"no reference result for {name}"
     assert (ROOT / "paper" / "report.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_reference_run_takes_no_longer_than_said():
+    records = ledger.read_provenance("full")
+    if len({record["commit"] for record in records}) > 1:
+        pytest.skip("the reference results are of several commits")
+    assert tables.wall({record["notebook"]: record["seconds"] for record in records}) <= 60 * tables.MINUTES
+
+
+def test_a_notebook_that_times_something_runs_alone():
+    timed, other = (next(name for name in notebooks() if settings(name)["timed"] is kind) for kind in (True, False))
+    assert tables.wall({timed: 100.0, other: 60.0}) == 130.0
 
 
 def fake_program(folder, name, text):
