@@ -9,7 +9,7 @@ import pytest
 
 from artifact.datasets import registry
 from artifact.files import ROOT
-from artifact.pipeline import notebooks, refresh
+from artifact.pipeline import freshness, notebooks, refresh
 
 NAMES = notebooks.notebooks()
 
@@ -81,6 +81,19 @@ def test_prose_quotes_no_result(name):
         if cell.cell_type == "markdown":
             for decimal in re.findall(r"(?<![\w.])\d+\.\d+", cell.source):
                 assert decimal in code or decimal in {"0.05", "0.95", "0.62"}, decimal
+
+
+LOADERS = {data.load.__name__: name for name, data in registry.DATASETS.items()}
+LOADERS |= {find.__name__: name for name, find in registry.OPTIONAL.items()} | {"load_words": "books"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_data_that_a_notebook_loads_are_declared(name):
+    """By its cells, or by a module of a study that it depends on: else real data that come later change nothing."""
+    modules = [module for module in freshness.dependencies(name) if module.startswith("artifact.studies.")]
+    sources = [*notebooks.code_cells(name), *(freshness.module_file(module).read_text() for module in modules)]
+    called = {name for source in sources for name in re.findall(r"\b(?:load|find)_\w+(?=\()", source)}
+    assert {LOADERS[loader] for loader in called & set(LOADERS)} == set(notebooks.settings(name)["data"])
 
 
 @pytest.mark.parametrize("name", NAMES)
