@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+
+from artifact.datasets.recordings import Recordings
 
 
 @dataclass(frozen=True)
@@ -73,8 +76,17 @@ class AudioAugmentation:
         start = uniform(waves, generator) * (2 - width) - 1
         decibels = self.tilt_db * (2 * uniform(waves, generator) - 1) * place
         decibels = decibels - 30.0 * ((place >= start) & (place < start + width))
-        spectrum = torch.fft.rfft(waves, n=samples) * 10 ** (decibels / 20)
+        spectrum = torch.fft.rfft(waves, n=samples) * torch.exp(math.log(10) / 20 * decibels)  # faster than a power
         return torch.fft.irfft(spectrum, n=samples)[:, : waves.shape[1]]
+
+    def copy_of(self, recordings: Recordings, generator: torch.Generator, *, size: int = 64) -> Recordings:
+        """A changed copy of every recording, in order; `size` of them are changed at once."""
+        parts = torch.arange(len(recordings)).split(size)
+        waves, lengths = zip(
+            *(self(recordings.waves[part], recordings.lengths[part], generator) for part in parts), strict=True
+        )
+        padded = torch.cat([F.pad(part, (0, self.longest - part.shape[1])) for part in waves])
+        return Recordings(padded, torch.cat(lengths), recordings.labels)
 
 
 def uniform(waves: Tensor, generator: torch.Generator) -> Tensor:

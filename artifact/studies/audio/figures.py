@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from artifact.studies.audio.tasks import CONV, NORMALISED, OFFICIAL, REGRESSION, RESONANCE, TRANSFORMER
+from artifact.studies.audio.tasks import AUGMENTED, CONV, NORMALISED, OFFICIAL, REGRESSION, RESONANCE, TRANSFORMER
 from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
 
 LOOKS = {  # each method's colour, marker and line
@@ -18,6 +18,8 @@ LOOKS = {  # each method's colour, marker and line
     CONV: (PALETTE[4], "D", (0, (4, 1, 1, 1, 1, 1))),
     REGRESSION: (PALETTE[2], "^", "-."),
     NORMALISED: (PALETTE[3], "v", ":"),
+    AUGMENTED[REGRESSION]: (PALETTE[5], "<", (0, (5, 2))),
+    AUGMENTED[NORMALISED]: (PALETTE[7], ">", (0, (1, 2))),
 }
 
 

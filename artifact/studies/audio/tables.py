@@ -13,6 +13,8 @@ METHODS = {
     "convolutions": "Convolutions on log-mel",
     "regression": "Log-mel regression",
     "normalised": "Log-mel regression, mean removed",
+    "regression_augmented": "Log-mel regression, augmented",
+    "normalised_augmented": "Log-mel regression, mean removed, augmented",
 }
 VARIANTS = {
     "resonance": "ResonanceAudioNet",

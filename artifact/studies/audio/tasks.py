@@ -37,7 +37,10 @@ from resonance.polar import PolarWeight, count_parameters
 LONGEST = 8192  # samples of a digit: about a second, 63 frames
 OFFICIAL, VALIDATION = "official", "validation"
 RESONANCE, TRANSFORMER, CONV = "resonance", "Transformer", "convolutions on log-mel"
-REGRESSIONS = REGRESSION, NORMALISED = "log-mel regression", "log-mel regression, mean removed"
+REGRESSION, NORMALISED = "log-mel regression", "log-mel regression, mean removed"
+AUGMENTED = {name: f"{name}, augmented" for name in (REGRESSION, NORMALISED)}  # trained on changed copies as well
+REGRESSIONS = (*AUGMENTED, *AUGMENTED.values())
+COPIES = 2  # of each training recording, for the augmented regressions
 METHODS = (RESONANCE, TRANSFORMER, CONV, *REGRESSIONS)
 
 
@@ -67,9 +70,30 @@ class DigitTask:
 
     @cached_property
     def log_mel(self) -> dict[str, np.ndarray]:
-        """Features of every recording, for each of `REGRESSIONS`."""
-        features = log_mel_features(self.recordings, self.speech.rate)
-        return {REGRESSION: features, NORMALISED: without_mean_spectrum(features)}
+        """Features of every recording, for each of `REGRESSIONS` (`regression_features`)."""
+        return regression_features(self.recordings, self.speech.rate, AudioAugmentation(LONGEST))
+
+
+def regression_features(everything: Recordings, rate: int, augmentation: AudioAugmentation) -> dict[str, np.ndarray]:
+    """For each of `REGRESSIONS` the features of every recording, (versions, count, features).
+
+    The first version is of the recordings as they are; the augmented regressions are trained on `COPIES` more, changed
+    as for the networks, each of its own recording alone.
+    """
+    generator = torch.Generator().manual_seed(0)
+    versions = [everything, *(augmentation.copy_of(everything, generator) for _ in range(COPIES))]
+    log_mel = [log_mel_features(version, rate) for version in versions]
+    features = {REGRESSION: np.stack(log_mel), NORMALISED: np.stack([without_mean_spectrum(x) for x in log_mel])}
+    return {name: x[:1] for name, x in features.items()} | {AUGMENTED[name]: x for name, x in features.items()}
+
+
+def regression_predictions(
+    features: np.ndarray, labels: np.ndarray, inside: np.ndarray, held: np.ndarray, strength: float
+) -> np.ndarray:
+    """Predictions for the recordings `held`, as they are, of a regression on all versions of those `inside`."""
+    train = features[:, inside]
+    model = logistic_regression(train.reshape(-1, train.shape[2]), np.tile(labels[inside], len(train)), strength)
+    return model.predict(features[0, held])
 
 
 def digit_model(classes: int = 10, **options) -> ResonanceAudioNet:
@@ -98,10 +122,10 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "no mixing": lambda: frozen_(digit_model(), "magnitude"),  # only the feed-forwards act
 }
 NO_AUGMENTATION = "no augmentation"  # the resonance model, trained on the recordings as they are
-ABLATIONS = (*list(MODELS)[3:], NO_AUGMENTATION)
 # Keys of methods and variants in the ledger.
 KEYS = {name: name.replace(" ", "_") for name in (RESONANCE, "no interference", "no mixing", NO_AUGMENTATION)}
 KEYS |= {TRANSFORMER: "transformer", CONV: "convolutions", REGRESSION: "regression", NORMALISED: "normalised"}
+KEYS |= {AUGMENTED[name]: f"{KEYS[name]}_augmented" for name in AUGMENTED}
 KEYS |= {"learned complex frames": "learned", "phases fixed at zero": "zero_phases"}
 
 
@@ -136,8 +160,7 @@ def digit_predictions(task: DigitTask, name: str, split: str, *, setting: float,
     """
     (train, test), (inside, held) = task.pair(split), task.masks(split)
     if name in REGRESSIONS:
-        features = task.log_mel[name]
-        prediction = logistic_regression(features[inside], train.labels.numpy(), setting).predict(features[held])
+        prediction = regression_predictions(task.log_mel[name], task.speech.labels, inside, held, setting)
     else:
         model = train_digits(name, train, rate=setting, steps=steps, seed=seed)
         prediction = test.logits(model).argmax(dim=1).numpy()
@@ -155,7 +178,7 @@ def accuracies(predictions: pd.DataFrame) -> pd.DataFrame:
 def parameters(task: DigitTask, method: str) -> int:
     """Number of trained real parameters of a method."""
     if method in REGRESSIONS:
-        return (task.log_mel[method].shape[1] + 1) * len(set(task.speech.labels.tolist()))
+        return (task.log_mel[method].shape[2] + 1) * len(set(task.speech.labels.tolist()))
     return count_parameters(MODELS[method]())
 
 
@@ -206,15 +229,13 @@ def environment_predictions(
     """
     longest = 5 * sounds.rate
     everything = recordings(sounds.waves, sounds.labels, longest)
-    features = dict.fromkeys(REGRESSIONS, log_mel_features(everything, sounds.rate))
-    features[NORMALISED] = without_mean_spectrum(features[NORMALISED])
     augmentation, models = AudioAugmentation(longest, shift=longest // 10), environment_models(sounds)
+    features = regression_features(everything, sounds.rate, augmentation)
     tables = []
     for fold, (name, setting) in product(sorted(set(sounds.folds.tolist())), settings.items()):
         held = sounds.folds == fold
         if name in REGRESSIONS:
-            model = logistic_regression(features[name][~held], sounds.labels[~held], setting)
-            prediction = model.predict(features[name][held])
+            prediction = regression_predictions(features[name], sounds.labels, ~held, held, setting)
         else:
             options = {"rate": setting, "steps": steps, "seed": seed + fold, "batch": batch}
             model = trained(models[name], everything.chosen(~held), augmentation, **options)

@@ -13,7 +13,7 @@ import torch
 from artifact.datasets.esc50 import load_esc50
 from artifact.studies.audio import tasks
 from artifact.studies.audio.tasks import (
-    ABLATIONS,
+    AUGMENTED,
     CONV,
     MODELS,
     NO_AUGMENTATION,
@@ -80,7 +80,7 @@ def test_splits_are_disjoint_and_hold_what_they_say(toy_speech):
 
 def test_everything_learns_two_tones(toy_speech):
     task = DigitTask(toy_speech())
-    for name, setting in ((RESONANCE, 4e-3), (REGRESSION, 1.0)):
+    for name, setting in ((RESONANCE, 4e-3), (REGRESSION, 1.0), (AUGMENTED[REGRESSION], 1.0)):
         predictions = digit_predictions(task, name, "c", setting=setting, steps=25, seed=0)
         assert len(predictions) == 24 and set(predictions["speaker"]) == {"c"}
         assert accuracies(predictions)["accuracy"].item() > 0.95, name
@@ -91,11 +91,25 @@ def test_training_is_seeded_and_the_variants_differ(toy_speech):
     once, again = (train_digits(RESONANCE, train, rate=1e-3, steps=2, seed=3) for _ in range(2))
     for a, b in zip(once.parameters(), again.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
-    for variant in ABLATIONS:
+    for variant in (*list(MODELS)[3:], NO_AUGMENTATION):
         other = train_digits(variant, train, rate=1e-3, steps=2, seed=3)
         weights = other.output_projection.weight
         assert not torch.equal(weights, once.output_projection.weight), variant
-    assert NO_AUGMENTATION in ABLATIONS and RESONANCE not in ABLATIONS
+
+
+def test_an_augmented_regression_trains_on_copies_of_its_own_recordings_and_is_tested_on_none(toy_speech):
+    task = DigitTask(toy_speech())
+    plain, augmented = task.log_mel[REGRESSION], task.log_mel[AUGMENTED[REGRESSION]]
+    assert plain.shape == (1, *augmented.shape[1:]) and len(augmented) == 1 + tasks.COPIES
+    np.testing.assert_array_equal(plain[0], augmented[0])
+    assert not np.isclose(augmented[1], augmented[0]).all(axis=1).any()
+    inside, held = task.masks("c")
+    spoiled = augmented.copy()
+    spoiled[1:, held] = np.nan  # a copy of a test recording is read nowhere
+    first, second = (
+        tasks.regression_predictions(x, task.speech.labels, inside, held, 1.0) for x in (augmented, spoiled)
+    )
+    np.testing.assert_array_equal(first, second)
 
 
 def test_chosen_settings_take_the_best_and_the_first_of_equals():
@@ -109,9 +123,9 @@ def test_chosen_settings_take_the_best_and_the_first_of_equals():
 
 def test_folds_are_predicted_by_models_of_the_other_four(tmp_path, write_esc50):
     sounds = load_esc50(write_esc50(tmp_path))
-    settings = {RESONANCE: 5e-3, REGRESSION: 1.0, NORMALISED: 1.0}
+    settings = {RESONANCE: 5e-3, REGRESSION: 1.0, NORMALISED: 1.0, AUGMENTED[NORMALISED]: 1.0}
     predictions = environment_predictions(sounds, settings, steps=16)
-    assert [len(rows) for _, rows in predictions.groupby("method")] == [len(sounds.waves)] * 3
+    assert [len(rows) for _, rows in predictions.groupby("method")] == [len(sounds.waves)] * 4
     for fold, rows in predictions.groupby("fold"):
         for _, own in rows.groupby("method"):
             assert own["label"].tolist() == sounds.labels[sounds.folds == fold].tolist()
