@@ -92,7 +92,7 @@ def test_the_data_that_a_notebook_loads_are_declared(name):
     """By its cells, or by a module of a study that it depends on: else real data that come later change nothing."""
     modules = [module for module in freshness.dependencies(name) if module.startswith("artifact.studies.")]
     sources = [*notebooks.code_cells(name), *(freshness.module_file(module).read_text() for module in modules)]
-    called = {name for source in sources for name in re.findall(r"\b(?:load|find)_\w+(?=\()", source)}
+    called = {name for source in sources for name in re.findall(r"\b(?:load|find)_\w+", source)}
     assert {LOADERS[loader] for loader in called & set(LOADERS)} == set(notebooks.settings(name)["data"])
 
 
