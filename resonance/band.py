@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def next_power_of_two(n: int) -> int:
-    """The smallest power of two that is at least n (n >= 1)."""
+    """Smallest power of two that is at least n (n >= 1)."""
     return 1 << (n - 1).bit_length()
 
 
@@ -74,7 +74,7 @@ class Band:
 
     @property
     def highest(self) -> int:
-        """The highest kept frequency, in cycles per grid."""
+        """Highest kept frequency, in cycles per grid."""
         return self.frequencies[-1]
 
     @property
@@ -94,7 +94,7 @@ class Band:
 
 
 def make_band(n: int, frequencies: int | Iterable[int], grid: int | None = None) -> Band:
-    """The band on a grid of `grid` samples, by default the next power of two >= n; an int means the k lowest."""
+    """Band on a grid of `grid` samples, by default the next power of two >= n; an int means the k lowest."""
     n = operator.index(n)  # a compiler's symbolic length becomes a number: tables are made for one length
     return Band(n, index_set(frequencies), next_power_of_two(max(n, 1)) if grid is None else operator.index(grid))
 

@@ -14,14 +14,14 @@ State = dict[str, Tensor]
 
 
 def one_earlier(x: Tensor, previous: Tensor | None) -> Tensor:
-    """The tokens one step before those of x, (batch, n, dim): zero, or `previous`, (batch, dim), before the first."""
+    """Tokens one step before those of x, (batch, n, dim): zero, or `previous`, (batch, dim), before the first."""
     if previous is None:
         return F.pad(x, (0, 0, 1, -1))
     return torch.cat([previous[:, None].to(x.dtype), x], dim=1)[:, :-1]
 
 
 def last_token(x: Tensor, lengths: Tensor | None) -> Tensor:
-    """The last token of each sequence, (batch, dim), in memory of its own: a state outlives its input."""
+    """Last token of each sequence, (batch, dim), in memory of its own: a state outlives its input."""
     return x[:, -1].clone() if lengths is None else x[torch.arange(x.shape[0], device=x.device), lengths - 1]
 
 
@@ -90,7 +90,7 @@ class CausalResonance(nn.Module):
         self.output_projection = FromChannels(dim, dim)
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """The zero state: real tensors, batch first."""
+        """Zero state: real tensors, batch first."""
         place = {"device": device or self.shift.share.device, "dtype": dtype or self.shift.share.dtype}
         resonators = self.mixing.initial_state(batch, **place)
         return {"resonators": resonators, "previous": torch.zeros(batch, self.dim, **place)}

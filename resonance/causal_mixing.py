@@ -38,7 +38,7 @@ def choose_causal_engine(n: int) -> str:
 
 
 def chunk_size(n: int) -> int:
-    """The chunk B that is fastest at length n, by measurement: 32, and 64 beyond 4096 samples."""
+    """Choose the chunk B that is fastest at length n, by measurement: 32, and 64 beyond 4096 samples."""
     return min(n, 32 if n <= LONGEST_SHORT_CHUNKS else 64)
 
 
@@ -51,7 +51,7 @@ def masked(x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None, Te
 
 
 def octave_of(time_scale: Tensor) -> Tensor:
-    """The parameter theta of a time scale in steps: the inverse of `decay_rate`."""
+    """Parameter theta of a time scale in steps: the inverse of `decay_rate`."""
     return MIDDLE + REACH * torch.atanh((time_scale.log2() - MIDDLE) / REACH)
 
 
@@ -146,7 +146,7 @@ class CausalMixing(nn.Module):
         self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None  # of `_step_constants`
 
     def poles(self, dtype: torch.dtype | None = None) -> Tensor:
-        """The poles as used, (k, 2): real and imaginary parts, |lambda| < 1 for any parameter value."""
+        """Poles as used, (k, 2): real and imaginary parts, |lambda| < 1 for any parameter value."""
         return make_poles(self.octave, self.turns * self.spacing, dtype or self._dtype(self.octave))
 
     def time_scales(self) -> Tensor:
@@ -159,7 +159,7 @@ class CausalMixing(nn.Module):
         return torch.atan2(im, re) / (2 * math.pi)
 
     def response(self, frequencies: Tensor) -> tuple[Tensor, Tensor]:
-        """The frequency response (eq:response) at frequencies in cycles per step: (re, im), each (frequencies, dim)."""
+        """Frequency response (eq:response) at frequencies in cycles per step: (re, im), each (frequencies, dim)."""
         pole = self.poles().double()
         factor = torch.view_as_complex(unit_readout(self.readout.double(), pole)).T  # (k, dim)
         pole, delay = torch.view_as_complex(pole), torch.exp(-2j * math.pi * frequencies.double())[:, None]
@@ -168,7 +168,7 @@ class CausalMixing(nn.Module):
         return h.real, h.imag
 
     def kernel(self, n: int) -> Tensor:
-        """The first n samples of the impulse response, (n, dim)."""
+        """First n samples of the impulse response, (n, dim)."""
         return chunked.kernel(*self.constants(n), self.direct).T
 
     def constants(self, count: int, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:
@@ -180,7 +180,7 @@ class CausalMixing(nn.Module):
         return torch.promote_types(torch.promote_types(x.dtype, self.octave.dtype), torch.float32)
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> Tensor:
-        """The zero state (batch, dim, k, 2), in float32 at least."""
+        """Zero state (batch, dim, k, 2), in float32 at least."""
         dtype = torch.promote_types(dtype or self.octave.dtype, torch.float32)
         shape = (batch, self.dim, self.num_resonators, 2)
         return torch.zeros(shape, device=device or self.octave.device, dtype=dtype)

@@ -39,7 +39,7 @@ class HeldBack(NamedTuple):
 
 @dataclass(frozen=True)
 class Forecast:
-    """The steps after the end of a series, in its units; str() tabulates `held_back` and the notes."""
+    """Steps after the end of a series, in its units; str() tabulates `held_back` and the notes."""
 
     times: np.ndarray  # (horizon,), of the steps; row numbers where the series has no times
     channels: tuple[str, ...]
@@ -83,7 +83,7 @@ class Forecaster:
         self._forecast: Forecast | None = None
 
     def predict(self) -> Forecast:
-        """The forecast of the steps after the rows of `fit`.  Raises RuntimeError before it."""
+        """Forecast of the steps after the rows of `fit`.  Raises RuntimeError before it."""
         if self._forecast is None:
             raise RuntimeError("expected fit(series) before predict()")
         return self._forecast
@@ -206,7 +206,7 @@ def _errors(fitted: Fitted, task: ForecastTask) -> np.ndarray:
 
 
 def _lowest(measure: Callable[[float], tuple], size: float) -> tuple:
-    """The lowest (error, ...) of measure(ridge), from the middle of RIDGES both ways until it rises."""
+    """Lowest (error, ...) of measure(ridge), from the middle of RIDGES both ways until it rises."""
     middle = len(RIDGES) // 2
     best = first = measure(RIDGES[middle] * size)
     for way in (RIDGES[middle + 1 :], RIDGES[middle - 1 :: -1]):
@@ -220,7 +220,7 @@ def _lowest(measure: Callable[[float], tuple], size: float) -> tuple:
 
 
 def _choose(task: ForecastTask) -> tuple[dict[str, Method], list[str]]:
-    """The methods that the rows allow, with the settings of lowest validation error; notes on what limits them."""
+    """Methods that the rows allow, with the settings of lowest validation error; notes on what limits them."""
     rows, horizon, period = task.borders[0], task.horizon, task.series.period
     unit = period * ceil(4 / period)  # steps
     if rows - horizon - unit < 3 or unit > LONGEST:

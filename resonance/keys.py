@@ -27,12 +27,12 @@ class KeyIndex(nn.Module):
         return int((self.age > 0).sum())
 
     def held(self) -> dict[int, int]:
-        """The slot of each key held, oldest first."""
+        """Slot of each key held, oldest first."""
         slots = self.age.argsort()[self.capacity - len(self) :]  # free slots have age 0
         return dict(zip(self.key[slots].tolist(), slots.tolist(), strict=True))
 
     def last(self) -> int:
-        """The key written last; raises LookupError when there is none."""
+        """Key written last; raises LookupError when there is none."""
         if len(self) == 0:
             raise LookupError("the memory is empty: there is nothing to reconstruct")
         return int(self.key[self.age.argmax()])
@@ -45,7 +45,7 @@ class KeyIndex(nn.Module):
         return torch.tensor([held[k] for k in keys], dtype=torch.int64, device=self.key.device), single
 
     def choose(self, key, count: int, single: bool) -> list[int]:
-        """The keys of `count` new patterns: those given, or the next free ones; ValueError for keys that do not fit."""
+        """Keys of `count` new patterns: those given, or the next free ones; ValueError for keys that do not fit."""
         first = int(self.counters[1])
         keys, alone = (list(range(first, first + count)), single) if key is None else as_keys(key)
         if alone != single or len(keys) != count:

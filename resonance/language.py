@@ -39,7 +39,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(dim, width)
 
     def forward(self, h: Tensor, mix: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """The block's output, mix(mixer, u) being the output of a mixer for u."""
+        """Pass h through the block, mix(mixer, u) being the output of a mixer for u."""
         for norm, mixer in zip(self.norms, self.mixers, strict=True):
             h = h + mix(mixer, norm(h))
         return self.feed_forward(h)
@@ -50,17 +50,17 @@ class CausalBlocks(nn.ModuleList):
 
     @property
     def mixers(self) -> list[nn.Module]:
-        """The mixers of all blocks, in order."""
+        """Mixers of all blocks, in order."""
         return [mixer for block in self for mixer in block.mixers]
 
     def forward(self, h: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The parallel form from the zero state; h is (batch, n, dim)."""
+        """Run the parallel form from the zero state; h is (batch, n, dim)."""
         for block in self:
             h = block(h, lambda mixer, u: mixer(u) if lengths is None else mixer(u, lengths))
         return h
 
     def carried(self, method: str, h: Tensor, state: State) -> tuple[Tensor, State]:
-        """The output and the next state by each mixer's `extend` (h is (batch, n, dim)) or `step` (batch, dim)."""
+        """Run each mixer's `extend` (h is (batch, n, dim)) or `step` (batch, dim): the output and the next state."""
         after: State = {}
         indices = iter(range(len(self.mixers)))
 
@@ -76,7 +76,7 @@ class CausalBlocks(nn.ModuleList):
         return h, after
 
     def initial_state(self, batch: int, **place) -> State:
-        """The zero states of all mixers; place: device and dtype."""
+        """Zero states of all mixers; place: device and dtype."""
         states = enumerate(mixer.initial_state(batch, **place) for mixer in self.mixers)
         return {f"{at}.{key}": part for at, own in states for key, part in own.items()}
 
@@ -148,7 +148,7 @@ class LanguageModel(nn.Module):
     # ----------------------------------------------------------------------- the state
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """The state before any id, for a batch; by default on the device and in the dtype of the weights."""
+        """State before any id, for a batch; by default on the device and in the dtype of the weights."""
         weight = self.embedding.weight
         return self.blocks.initial_state(batch, device=device or weight.device, dtype=dtype or weight.dtype)
 
@@ -157,7 +157,7 @@ class LanguageModel(nn.Module):
         save_weights(state, path)
 
     def load_state(self, path: str | Path) -> State:
-        """The state in a file, on the device of the weights; raises ValueError for another model's state."""
+        """Read a state from a file, to the device of the weights; raises ValueError for another model's state."""
         state = read_weights(path)
         batch = len(next(iter(state.values()))) if state else 1
         own, found = ({name: part.shape for name, part in s.items()} for s in (self.initial_state(batch), state))
@@ -196,7 +196,7 @@ class LanguageModel(nn.Module):
         return torch.cat(written, dim=1)
 
     def readable(self, ids: Tensor) -> Tensor:
-        """The part of a prompt that fits the context: all of it, unless a subclass bounds its context."""
+        """Part of a prompt that fits the context: all of it, unless a subclass bounds its context."""
         return ids
 
     def follow(self, written: list[Tensor], state: State) -> tuple[Tensor, State]:

@@ -53,12 +53,12 @@ class LiveFrames(SpectrumFrames):
         return self._spectrum(waves.unfold(1, self.frame, self.hop), power.cumsum(1), power.square().cumsum(1))
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """The state before the first sample."""
+        """State before the first sample."""
         zeros = partial(torch.zeros, device=device, dtype=torch.promote_types(dtype or torch.float32, torch.float32))
         return {"past": zeros(batch, self.frame - self.hop), "power": zeros(batch), "square": zeros(batch)}
 
     def step(self, samples: Tensor, state: State) -> tuple[Tensor, State]:
-        """The newest frame (batch, bins) and the next state, of the next samples (batch, hop)."""
+        """Take the next samples (batch, hop): the newest frame (batch, bins) and the next state."""
         check_signal(samples, f"the next samples, (batch, {self.hop})", RANGE)
         if samples.ndim != 2 or samples.shape[1] != self.hop:
             raise ValueError(f"expected the next samples, (batch, {self.hop}), got {tuple(samples.shape)}")
@@ -135,7 +135,7 @@ class LiveAudioNet(nn.Module):
         return self.projection(((spectrum - self.level) / self.spread).to(next(self.parameters(), spectrum).dtype))
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """The state before the first sample: real tensors, batch first."""
+        """State before the first sample: real tensors, batch first."""
         weight = self.projection.weight
         options = {"device": device or weight.device, "dtype": dtype or weight.dtype}
         state = self.front_end.initial_state(batch, **options) | self.blocks.initial_state(batch, **options)
@@ -165,13 +165,13 @@ class OneSignalMixing(CausalMixing):
         return self
 
     def drive(self, signals: Tensor, states: Tensor) -> Tensor:
-        """The states (..., k, 2) after one more sample of each signal, (...)."""
+        """Drive states by one more sample of each signal, (...): the next states (..., k, 2)."""
         states = paired_product(states, self._step_constants(states.dtype)[0])
         states[..., 0] += signals[..., None]
         return states
 
     def read(self, states: Tensor) -> Tensor:
-        """The channels' readings (..., dim) of states (..., k, 2), without the direct gain."""
+        """Read the channels, (..., dim), from states (..., k, 2), without the direct gain."""
         return states.flatten(-2) @ self._step_constants(states.dtype)[1].flatten(1).T
 
 
@@ -234,7 +234,7 @@ class LiveForecaster(WithSettings):
         return self.level(x)[:, :, None] + self.deviations(x, self.mixing)
 
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
-        """The state before the first step, in float32 at least."""
+        """State before the first step, in float32 at least."""
         weight = self.mixing.readout
         dtype = torch.promote_types(dtype or weight.dtype, torch.float32)
         zeros = partial(torch.zeros, device=device or weight.device, dtype=dtype)

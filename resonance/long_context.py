@@ -44,7 +44,7 @@ def shifted(band: Tensor, frequencies: Iterable[int], grid: int, samples: int) -
 
 
 def spans(n: int, chunk_size: int) -> list[slice]:
-    """The spans of a sequence of n samples: whole chunks, about `SPAN` samples together."""
+    """Spans of a sequence of n samples: whole chunks, about `SPAN` samples together."""
     step = max(1, SPAN // chunk_size) * chunk_size
     return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
@@ -69,7 +69,7 @@ class BridgedLayer(WithSettings):
         self.gain = math.sqrt(self.grid / (2 * num_frequencies))
 
     def forward(self, h: Tensor) -> Tensor:
-        """The layer by plain autograd on the whole sequence: the definition, which `Bridged` must equal."""
+        """Compute the layer by plain autograd on the whole sequence: the definition, which `Bridged` must equal."""
         u, weights = self.norm(h), self.weights()
         bridge = self.bridge.decode(self.bridged(self.bridge.encode(u), *weights[BRIDGE]), h.shape[1])
         return h + self.local_wave(self.local_bands(u, *weights[LOCAL]), h.shape[1]) + bridge  # (batch, n, dim)
@@ -84,30 +84,30 @@ class BridgedLayer(WithSettings):
         return F.layer_norm(h, self.norm.normalized_shape, weight, bias, self.norm.eps)
 
     def local_bands(self, u: Tensor, a: Tensor, b: Tensor, re: Tensor, im: Tensor) -> Tensor:
-        """The mixed bands of the chunks of u; a last short one is continued by zeros, which changes no band."""
+        """Mixed bands of the chunks of u; a last short one is continued by zeros, which changes no band."""
         size = min(self.chunk_size, u.shape[1])
         u = F.pad(u, (0, 0, 0, -u.shape[1] % size)) if u.shape[1] % size else u
         chunks = u.reshape(-1, size, u.shape[2])  # (batch chunks, size, dim)
         return mixed(self.local.encode(chunks), (a, b), (re, im))  # (batch chunks, 2k, dim)
 
     def local_wave(self, bands: Tensor, n: int) -> Tensor:
-        """The output of local mixing on a span of n samples, from its bands."""
+        """Output of local mixing on a span of n samples, from its bands."""
         size = min(self.chunk_size, n)
         chunks = self.local.decode(bands, size)  # (batch chunks, size, dim)
         return chunks.reshape(-1, n + -n % size, chunks.shape[2])[:, :n]  # (batch, n, dim)
 
     def collect(self, u: Tensor, start: int) -> Tensor:
-        """The contribution of a span to the band of the whole sequence."""
+        """Contribution of a span to the band of the whole sequence."""
         return shifted(self.bridge.encode(u), self.bridge.frequencies, self.grid, start)  # (batch, 2k, dim)
 
     def bridged(self, band: Tensor, a: Tensor, b: Tensor, re: Tensor, im: Tensor) -> Tensor:
-        """The bridge's band after norm, gain gamma, weights and interference, (batch, 2k, dim)."""
+        """Band of the bridge after norm, gain gamma, weights and interference, (batch, 2k, dim)."""
         pairs = band.unflatten(1, (2, -1))  # (batch, 2, k, dim)
         power = pairs.square().sum(1, keepdim=True).mean(dim=3, keepdim=True)  # (batch, 1, k, 1)
         return mixed((pairs * (self.gain * torch.rsqrt(power + EPSILON))).flatten(1, 2), (a, b), (re, im))
 
     def branch(self, local: Tensor, bridge: Tensor, start: int, n: int) -> Tensor:
-        """The sum of local mixing and bridge on a span of n samples, from their mixed bands."""
+        """Sum of local mixing and bridge on a span of n samples, from their mixed bands."""
         wave = self.bridge.decode(shifted(bridge, self.bridge.frequencies, self.grid, -start), n)
         return wave.add_(self.local_wave(local, n))
 

@@ -132,7 +132,7 @@ class HolographicMemory(WithSettings):
         return (keys[0], patterns[0]) if single else (keys, patterns)
 
     def keys(self) -> list[int]:
-        """The keys held, oldest first."""
+        """Keys held, oldest first."""
         return list(self.index.held())
 
     def __len__(self) -> int:
@@ -143,7 +143,7 @@ class HolographicMemory(WithSettings):
 
     @property
     def hologram(self) -> Tensor:
-        """The recorded intensity H of eq:memory, (dim, X): not negative, except by rounding."""
+        """Recorded intensity H of eq:memory, (dim, X): not negative, except by rounding."""
         return self.background[:, None] + self.fringes  # (dim, X)
 
     @torch.no_grad()
@@ -173,7 +173,7 @@ class HolographicMemory(WithSettings):
             return sum(carriers[part, ..., part] for part in range(self.parts))  # (..., capacity)
 
     def superpose(self, weights: Tensor) -> Tensor:
-        """The weighted sum of patterns, sum_i a_i P_i, for real weights a (..., capacity) of the carriers: (..., dim).
+        """Weighted sum of patterns, sum_i a_i P_i, for real weights a (..., capacity) of the carriers: (..., dim).
 
         Optically: the weighted sum of the references illuminates the hologram.  Differentiable.  Cost: as `correlate`.
         """
@@ -191,13 +191,13 @@ class HolographicMemory(WithSettings):
             return torch.complex(parts[0], parts[1]) if self.complex_patterns else parts[0]  # (..., dim)
 
     def _fringes(self, operand: Tensor) -> Tensor:
-        """The fringes in the dtype of products; a copy when a backward pass may follow later writes."""
+        """Fringes in the dtype of products; a copy when a backward pass may follow later writes."""
         fringes = self.fringes.to(self.dtype)
         return fringes.clone() if operand.requires_grad and fringes is self.fringes else fringes
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of products: float64 where the storage is, else float32."""
+        """Dtype of products: float64 where the storage is, else float32."""
         return torch.float64 if self.fringes.dtype == torch.float64 else torch.float32
 
     @property
@@ -209,7 +209,7 @@ class HolographicMemory(WithSettings):
         return gain
 
     def _split(self, patterns: Tensor) -> Tensor:
-        """The quadratures (parts, ..., dim) of patterns."""
+        """Quadratures (parts, ..., dim) of patterns."""
         if not self.complex_patterns:
             return patterns[None]
         return torch.stack([patterns.real, patterns.imag if patterns.is_complex() else torch.zeros_like(patterns)])
@@ -222,7 +222,7 @@ class HolographicMemory(WithSettings):
         return (slots[:, None] * self.parts + torch.arange(self.parts, device=slots.device)).flatten()  # (m parts,)
 
     def _references(self, quadratures: Tensor) -> Tensor:
-        """The reference waves (quadratures, X): cos, then sin, of 2 pi f x / X."""
+        """Reference waves (quadratures, X): cos, then sin, of 2 pi f x / X."""
         pixels = torch.arange(self.aperture)  # (X,)
         turn = 2.0 * math.pi / self.aperture * pixels.double()
         waves = torch.cat([torch.cos(turn), torch.sin(turn)]).to(quadratures.device, self.dtype)  # (2 X,)
@@ -231,7 +231,7 @@ class HolographicMemory(WithSettings):
         return waves[place + (quadratures % 2 * self.aperture)[:, None]]
 
     def _read(self, slots: Tensor) -> Tensor:
-        """The patterns (m, dim) on the carriers of slots."""
+        """Patterns (m, dim) on the carriers of slots."""
         quadratures = self._quadratures(slots)
         waves = self._references(quadratures)  # (m parts, X)
         with without_autocast(self.fringes):

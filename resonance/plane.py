@@ -39,7 +39,7 @@ TABLE_LIMIT = 2**18
 
 @dataclass(frozen=True)
 class PlaneBand:
-    """The kept band of a plane of `rows` x `columns` tokens: |f_y| < k_y and 0 <= f_x < k_x, cycles per image."""
+    """Kept band of a plane of `rows` x `columns` tokens: |f_y| < k_y and 0 <= f_x < k_x, cycles per image."""
 
     rows: int
     columns: int
@@ -57,7 +57,7 @@ class PlaneBand:
 
     @property
     def axes(self) -> tuple[Band, Band]:
-        """The bands of the two steps, along a column and along a row: the frequencies below Nyquist that they hold."""
+        """Bands of the two steps, along a column and along a row: the frequencies below Nyquist that they hold."""
         return tuple(make_band(n, min(k, (n + 1) // 2), n) for n, k in ((self.rows, self.ky), (self.columns, self.kx)))
 
     @property
@@ -72,7 +72,7 @@ class PlaneBand:
 
 
 def plane_frequencies(ky: int, kx: int) -> np.ndarray:
-    """The pairs (f_y, f_x) of the kept half plane in the order of the packed spectrum: (K, 2) whole numbers."""
+    """Pairs (f_y, f_x) of the kept half plane in the order of the packed spectrum: (K, 2) whole numbers."""
     first = [(fy, fx) for fy in range(ky) for fx in range(kx)]
     return np.array(first + [(-fy, fx) for fy in range(1, ky) for fx in range(1, kx)])  # f_y < 0 < f_x
 
@@ -127,7 +127,7 @@ def _synthesis_in_two(spectrum: Tensor, band: PlaneBand, engine: str) -> Tensor:
 
 
 def _tables(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
-    """The matrices of analysis, (2K, R C), and of synthesis, (R C, 2K), their angles reduced exactly."""
+    """Matrices of analysis, (2K, R C), and of synthesis, (R C, 2K), their angles reduced exactly."""
     rows, columns, ky, kx = key
     f, tokens = plane_frequencies(ky, kx), rows * columns
     y, x = np.divmod(np.arange(tokens), columns)
@@ -143,14 +143,14 @@ BUILDERS["plane"] = _tables
 
 
 def _plan(rows: int, columns: int, num_frequencies: int | tuple[int, int], engine: str) -> tuple[PlaneBand, bool]:
-    """The band, and whether one table is used.  A compiler's symbolic sizes become numbers: of one plane."""
+    """Make the band, and say whether one table is used.  A compiler's symbolic sizes become numbers: of one plane."""
     band = PlaneBand(operator.index(rows), operator.index(columns), *axes_of(num_frequencies))
     small = 2 * band.k * band.rows * band.columns <= TABLE_LIMIT
     return band, check_engine(engine) == "dense" or (engine == "auto" and small)
 
 
 def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: str = "auto") -> Tensor:
-    """The kept band of a plane (eq:plane), packed: (batch, 2K, d), real parts before imaginary ones.
+    """Kept band of a plane (eq:plane), packed: (batch, 2K, d), real parts before imaginary ones.
 
     x: (batch, rows, columns, d), real.  num_frequencies: (k_y, k_x), or one number for both; the order of the K is that
     of `plane_frequencies`.  engine: one of `spectral`, "dense" being one table for both axes.
@@ -168,7 +168,7 @@ def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: st
 def plane_synthesis(
     spectrum: Tensor, rows: int, columns: int, num_frequencies: int | tuple[int, int], engine: str = "auto"
 ) -> Tensor:
-    """The real plane of a packed band, y_yx = (R C)^(-1/2) sum_f c_f Re[Y_f exp(2 pi i (f_y y/R + f_x x/C))].
+    """Synthesise the plane of a packed band, y_yx = (R C)^(-1/2) sum_f c_f Re[Y_f exp(2 pi i (f_y y/R + f_x x/C))].
 
     spectrum: (batch, 2K, d) in the layout of `plane_analysis`; the result is (batch, rows, columns, d).  c is 1 at DC,
     else 2.  On an odd plane with its whole band kept this inverts the analysis.  Frequencies that a plane of rows x

@@ -44,7 +44,7 @@ def weighted(spectrum: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def real_form(re: Tensor, im: Tensor) -> Tensor:
-    """The real matrix [[re, -im], [im, re]] of a complex one (k, k)."""
+    """Real matrix [[re, -im], [im, re]] of a complex one (k, k)."""
     return torch.cat([torch.cat([re, -im], dim=1), torch.cat([im, re], dim=1)])  # (2k, 2k)
 
 
@@ -125,17 +125,17 @@ class PolarWeight(nn.Module):
         return self
 
     def pair(self) -> tuple[Tensor, Tensor]:
-        """The weights as (re, im) = (r cos phi, r sin phi)."""
+        """Weights as (re, im) = (r cos phi, r sin phi)."""
         return self()  # a call, so that the hooks run by which `prune` applies its masks
 
     def forward(self, *spectrum: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights as (re, im), or their elementwise product with a spectrum re, im, with broadcasting."""
+        """Weights as (re, im), or their elementwise product with a spectrum re, im, with broadcasting."""
         magnitude, phase = self.magnitude, self.phase
         pair = magnitude * torch.cos(phase), magnitude * torch.sin(phase)
         return complex_product(pair, (spectrum[0], spectrum[1])) if spectrum else pair
 
     def polar(self) -> tuple[Tensor, Tensor]:
-        """The weights as (r, phi), with the masks of `prune` on the parameters of now."""
+        """Weights as (r, phi), with the masks of `prune` on the parameters of now."""
         for hook in self._forward_pre_hooks.values():
             hook(self, ())
         return self.magnitude, self.phase
@@ -160,7 +160,7 @@ class Interference(nn.Module):
 
 
 def trained(weight: PolarWeight, part: str) -> nn.Parameter | None:
-    """The parameter of a magnitude or phase, also where `prune` has renamed it; None where it is parametrised."""
+    """Parameter of a magnitude or phase, also where `prune` has renamed it; None where it is parametrised."""
     own = dict(weight.named_parameters(recurse=False))
     return own.get(part, own.get(f"{part}_orig"))
 
@@ -184,7 +184,7 @@ def frame_radius(magnitude: Tensor, floor: float = 1e-3) -> Tensor:
 
 @torch.no_grad()
 def arcs(model: nn.Module, floor: float) -> list[tuple[nn.Parameter, Tensor]]:
-    """The phases of a model that have a gradient, tied ones once, each with its `frame_radius`.
+    """Phases of a model that have a gradient, tied ones once, each with its `frame_radius`.
 
     Raises ValueError for a parametrised phase, and for one shared by two magnitudes: its arc would have two radii.
     """
@@ -226,7 +226,7 @@ def arc_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
 
 @contextmanager
 def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
-    """The natural polar step: the optimiser step taken inside acts on arc lengths r dphi instead of angles.
+    """Take the natural polar step: the optimiser step inside acts on arc lengths r dphi instead of angles.
 
         with natural_polar_step(model):
             optimizer.step()
@@ -241,5 +241,5 @@ def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """The number of trained real parameters; a complex number counts as two."""
+    """Count the trained real parameters; a complex number counts as two."""
     return sum(p.numel() * (2 if p.is_complex() else 1) for p in model.parameters() if p.requires_grad)

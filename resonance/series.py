@@ -205,8 +205,7 @@ def _table(text: str, sep: str | None, decimal: str) -> pd.DataFrame:
     first, _, rest = text.partition("\n")
     head, row = (re.sub(r'"[^"]*"', "", line).rstrip("\r") for line in (first, rest.partition("\n")[0]))
     given, sep = sep, sep or max(";\t|,", key=head.count)
-    fields = f"fields separated by {sep!r}, sep= names another"
-    fields = fields if given or sep in head else "no comma, semicolon, tab or | in the header: sep= names a separator"
+    fields = f"fields separated by {sep!r}" if given or sep in head else "no comma, semicolon, tab or | in the header"
     if row.endswith(sep) and row.count(sep) == head.count(sep) + 1:
         text = first.rstrip("\r") + sep + "\n" + rest  # rows that end in a separator: an empty column
     read = partial(pd.read_csv, sep=sep, index_col=False, skip_blank_lines=False, skipinitialspace=True)
@@ -216,14 +215,14 @@ def _table(text: str, sep: str | None, decimal: str) -> pd.DataFrame:
             names = read(StringIO(text), header=None, nrows=1, dtype=str, keep_default_na=False).iloc[0].str.strip()
             table = read(StringIO(text), decimal=decimal, low_memory=False)
     except (ValueError, pd.errors.ParserWarning) as error:  # pandas' parser errors are ValueErrors
-        raise ValueError(f"{error} ({fields})") from None
+        raise ValueError(f"{error} ({fields}, sep= names another)") from None
     keep = (names != "").to_numpy() | table.notna().any().to_numpy()
     if names[0] in ("", "Unnamed: 0") and table.dtypes.iloc[0] == np.int64 and (table.iloc[:, 0].diff()[1:] == 1).all():
         keep[0] = False  # the row numbers that pandas writes
     table.columns, table.index = names.rename(None), table.index + 2
     table = table.loc[:, keep].dropna(how="all")
     if len(table.columns) < 2 or len(table) < 2 or table.columns.has_duplicates:
-        got = f"{len(table)} rows of {list(names)} ({fields})"
+        got = f"{len(table)} rows of {list(names)} ({fields}, sep= names another)"
         raise ValueError(f"expected a header of different names, then 2 rows or more of a date and numbers, got {got}")
     return table
 
@@ -242,8 +241,7 @@ def _date_column(table: pd.DataFrame) -> str:
             return name
     named = [name for name in numbers if set(re.split(r"[^a-z]+", name.lower())) & DATE_NAMES]
     if not named:
-        columns = f"in the columns {list(table.columns)}; date= names one"
-        raise ValueError(f"no dates, with years of four digits (years of two are not read), {columns}")
+        raise ValueError(f"no dates, with years of four digits (not two), in {list(table.columns)}; date= names one")
     return named[0]
 
 
@@ -328,15 +326,12 @@ def load_csv(
         found, moments = calendar(times.to_numpy()), times.to_numpy()
         numbers, steps = found.numbers, np.diff(found.numbers)
         if numbers[-1] >= 2 * len(times):
-            raise ValueError(
-                f"row {times.index[steps.argmax() + 1]}: more rows are missing than present, most before it"
-            )
+            raise ValueError(f"row {times.index[steps.argmax() + 1]}: more rows are missing before it than are present")
         between = [found.after(moments[at], steps[at] - 1) for at in np.flatnonzero(steps > 1)]
         moments = np.sort(np.concatenate([moments, *between]))
         full = np.full((len(moments), values.shape[1]), np.nan)
         full[numbers] = values
-        holes = np.isnan(full)
-        ends = holes[[0, -1]].any()
+        ends = (holes := np.isnan(full))[[0, -1]].any()
         if holes.any() and (fill is None or ends):
             at, channel = np.argwhere(holes[[0, -1]])[0] * [-1, 1] if ends else np.argwhere(holes)[0]
             row = times.index[np.searchsorted(numbers, at % len(full))]

@@ -82,7 +82,7 @@ ENGINES: dict[str, Engine] = {
 
 
 def choose_engine(band: Band) -> str:
-    """The engine that `"auto"` selects: "fast", unless an FFT is clearly cheaper.
+    """Choose the engine of `"auto"`: "fast", unless an FFT is clearly cheaper.
 
     In multiply-adds of a large product a channel, "fast" costs what its plan says and an FFT 11 N log2 N + 2^14.  On 2
     cores, n = 64 .. 262144, k = 8, 64, 256, d = 64, 256, 768, the choice is at most 1.15 times slower than the best of

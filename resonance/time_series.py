@@ -99,7 +99,7 @@ class ResonanceTimeSeriesNet(WithSettings):
         return level + synthesis(re, im, self.pred_horizon, grid=self.pred_horizon, engine=self.engine)
 
     def down_weighting(self, like: Tensor) -> Tensor:
-        """The weights of the taper, (lookback, 1), in the dtype and on the device of `like`."""
+        """Weights of the taper, (lookback, 1), in the dtype and on the device of `like`."""
         return constants("taper", (self.lookback, self.taper), like)[0]
 
 
@@ -155,7 +155,7 @@ def _root_multiplicity(model: ResonanceTimeSeriesNet) -> Tensor:
 
 
 def _transform(n: int, k: int) -> Tensor:
-    """The analysis of n samples as a matrix (k, n), complex128."""
+    """Analysis of n samples as a matrix (k, n), complex128."""
     return torch.complex(*analysis(torch.eye(n, dtype=torch.float64)[None], k, grid=n, engine="fft"))[0]
 
 
@@ -259,7 +259,7 @@ class Setting:
         return band_moments(self.model(task), samples)
 
     def fitted(self, task: ForecastTask, moments: BandMoments) -> ResonanceTimeSeriesNet:
-        """The closed-form fit of this setting."""
+        """Closed-form fit of this setting."""
         return fit_closed_form(self.model(task), moments, self.ridge)
 
 

@@ -46,7 +46,7 @@ class Hierarchy:
 
     @property
     def base(self) -> int:
-        """The smallest b with b^levels >= the number of ids that own no row."""
+        """Smallest b with b^levels >= the number of ids that own no row."""
         tail = self.vocab_size - self.direct
         near = round(tail ** (1 / self.levels))
         return next(base for base in range(max(1, near - 1), near + 2) if base**self.levels >= tail)
@@ -66,7 +66,7 @@ class Hierarchy:
 
 
 class DigitWaves(nn.Module):
-    """The waves x_l[d] = S W_l[d] of the digits d < base of each level, (dim,) each (eq:embedding).
+    """Waves x_l[d] = S W_l[d] of the digits d < base of each level, (dim,) each (eq:embedding).
 
     Polar weights (levels, base, k).  Products of one wave a level start with entries of mean square std^2.
     Parameters: 2 k levels base.
@@ -125,16 +125,16 @@ class _Rows(torch.autograd.Function):
     def forward(own, common, hierarchy, ids, waves):
         rows = own.new_empty(len(ids), own.shape[1])
         size = max(1, _Rows.CHUNK // own.shape[1])
-        product, gathered = own.new_empty(2, min(size, len(ids)), own.shape[1])
-        places = (ids >= hierarchy.direct).nonzero().squeeze(1)
-        if 2 * len(places) < len(ids):  # mostly own rows: gather one for every id, then overwrite the others
+        gathered = own.new_empty(min(size, len(ids)), own.shape[1])
+        heads = (ids < hierarchy.direct).nonzero().squeeze(1)
+        if 2 * len(heads) > len(ids):  # mostly own rows: gather one for every id, then overwrite the others
             torch.index_select(own, 0, ids.clamp_max(hierarchy.direct - 1), out=rows)
+            places, product = (ids >= hierarchy.direct).nonzero().squeeze(1), torch.empty_like(gathered)
             for part, *digits in _Rows.parts(size, places, *hierarchy.digits(ids[places])):
                 rows.index_copy_(0, part, _Rows.product(common, waves, digits, product[: len(part)], gathered))
         else:
             for out, *digits in _Rows.parts(size, rows, *hierarchy.digits(ids.clamp_min(hierarchy.direct))):
                 _Rows.product(common, waves, digits, out, gathered)
-            heads = (ids < hierarchy.direct).nonzero().squeeze(1)
             rows.index_copy_(0, heads, own.index_select(0, ids[heads]))
         return rows
 
