@@ -89,8 +89,9 @@ LOADERS |= {find.__name__: name for name, find in registry.OPTIONAL.items()} | {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_data_that_a_notebook_loads_are_declared(name):
-    """By its cells, or by a module of a study that it depends on: else real data that come later change nothing."""
-    modules = [module for module in freshness.dependencies(name) if module.startswith("artifact.studies.")]
+    """By its cells, or by a module of its study: else real data that come later do not make its result out of date."""
+    study = f"artifact.studies.{name[3:]}."
+    modules = [module for module in freshness.dependencies(name) if module.startswith(study)]
     sources = [*notebooks.code_cells(name), *(freshness.module_file(module).read_text() for module in modules)]
     called = {name for source in sources for name in re.findall(r"\b(?:load|find)_\w+", source)}
     assert {LOADERS[loader] for loader in called & set(LOADERS)} == set(notebooks.settings(name)["data"])
