@@ -20,7 +20,7 @@ def accuracy_over_time(curves: pd.DataFrame, target: float) -> Figure:
         part = curves[curves["kind"] == kind]
         part = part.assign(accuracy=100 * part["accuracy"], received=scale * part["received"])
         for (name, own), look in zip(part.groupby("method", sort=False), LOOKS, strict=False):
-            mean_curve(axis, own, "received", "accuracy", look, label=name, markevery=every)
+            mean_curve(axis, own, "received", "accuracy", look, whole=100, label=name, markevery=every)
         axis.axhline(100 * target, color=GREY, lw=0.7, ls=":")
     axes[0].set(xlabel="share of the recording received (%)", ylabel="accuracy (%)", ylim=(0, 101))
     axes[1].set(xlabel="received (s)", xlim=(0, 0.8))

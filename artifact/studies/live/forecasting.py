@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cache, lru_cache
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from artifact.studies.forecasting.choice import Bounds, widened_grid
 from resonance.causal_mixing import CausalMixing
 from resonance.forecasting import ForecastTask
 from resonance.live import LiveForecaster
@@ -112,27 +114,50 @@ def readout(model: LiveForecaster) -> Tensor:
     return torch.cat([model.mixing.readout.detach().T, model.mixing.direct.detach()[:, None]], dim=1)
 
 
-def choose_live(
-    task: ForecastTask, grid: Iterable[tuple]
-) -> tuple[dict[LiveSetting, float], LiveSetting, LiveForecaster]:
-    """Fit every setting of a grid of (scales, longest, harmonics, variance_power, ridge) on the training rows.
+def live_bounds(task: ForecastTask) -> Bounds:
+    """The ends of each setting: the harmonics of half a period, and time scales as long as the training rows."""
+    period = task.series.period
+    return {
+        "scales": (1, math.inf),
+        "longest": (0.125, task.borders[0] / period),
+        "harmonics": (1, period // 2 + 1),
+        "variance_power": (0.0, math.inf),
+        "ridge": (0.0, math.inf),
+    }
 
-    Returns the validation MSE of each, the setting with the lowest, and its model.
+
+def choose_live(
+    task: ForecastTask, grid: Mapping[str, Sequence[float]], *, wider: int = 0
+) -> tuple[pd.DataFrame, LiveSetting, LiveForecaster]:
+    """Fit the settings of a grid that widens (`widened_grid`) on the training rows; grid: as fields of `LiveSetting`.
+
+    Returns the validation MSE of each, in column "score", the setting with the lowest, and its model.
     """
-    errors, models = {}, {}
-    settings = sorted(LiveSetting(*point) for point in grid)
-    for _, same in groupby(settings, key=lambda s: (s.scales, s.longest, s.harmonics)):
-        group = list(same)
-        model = group[0].model(task)
+
+    @lru_cache(maxsize=1)  # features are large; `widened_grid` tries all of one shape in a row
+    def prepared(*shape: float) -> tuple[LiveForecaster, Tensor, Moments]:
+        model = LiveSetting(*shape, 0.0, 1.0).model(task)
         inputs = features(model, standardised(task)[: task.borders[1]])
-        validation = live_moments(model, task, "validation", inputs)
-        for power, alike in groupby(group, key=lambda s: s.variance_power):
-            train = live_moments(model, task, "train", inputs, power)
-            for setting in alike:
-                models[setting] = fit_readout_(setting.model(task), train, setting.ridge)
-                errors[setting] = validation.mean_squared_error(readout(models[setting]))
-    best = min(errors, key=errors.get)
-    return errors, best, models[best]
+        return model, inputs, live_moments(model, task, "validation", inputs)
+
+    @cache
+    def moments(*shape: float, power: float) -> tuple[Moments, Moments]:
+        model, inputs, validation = prepared(*shape)
+        return live_moments(model, task, "train", inputs, power), validation
+
+    def fitted(setting: LiveSetting) -> tuple[LiveForecaster, Moments]:
+        shape = (setting.scales, setting.longest, setting.harmonics)
+        train, validation = moments(*shape, power=setting.variance_power)
+        return fit_readout_(setting.model(task), train, setting.ridge), validation
+
+    def score(*point: float) -> float:
+        model, validation = fitted(LiveSetting(*point))
+        return validation.mean_squared_error(readout(model))
+
+    units = {"scales": 1, "harmonics": 1}
+    tries = widened_grid(score, {name: grid[name] for name in live_bounds(task)}, live_bounds(task), units, wider)
+    *point, _ = next(tries.nsmallest(1, "score").itertuples(index=False, name=None))
+    return tries, LiveSetting(*point), fitted(LiveSetting(*point))[0]
 
 
 # --------------------------------------------------------------------------- serving

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from artifact.datasets.recordings import Recordings
 from artifact.peers.causal import state_after
-from artifact.peers.forecasting import ridge_path
 from artifact.studies.audio.tasks import digit_model
 from artifact.studies.common.timing import seconds_of
-from artifact.studies.forecasting.study import block_interval, block_means, parameters
+from artifact.studies.forecasting.choice import ClosedForms, best_point, bounds, tuned_values, widened_grid
+from artifact.studies.forecasting.study import block_interval, block_means, parameters, rank_limit
 from artifact.studies.live.forecasting import standardised
 from artifact.studies.live.speech import FRAME_MS, HOP, LIVE, MODELS, OFFLINE, TRANSFORMER, share_for
-from resonance.forecasting import ForecastTask, evaluate, window_errors
+from resonance.forecasting import ForecastTask, window_errors
 from resonance.live import LiveAudioNet, LiveForecaster
-from resonance.time_series import choose_closed_form
+from resonance.time_series import Setting
 
 # --------------------------------------------------------------------------- sound
 
@@ -101,18 +101,26 @@ class Windowed:
 
 
 def window_peers(
-    task: ForecastTask, lookbacks: dict[str, Sequence[int]], ridges: Sequence[float], grid: Iterable[tuple]
-) -> dict[str, Windowed]:
-    """The ridge and the forecaster of `08_forecasting`, in closed form, with the lowest validation errors."""
-    candidates = [
-        Windowed(model, lookback, evaluate(model, task.windows("validation", lookback))[0])
-        for lookback in lookbacks["ridge"]
-        for _, model in ridge_path(task.windows("train", lookback), ridges)
-    ]
-    ridge = min(candidates, key=lambda one: one.validation_mse)
-    errors, setting = choose_closed_form(task, grid)
-    model = setting.fitted(task, setting.moments(task))
-    return {RIDGE: ridge, WINDOWED: Windowed(model, setting.lookback, errors[setting])}
+    task: ForecastTask, grids: Mapping[str, Mapping[str, Sequence[float]]], *, wider: int = 0
+) -> tuple[dict[str, Windowed], pd.DataFrame]:
+    """The ridge and the forecaster of `08_forecasting`, in closed form, with the lowest validation errors.
+
+    grids: of each, by its key in 08; they widen as there.  Returns the two, and their tuned values (`tuned_values`).
+    """
+    forms, peers, tuned = ClosedForms(task), {}, []
+    for key, name in (("ridge", RIDGE), ("resonance", WINDOWED)):
+        ends = bounds(task, max(grids[key]["lookback"]), rank_limit(task, key))
+        units = {"lookback": task.series.period, "rank": 1}
+        tries = widened_grid(forms.score(key), grids[key], ends, units, wider)
+        point = best_point(tries)
+        model = forms.model(key, point) if key == "ridge" else _closed_form(forms, Setting(*point))
+        peers[name] = Windowed(model, point[0], tries["score"].min())
+        tuned.append(tuned_values(tries, ends).assign(method=name))
+    return peers, pd.concat(tuned)
+
+
+def _closed_form(forms: ClosedForms, setting: Setting) -> nn.Module:
+    return setting.fitted(forms.task, forms.moments(setting))
 
 
 @torch.inference_mode()

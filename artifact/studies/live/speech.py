@@ -22,7 +22,10 @@ from artifact.peers.causal import RotaryAttention
 from artifact.studies.audio.augmentation import AudioAugmentation
 from artifact.studies.audio.tasks import LONGEST, VALIDATION, DigitTask, digit_model
 from artifact.studies.common.classification import train_classifier
+from artifact.studies.common.processes import spread
+from artifact.studies.common.statistics import holm, paired_difference
 from artifact.studies.common.training import train_one_cycle
+from artifact.studies.common.tuning import tried
 from resonance.audio import ResonanceAudioNet
 from resonance.live import LiveAudioNet
 
@@ -183,17 +186,79 @@ def share_for(shares: pd.Series, accuracy: float) -> float:
     return float(shares.index[first]) if first < len(shares) else math.inf
 
 
+def comparisons(curves: pd.DataFrame, shares: Sequence[float] = (0.25, 0.5, 1.0)) -> pd.DataFrame:
+    """Accuracy of the causal network less that of each other method, in points, after shares of a recording.
+
+    curves: `accuracy_over_time` by method and seed.  Paired by seed: points, low, high, p, and p_holm, over all rows.
+    """
+    part = curves[(curves["kind"] == "share") & curves["received"].isin(shares)]
+    percent = 100 * part.pivot(index="seed", columns=["method", "received"], values="accuracy")
+    rows = [
+        (method, share, *paired_difference(percent[LIVE, share], percent[method, share]))
+        for method, share in percent.columns
+        if method != LIVE
+    ]
+    table = pd.DataFrame(rows, columns=["method", "received", "points", "low", "high", "p"])
+    return table.assign(p_holm=holm(table["p"]))
+
+
+# --------------------------------------------------------------------------- the study, in processes
+
+
 def tune_live(
-    task: DigitTask, tries: dict[str, Iterable[float]], steps: int
+    task: DigitTask, tries: dict[str, Sequence[float]], steps: int, *, wider: int = 0, processes: int = 1
 ) -> tuple[pd.DataFrame, dict[str, Outputs]]:
-    """Validation accuracy at the end of recordings by method and setting (the rate); the outputs at the best rate."""
-    rows, best = [], {}
-    train, validation = task.pair(VALIDATION)
-    for name, rates in tries.items():
-        for rate in rates:
-            found = outputs(train_live(name, train, rate=rate, steps=steps, seed=0), validation)
-            end = found.at_share(1.0).double().mean().item()
-            if all(end > row["accuracy"] for row in rows if row["method"] == name):
-                best[name] = found
-            rows.append({"method": name, "setting": rate, "accuracy": end})
-    return pd.DataFrame(rows), best
+    """Validation error at the end of recordings of every rate tried (`tried`): method, value, score.
+
+    And each method's outputs on validation at its best rate.
+    """
+    jobs = [(*task.pair(VALIDATION), name, tuple(rates), steps, wider) for name, rates in tries.items()]
+    found = spread(_tuned, jobs, processes=processes)
+    tables = [pd.DataFrame(rows).assign(method=name) for name, (rows, _) in zip(tries, found, strict=True)]
+    return pd.concat(tables, ignore_index=True), dict(zip(tries, (best for _, best in found), strict=True))
+
+
+def _tuned(
+    train: Recordings, validation: Recordings, name: str, rates: Sequence[float], steps: int, wider: int
+) -> tuple[list[dict], Outputs]:
+    found: dict[float, Outputs] = {}
+
+    def measure(rate: float) -> dict:
+        try:
+            found[rate] = outputs(train_live(name, train, rate=rate, steps=steps, seed=0), validation)
+        except FloatingPointError:  # diverged
+            return {"value": rate, "score": math.inf}
+        return {"value": rate, "score": 1 - found[rate].at_share(1.0).double().mean().item()}
+
+    rows = tried(measure, rates, wider=wider)
+    return rows, found[min(rows, key=lambda row: row["score"])["value"]]
+
+
+def all_tested(
+    runs: Iterable[tuple[str, float, int, int]],
+    pair: tuple[Recordings, Recordings],
+    thresholds: Sequence[float],
+    *,
+    processes: int = 1,
+) -> tuple[dict[str, nn.Module], pd.DataFrame, pd.DataFrame]:
+    """Train on the first recordings and test on the second, for each run of (method, rate, steps, seed).
+
+    Returns each method's model of its first run, `accuracy_over_time` at every twentieth of a recording, and
+    `decisions`, both with columns method and seed.
+    """
+    runs = list(runs)
+    found = spread(_tested, [(run, pair, tuple(thresholds)) for run in runs], processes=processes)
+    models: dict[str, nn.Module] = {}
+    for (name, *_), (model, _, _) in zip(runs, found, strict=True):
+        models.setdefault(name, model)
+    return models, *(pd.concat(one[at] for one in found) for at in (1, 2))
+
+
+def _tested(
+    run: tuple[str, float, int, int], pair: tuple[Recordings, Recordings], thresholds: Sequence[float]
+) -> tuple[nn.Module, pd.DataFrame, pd.DataFrame]:
+    (name, rate, steps, seed), (train, test) = run, pair
+    model = train_live(name, train, rate=rate, steps=steps, seed=seed)
+    found = outputs(model, test)
+    tables = (accuracy_over_time(found, [i / 20 for i in range(1, 21)]), decisions(found, thresholds))
+    return model, *(table.assign(method=name, seed=seed) for table in tables)

@@ -28,11 +28,11 @@ FORECASTERS = {
 
 def tables(cells: Cells) -> dict[str, str]:
     def measured(key: str) -> str:
-        value = cells.cell(f"live.mark.{key}")
+        value = cells.cell(f"live.target.{key}")
         return value if value == MISSING else f"{value} {TARGETS[key][1]}".strip()
 
     def reached(key: str) -> str:
-        return {0: "no", 1: "yes"}.get(cells.value(f"live.mark.{key}.reached"), MISSING)
+        return {0: "no", 1: "yes"}.get(cells.value(f"live.target.{key}.reached"), MISSING)
 
     targets = {key: f"{quantity} & {limit}" for key, (quantity, _, limit) in TARGETS.items()}
     words = {
@@ -59,7 +59,7 @@ def tables(cells: Cells) -> dict[str, str]:
         "p99": "live.forecast.{}.p99",
     }
     return {
-        "live_marks": cells.table(
+        "live_targets": cells.table(
             {"Quantity & Target": targets}, {"Measured": measured, "Reached": reached}, "@{}llll@{}"
         ),
         "live": cells.table({"After": METHODS}, words),

@@ -19,12 +19,14 @@ from torch.nn import functional as F
 
 from artifact.peers.relatives import GatedMixer
 from artifact.studies.common.processes import spread
-from artifact.studies.common.statistics import share_interval
+from artifact.studies.common.statistics import holm, paired_difference, share_interval
 from artifact.studies.common.training import train_one_cycle
-from artifact.studies.common.tuning import best_values, widened
+from artifact.studies.common.tuning import tried
 from artifact.studies.recall.models import (
+    DELTA,
     KEYS,
     MEMORIES,
+    PLAIN,
     RECALLS,
     RecallNet,
     ShiftedMemory,
@@ -167,8 +169,7 @@ def all_measured(
 ) -> pd.DataFrame:
     """Rows of `measured` for all cases, in order, in this process or spread over several of one thread each."""
     jobs = [(case, sequences, tuple(pairs)) for case in cases]
-    results = [measured(*job) for job in jobs] if processes == 1 else spread(measured, jobs, processes=processes)
-    return pd.DataFrame([row for rows in results for row in rows])
+    return pd.DataFrame([row for rows in spread(measured, jobs, processes=processes) for row in rows])
 
 
 @torch.no_grad()
@@ -191,33 +192,25 @@ def form_errors(rules: dict[str, type[PlainRecall]], lengths: Iterable[int], *, 
     return pd.DataFrame(rows, columns=["rule", "length", "form", "error"])
 
 
-def tried(case: Case, grid: Sequence[float], sequences: int, wider: int) -> list[dict]:
+def _tried(case: Case, grid: Sequence[float], sequences: int, wider: int) -> list[dict]:
     """Rows of `measured` for every rate of a grid that widens, on a seed and test sequences that no result has.
 
     score, the lower the better: the share of wrong answers, and of equals a millionth for each step.
     """
-    rows: dict[float, dict] = {}
 
-    def score(rate: float) -> float:
+    def measure(rate: float) -> dict:
         (row,) = measured(replace(case, rate=rate, seed=TUNING_SEED), sequences)
-        rows[rate] = row | {"score": 1 - row["accuracy"] + 1e-6 * row["steps"]}
-        return rows[rate]["score"]
+        return row | {"score": 1 - row["accuracy"] + 1e-6 * row["steps"]}
 
-    return [rows[rate] for rate in widened(score, grid, wider=wider)["value"]]
+    return tried(measure, grid, wider=wider)
 
 
 def all_tried(
     cases: Iterable[Case], rates: Mapping[str, Sequence[float]], sequences: int, *, wider: int = 0, processes: int = 2
 ) -> pd.DataFrame:
-    """Rows of `tried` for all cases, each with the grid of its kind."""
+    """Rows of `_tried` for all cases, each with the grid of its kind: `best_values` by kind and task chooses."""
     jobs = [(case, tuple(rates[case.kind]), sequences, wider) for case in cases]
-    results = [tried(*job) for job in jobs] if processes == 1 else spread(tried, jobs, processes=processes)
-    return pd.DataFrame([row for rows in results for row in rows])
-
-
-def best_rates(tries: pd.DataFrame) -> pd.DataFrame:
-    """The best rate of every kind and task, and whether it lies inside its grid."""
-    return best_values(tries, ["kind", "task"], value="rate", score="score")
+    return pd.DataFrame([row for rows in spread(_tried, jobs, processes=processes) for row in rows])
 
 
 def by_state(
@@ -235,6 +228,36 @@ def by_state(
     ]
 
 
+def compared(runs: pd.DataFrame, by: str, peers: Iterable[str]) -> pd.DataFrame:
+    """Accuracy of the delta rule less that of each peer, in points, paired by seed, for each value of a column.
+
+    Columns: those of `by`, kind, points, low, high, p, and p_holm, adjusted over all rows.
+    """
+    percent = 100 * runs.pivot(index="seed", columns=["kind", by], values="accuracy")
+    rows = [
+        (value, kind, *paired_difference(percent[DELTA, value], percent[kind, value]))
+        for kind in peers
+        for value in runs.loc[runs["kind"] == kind, by].unique()
+    ]
+    table = pd.DataFrame(rows, columns=[by, "kind", "points", "low", "high", "p"])
+    return table.assign(p_holm=holm(table["p"]))
+
+
+def counts(prefix: str, table: pd.DataFrame) -> list[tuple]:
+    """How many comparisons of `compared` there are, and in how many ours is better or worse: rows of the ledger."""
+    differ, none = table["p_holm"] < 0.05, (float("nan"), float("nan"))
+    found = {"": table["p"].notna().sum(), ".better": (differ & (table["points"] > 0)).sum()}
+    found[".worse"] = (differ & (table["points"] < 0)).sum()
+    return [(f"{prefix}.comparisons{name}", int(count), "", none) for name, count in found.items()]
+
+
+def ahead_measures(runs: pd.DataFrame) -> list[tuple]:
+    """The delta rule against the plain sum at every task and width: rows of the ledger."""
+    table = compared(runs, "key", [PLAIN])
+    rows = [(f"recall16.ahead.{row.key}", row.points, "points", (row.low, row.high)) for row in table.itertuples()]
+    return rows + counts("recall16.ahead", table)
+
+
 def state_measures(states: pd.DataFrame, best: pd.DataFrame) -> list[tuple]:
     """What the runs of `by_state` and their rates give to the ledger: key, value, unit, interval."""
     none, found = (float("nan"), float("nan")), []
@@ -245,10 +268,14 @@ def state_measures(states: pd.DataFrame, best: pd.DataFrame) -> list[tuple]:
         found.append((f"recall16.state.reals.{key}", own["state"].mean(), "reals", none))
         found.append((f"recall16.state.parameters.{key}", own["parameters"].mean(), "", none))
         found.append((f"recall16.state.seconds.{key}", own["seconds"].mean(), "s", none))
+    table = compared(states, "features", [PLAIN, *MEMORIES])
+    for row in table.itertuples():
+        key = f"recall16.state.ahead.{KEYS[row.kind]}.f{row.features}"
+        found.append((key, row.points, "points", (row.low, row.high)))
     for row in best.itertuples():
         found.append((f"recall16.state.rate.{KEYS[row.kind]}", row.rate, "", none))
         found.append((f"recall16.state.inside.{KEYS[row.kind]}", float(row.inside), "", none))
-    return found
+    return found + counts("recall16.state", table)
 
 
 def with_seeds(case: Case, seeds: int) -> list[Case]:

@@ -12,6 +12,7 @@ from artifact.studies.live.forecasting import (
     error_after,
     features,
     fit_readout_,
+    live_bounds,
     live_moments,
     origins,
     readout,
@@ -20,6 +21,12 @@ from artifact.studies.live.forecasting import (
 )
 from resonance import LiveForecaster
 from resonance.forecasting import ForecastTask, Series
+
+
+def grid(**values):
+    """A grid of one value a setting, but for those given."""
+    one = {"scales": [2], "longest": [4.0], "harmonics": [3], "variance_power": [0.0], "ridge": [1.0]}
+    return one | values
 
 
 def test_the_readout_is_the_ridge_regression_of_its_features(task):
@@ -61,9 +68,8 @@ def test_windows_are_those_of_the_protocol(task):
 
 
 def test_validation_chooses_and_the_served_error_is_the_parallel_one(task):
-    grid = [(2, 4.0, 3, power, ridge) for power in (0.0, 1.0) for ridge in (0.1, 1e4)]
-    validation_mse, best, model = choose_live(task, grid)
-    assert len(validation_mse) == 4 and best.ridge == 0.1
+    tries, best, model = choose_live(task, grid(variance_power=[0.0, 1.0], ridge=[0.1, 1e4]))
+    assert len(tries) == 4 and best.ridge == 0.1
     at = torch.tensor(origins(task, "validation"))
     rows = standardised(task)
     with torch.no_grad():
@@ -71,7 +77,7 @@ def test_validation_chooses_and_the_served_error_is_the_parallel_one(task):
     errors, seconds = serve(model, task, "validation")
     assert errors.shape == (2, len(at)) and len(seconds) == at[-1] + 1
     assert errors[0].mean() == pytest.approx(parallel.square().mean().item(), rel=1e-4)
-    assert errors[0].mean() == pytest.approx(validation_mse[best], rel=1e-4)
+    assert errors[0].mean() == pytest.approx(tries["score"].min(), rel=1e-4)
     after = error_after(model, task, [1, 24, 200], every=3)
     errors, _ = serve(model, task, "test")
     assert (
@@ -80,14 +86,22 @@ def test_validation_chooses_and_the_served_error_is_the_parallel_one(task):
     )
 
 
+def test_a_grid_widens_where_its_best_value_is_an_end(task):
+    tries, best, model = choose_live(task, grid(harmonics=[1, 2], ridge=[1e3, 1e4]), wider=2)
+    assert set(tries["ridge"]) >= {10.0, 100.0, 1e3, 1e4} and best.ridge < 1e3 and tries["harmonics"].max() > 2
+    assert model.mixing.num_resonators == best.scales * best.harmonics
+    assert tries["score"].min() == tries.loc[tries["ridge"] == best.ridge, "score"].min()
+    assert tries["harmonics"].max() <= live_bounds(task)["harmonics"][1] == 7, "of a period of 12"
+
+
 def test_the_test_rows_reach_no_choice(task):
-    grid = [(2, 4.0, 3, 1.0, 1.0), (1, 4.0, 3, 0.0, 10.0)]
-    expected, best, model = choose_live(task, grid)
+    settings = grid(scales=[1, 2], variance_power=[0.0, 1.0], ridge=[1.0, 10.0])
+    expected, best, model = choose_live(task, settings)
     values = task.series.values.copy()
     values[task.borders[1] :] = 1e3
     other = Series("toy", values, task.series.channels, 12, "hour")
-    changed, same, again = choose_live(ForecastTask(other, 6, task.borders, task.mean, task.std), grid)
-    assert same == best and changed == expected
+    changed, same, again = choose_live(ForecastTask(other, 6, task.borders, task.mean, task.std), settings)
+    assert same == best and changed.equals(expected)
     torch.testing.assert_close(readout(again), readout(model), rtol=0, atol=0)
 
 

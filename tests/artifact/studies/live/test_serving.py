@@ -26,12 +26,18 @@ from artifact.studies.live.serving import (
 )
 from artifact.studies.live.speech import LIVE, MODELS, OFFLINE, TRANSFORMER, accuracy_over_time, decisions
 from artifact.studies.live.tables import FORECASTERS, METHODS, TARGETS, tables
+from resonance.forecasting import evaluate
+
+PEERS = {
+    "ridge": {"lookback": [24], "ridge": [1.0, 10.0]},
+    "resonance": {"lookback": [24], "taper": [0.5], "variance_power": [1.0], "rank": [3], "ridge": [1.0]},
+}
 
 
 def served_scores(task):
-    errors, best, model = choose_live(task, [(2, 4.0, 3, 0.0, 1.0)])
-    peers = window_peers(task, {"ridge": [24]}, [1.0, 10.0], [(24, 0.5, 1.0, 3, 1.0)])
-    return model, forecast_scores(task, model, errors[best], serve(model, task), peers)
+    grid = {"scales": [2], "longest": [4.0], "harmonics": [3], "variance_power": [0.0], "ridge": [1.0]}
+    tries, _, model = choose_live(task, grid)
+    return model, forecast_scores(task, model, tries["score"].min(), serve(model, task), window_peers(task, PEERS)[0])
 
 
 def test_forecasts_are_scored_on_the_same_windows(task):
@@ -40,6 +46,15 @@ def test_forecasts_are_scored_on_the_same_windows(task):
     assert scores["kept"].tolist() == [3 * 6 * 2 + 12 * 2 + 1, 48, 48] and scores["parameters"].iloc[1] == 24 * 6
     assert (scores["p50"] <= scores["p99"]).all() and (scores["mse_low"] <= scores["mse"]).all()
     assert scores["ratio"].iloc[1] == pytest.approx(scores["mse"].iloc[0] / scores["mse"].iloc[1])
+
+
+def test_window_peers_are_the_best_of_grids_that_widen(task):
+    peers, tuned = window_peers(task, PEERS | {"ridge": {"lookback": [24, 36], "ridge": [1e4, 1e5]}}, wider=2)
+    for peer in peers.values():
+        error = evaluate(peer.model, task.windows("validation", peer.lookback))[0]
+        assert peer.validation_mse == pytest.approx(error, rel=1e-4)
+    rows = tuned.set_index(["method", "setting"])
+    assert rows.loc[(RIDGE, "ridge"), "value"] < 1e4 and set(rows.index) == {(RIDGE, "lookback"), (RIDGE, "ridge")}
 
 
 def test_times_are_counted_a_frame_each(toy_speech, toy_outputs, task):
@@ -85,10 +100,10 @@ def test_tables_have_a_row_a_method():
         for key in FORECASTERS
         for of in ("parameters", "kept", "validation_mse", "mse", "mae", "p50", "p99")
     }
-    values |= {f"live.mark.{key}.reached": 0 for key in TARGETS}
+    values |= {f"live.target.{key}.reached": 0 for key in TARGETS}
     by_key = pd.DataFrame({"value": values, "ci_low": math.nan, "ci_high": math.nan})
     found = tables(Cells(by_key))
-    assert set(found) == {"live_marks", "live", "live_frames", "live_forecasts"}
-    assert found["live_marks"].count("no ") == len(TARGETS) == 6 and "--" in found["live_marks"]
+    assert set(found) == {"live_targets", "live", "live_frames", "live_forecasts"}
+    assert found["live_targets"].count("no ") == len(TARGETS) == 6 and "--" in found["live_targets"]
     assert found["live"].count("75.25") == 3 * len(METHODS) and found["live_frames"].count("\\\\") == 3
     assert not any(tables(Cells(by_key.iloc[:0])).values())

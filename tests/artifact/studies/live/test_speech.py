@@ -19,12 +19,15 @@ from artifact.studies.live.speech import (
     OFFLINE,
     TRANSFORMER,
     accuracy_over_time,
+    all_tested,
+    comparisons,
     decisions,
     frame_targets,
     outputs,
     share_for,
     threshold_for,
     train_live,
+    tune_live,
 )
 from resonance.polar import count_parameters
 
@@ -92,3 +95,36 @@ def test_training_is_seeded_and_the_variants_differ(toy_speech):
         other = train_live(variant, train, rate=1e-3, steps=2, seed=3)
         assert not torch.equal(other.output_projection.weight, once.output_projection.weight), variant
     assert set(KEYS) == set(MODELS) and all(count_parameters(build()) < 120_000 for build in MODELS.values())
+
+
+def test_rates_are_tried_and_runs_tested_in_processes_as_here(toy_speech):
+    task = DigitTask(toy_speech())
+    tries = {LIVE: [1e-6, 1e-5], OFFLINE: [4e-3]}
+    tuning, best = tune_live(task, tries, 8)
+    assert tuning["method"].tolist() == [LIVE, LIVE, OFFLINE] and tuning["score"].between(0, 1).all()
+    at_best = 1 - best[LIVE].at_share(1.0).double().mean().item()
+    assert at_best == tuning.loc[tuning["method"] == LIVE, "score"].min()
+    runs = [(name, 4e-3, 3, seed) for name in (LIVE, NO_MIXING) for seed in range(2)]
+    here, apart = (all_tested(runs, task.pair(OFFICIAL), [0.5, 1.0], processes=count) for count in (1, 2))
+    for one, other in zip(here[1:], apart[1:], strict=True):
+        pd.testing.assert_frame_equal(one, other)
+    assert list(here[0]) == [LIVE, NO_MIXING] and here[1].groupby(["method", "seed"], sort=False).ngroups == 4
+    for a, b in zip(here[0][LIVE].parameters(), apart[0][LIVE].parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_comparisons_are_paired_and_adjusted():
+    shares = {LIVE: [0.9, 0.8, 0.7], TRANSFORMER: [0.8, 0.71, 0.6], OFFLINE: [0.95, 0.8, 0.75]}
+    curves = pd.DataFrame(
+        [
+            ("share", received, value, name, seed)
+            for name, values in shares.items()
+            for seed, value in enumerate(values)
+            for received in (0.25, 0.4, 1.0)
+        ],
+        columns=["kind", "received", "accuracy", "method", "seed"],
+    )
+    table = comparisons(curves, (0.25, 1.0)).set_index(["method", "received"])
+    assert len(table) == 4 and table.loc[(TRANSFORMER, 1.0), "points"] == pytest.approx(29 / 3)
+    assert (table["low"] <= table["points"]).all() and (table["p_holm"] >= table["p"]).all()
+    assert table.loc[(TRANSFORMER, 0.25), "p_holm"] < 0.05 < table.loc[(OFFLINE, 0.25), "p_holm"]

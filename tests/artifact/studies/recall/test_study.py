@@ -32,10 +32,11 @@ from artifact.studies.recall.study import (
     WINDOW,
     Case,
     accuracy_of,
+    ahead_measures,
     all_measured,
     all_tried,
-    best_rates,
     by_state,
+    compared,
     form_errors,
     memory_of,
     network,
@@ -164,10 +165,7 @@ def test_tuning_widens_its_grid_and_takes_the_best_and_of_equals_the_fastest():
     rows = all_tried([small(PLAIN, steps=3), small(GLA, steps=3)], {PLAIN: [1e-9, 1e-8], GLA: [0.01, 0.02]}, 8, wider=1)
     assert rows.groupby("kind", sort=False)["rate"].apply(list).str.len().tolist() == [3, 3]
     assert set(rows["seed"]) == {TUNING_SEED} and (rows["score"] > 0).all()
-    rows = [("a", "t", 1.0, 0.1, 9), ("a", "t", 2.0, 0.1, 5), ("a", "t", 3.0, 0.5, 5), ("b", "t", 7.0, 0.9, 9)]
-    table = pd.DataFrame(rows, columns=["kind", "task", "rate", "wrong", "steps"])
-    best = best_rates(table.assign(score=table["wrong"] + 1e-6 * table["steps"]))
-    assert best["rate"].tolist() == [2.0, 7.0] and best["inside"].tolist() == [True, False]
+    assert rows["score"].tolist() == (1 - rows["accuracy"] + 1e-6 * rows["steps"]).tolist()
 
 
 def test_networks_of_equal_features_have_states_of_equal_size():
@@ -190,6 +188,22 @@ def test_a_memory_of_a_relative_starts_as_ours_does_and_learns(kind):
     assert accuracy_of(train(small(kind)).model, TASK, 32) > 0.5
     with pytest.raises(ValueError, match="holograms or attention"):
         network(small(kind, change=APART))
+
+
+def test_comparisons_are_paired_by_seed_and_adjusted():
+    rows = [
+        (kind, size, seed, 0.5 + 0.01 * seed + (0.2 + 0.001 * seed) * (kind == DELTA) - 0.3 * (kind == GLA))
+        for kind in (DELTA, PLAIN, GLA)
+        for size in (8, 16)
+        for seed in range(3)
+    ]
+    runs = pd.DataFrame(rows, columns=["kind", "features", "seed", "accuracy"])
+    table = compared(runs, "features", [PLAIN, GLA]).set_index(["kind", "features"])
+    assert len(table) == 4 and table.loc[(PLAIN, 8), "points"] == pytest.approx(20.1)
+    assert (table["p_holm"] >= table["p"]).all() and (table["p_holm"] < 0.05).all()
+    found = {key: value for key, value, *_ in ahead_measures(runs.assign(key=runs["features"].map("t.d{}".format)))}
+    assert found["recall16.ahead.t.d8"] == pytest.approx(20.1)
+    assert found["recall16.ahead.comparisons.better"] == 2 and found["recall16.ahead.comparisons.worse"] == 0
 
 
 def test_forms_agree():
@@ -243,10 +257,12 @@ def test_table_has_a_row_an_arm():
 
 
 def test_table_by_state_marks_rates_at_the_end_of_their_grid():
-    rows = [(kind, 8, accuracy, 512, 9, 1.0) for kind in KINDS for accuracy in (0.75, 0.755)]
-    states = pd.DataFrame(rows, columns=["kind", "features", "accuracy", "state", "parameters", "seconds"])
+    rows = [(kind, 8, seed, 0.75 + 0.005 * seed, 512, 9, 1.0) for kind in KINDS for seed in range(2)]
+    states = pd.DataFrame(rows, columns=["kind", "features", "seed", "accuracy", "state", "parameters", "seconds"])
     best = pd.DataFrame({"kind": KINDS, "rate": 0.01, "inside": [kind != GLA for kind in KINDS]})
     found = {key: (value, *interval) for key, value, _, interval in state_measures(states, best)}
+    assert found["recall16.state.comparisons"][0] == 4 and found["recall16.state.comparisons.better"][0] == 0
+    assert found["recall16.state.ahead.gla.f8"][0] == 0
     assert all(0 <= low <= value <= high <= 100 for k, (value, low, high) in found.items() if "accuracy" in k)
     measures = pd.DataFrame.from_dict(found, orient="index", columns=["value", "ci_low", "ci_high"])
     table = tables(Cells(measures))["recall_state"]
