@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from artifact.files import ROOT
-from artifact.pipeline import ledger, machine
+from artifact.pipeline import ledger
 from artifact.pipeline.ledger import (
     CLAIM_COLUMNS,
     KINDS,
@@ -170,18 +170,6 @@ def test_close_writes_what_merge_reads(experiment, tmp_path, monkeypatch):
     assert values["a.b"] == 0.5 and values["verdicts.all"] == 27 and values["verdicts.not_measured"] == 26
     read, _ = read_ledger("quick")
     assert list(read.columns) == CLAIM_COLUMNS
-
-
-def test_the_commit_is_read_without_git(tmp_path):
-    assert machine._head_of(tmp_path) == ""
-    (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
-    (tmp_path / "packed-refs").write_text("# pack-refs\n" + "a" * 40 + " refs/heads/main\n")
-    assert machine._head_of(tmp_path) == "a" * 10
-    (tmp_path / "refs" / "heads").mkdir(parents=True)
-    (tmp_path / "refs" / "heads" / "main").write_text("b" * 40 + "\n")
-    assert machine._head_of(tmp_path) == "b" * 10
-    (tmp_path / "HEAD").write_text("c" * 40 + "\n")
-    assert machine._head_of(tmp_path) == "c" * 10
 
 
 def test_student_interval():
