@@ -15,17 +15,17 @@ from torch.fx.experimental.proxy_tensor import make_fx
 CONTRACTIONS = {"mm": (0, 1), "bmm": (0, 1), "addmm": (1, 2), "baddbmm": (1, 2), "dot": (0, 1), "mv": (0, 1)}
 
 
-def token_products(model: nn.Module, x: Tensor) -> list[str]:
-    """Names of the operators that multiply the input with itself across tokens, in the order of the graph.
+def token_products(model: nn.Module, *inputs: Tensor) -> list[str]:
+    """Names of the operators that multiply the inputs with one another across tokens, in the order of the graph.
 
     These are fused attention, softmax, and every contraction both of whose factors depend on the input.
     """
     with torch.no_grad():
-        graph = make_fx(model.train(), pre_dispatch=False)(x).graph
+        graph = make_fx(model.train(), pre_dispatch=False)(*inputs).graph
     nodes = list(graph.nodes)
-    from_input = {nodes[0]}
+    from_input = set(nodes[: len(inputs)])
     found = []
-    for node in nodes[1:]:
+    for node in nodes[len(inputs) :]:
         depends = [argument in from_input for argument in node.all_input_nodes]
         if not any(depends):
             continue
@@ -36,3 +36,10 @@ def token_products(model: nn.Module, x: Tensor) -> list[str]:
         if both or "attention" in name or "softmax" in name:
             found.append(name)
     return found
+
+
+def structure(model: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Number of convolutions, and of products of tokens with tokens, in a model's graph for these inputs."""
+    with torch.no_grad():
+        names = [str(node.target) for node in make_fx(model)(*inputs).graph.nodes]
+    return {"convolutions": sum("conv" in n for n in names), "token products": len(token_products(model, *inputs))}

@@ -24,11 +24,21 @@ from artifact.datasets.images import Images
 from artifact.datasets.speech import Speech
 from artifact.peers.multimodal import LateFusion, MultimodalTransformer
 from artifact.studies.common.classification import accuracy
+from artifact.studies.common.graph import structure
 from artifact.studies.common.growth import count_operations
 from artifact.studies.common.timing import seconds_of
 from artifact.studies.common.training import train_one_cycle
 from artifact.studies.common.tuning import widened
-from artifact.studies.multimodal.paired_digits import NOISE, VOCABULARY, Pairs, corrupted, paired_digits, varied
+from artifact.studies.multimodal.paired_digits import (
+    NOISE,
+    SAMPLES,
+    VOCABULARY,
+    WORDS,
+    Pairs,
+    corrupted,
+    paired_digits,
+    varied,
+)
 from artifact.studies.multimodal.retrieval import nearest
 from resonance.multimodal import MODALITIES, MultimodalNet, MultimodalResonanceNet
 
@@ -48,7 +58,11 @@ class _Passes(nn.Module):
         tokens = self.net.tokens(inputs)
         alone = {name: self.net.summaries({name: x}) for name, x in tokens.items()}
         logits = [self.net.logits(summary) for summary in alone.values()]
-        logits.append(self.net.logits(self.net.summaries({name: tokens[name] for name in together})))
+        if isinstance(self.net, LateFusion):  # a modality's summary is the same alone and in company
+            several = {name: alone[name][name] for name in together}
+        else:
+            several = self.net.summaries({name: tokens[name] for name in together})
+        logits.append(self.net.logits(several))
         return logits, {name: self.net.embedding(summary) for name, summary in alone.items()}
 
 
@@ -160,6 +174,12 @@ def tuned(
     return pd.concat([widened(partial(error, name), rates, wider=wider).assign(model=name) for name in names])
 
 
+def made_of(net: MultimodalNet, side: int) -> dict[str, int]:
+    """Convolutions and products of tokens with tokens (`structure`) in a call with all modalities."""
+    images, waves = torch.randn(1, net.fronts["vision"].in_channels, side, side), torch.randn(1, SAMPLES)
+    return structure(net, images, waves, torch.ones(1, WORDS, dtype=torch.long))
+
+
 # --------------------------------------------------------------------------- conditions
 
 
@@ -190,8 +210,10 @@ def accuracies(net: MultimodalNet, inputs: dict[str, Tensor], labels: Tensor, *,
 
     @cache
     def percent(*levels: tuple[str, int]) -> float:
-        summaries = net.summaries({name: tokens[name, level] for name, level in levels})
-        return 100 * accuracy(net.logits(summaries), labels)
+        names = [name for name, _ in levels]
+        parts = zip(*(tokens[key].split(100) for key in levels), strict=True)  # faster than all at once
+        logits = [net.logits(net.summaries(dict(zip(names, part, strict=True)))) for part in parts]
+        return 100 * accuracy(torch.cat(logits), labels)
 
     rows = [
         (row["condition"], "+".join(names), len(names), percent(*((name, row[name]) for name in names)))

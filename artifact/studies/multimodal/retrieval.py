@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import permutations
 
 import pandas as pd
@@ -11,10 +11,8 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def retrieval_scores(
-    query: Tensor, gallery: Tensor, query_labels: Tensor, gallery_labels: Tensor, *, at: Sequence[int] = (1, 5, 10)
-) -> dict[str, float]:
-    """Recall at each k, "R@k", and mean average precision, "mAP", over all queries.
+def retrieval_scores(query: Tensor, gallery: Tensor, query_labels: Tensor, gallery_labels: Tensor) -> dict[str, float]:
+    """Recall at 1, 5 and 10, "R@k", and mean average precision, "mAP", over all queries.
 
     query: (q, d), gallery: (g, d), compared by dot product; an item is relevant when its label is the query's.  R@k is
     the share of queries with a relevant item among the first k; average precision is the mean, over a query's relevant
@@ -25,7 +23,7 @@ def retrieval_scores(
     relevant = (gallery_labels[nearest(query, gallery, len(gallery))] == query_labels[:, None]).double()  # (q, g)
     precision = relevant.cumsum(1) / torch.arange(1, len(gallery) + 1)
     average = (precision * relevant).sum(1) / relevant.sum(1).clamp_min(1)
-    recalls = {f"R@{k}": relevant[:, :k].amax(1).mean().item() for k in at}
+    recalls = {f"R@{k}": relevant[:, :k].amax(1).mean().item() for k in (1, 5, 10)}
     return {**recalls, "mAP": average.mean().item()}
 
 

@@ -17,12 +17,10 @@ from itertools import product
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from artifact.datasets.images import Images
 from artifact.peers.vision import PatchFNet, VisionTransformer
 from artifact.studies.common.classification import accuracy, predict, train_classifier
-from artifact.studies.common.graph import token_products
 from artifact.studies.common.tuning import widened
 from artifact.studies.vision.augmentation import affine, augmented_batches, noisy, occluded, resized
 from resonance.plane import plane_frequencies
@@ -149,13 +147,6 @@ def choice(best: pd.DataFrame) -> pd.DataFrame:
 
 
 # --------------------------------------------------------------------------- evaluation
-
-
-def structure(model: nn.Module, images: Tensor) -> dict[str, int]:
-    """Number of convolutions, and of products of tokens with tokens, in a model's graph for these images."""
-    with torch.no_grad():
-        names = [str(node.target) for node in make_fx(model)(images).graph.nodes]
-    return {"convolutions": sum("conv" in n for n in names), "token products": len(token_products(model, images))}
 
 
 def score_rows(entries: Iterable[Entry], images: Tensor, labels: Tensor, **columns) -> pd.DataFrame:

@@ -53,6 +53,21 @@ def test_training_is_reproducible(stand_ins):
     assert all(torch.equal(a[key], b[key]) for key in a)
 
 
+def test_late_fusion_passes_on_the_summaries_of_each_modality_alone(stand_ins):
+    train, _ = paired_digits.paired_digits(*stand_ins, 0)
+    net = fusion.network("late", 8, fusion.Settings(16, 1, 0), seed=0).train()
+    inputs, _ = train.all_recordings(torch.Generator().manual_seed(0), 6)
+    logits, _ = fusion._Passes(net)(inputs, ("vision", "text"))
+    torch.testing.assert_close(logits[-1], net(vision=inputs["vision"], text=inputs["text"]))
+
+
+def test_the_network_has_no_convolution_and_no_attention_and_the_search_finds_the_transformers():
+    nets = {name: fusion.network(name, 28, fusion.Settings(16, 1, 0), seed=0) for name in ("resonance", "transformer")}
+    found = {name: fusion.made_of(net, 28) for name, net in nets.items()}
+    assert found["resonance"] == {"convolutions": 0, "token products": 0}
+    assert found["transformer"]["token products"] > 0
+
+
 def test_best_matches_are_ranked_and_distinct(stand_ins):
     settings = fusion.Settings(16, 1, 2, 16)
     found = fusion.trial("late", stand_ins, 0, settings, 1e-3, limit=40)

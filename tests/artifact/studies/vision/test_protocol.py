@@ -10,6 +10,7 @@ import torch
 from artifact.datasets.images import Images, load_digits
 from artifact.peers.vision import VisionTransformer
 from artifact.studies.common.classification import accuracy, predict
+from artifact.studies.common.graph import structure
 from artifact.studies.common.tuning import best_values
 from artifact.studies.vision import protocol
 from artifact.studies.vision.augmentation import resized
@@ -26,7 +27,6 @@ from artifact.studies.vision.protocol import (
     robustness,
     scorer,
     size_freedom,
-    structure,
     trained,
     tuned,
     validation_error,
