@@ -48,7 +48,9 @@ def seconds(lookups: pd.DataFrame, heads: pd.DataFrame) -> Figure:
     figure, (left, right) = panels(2, 2.6)
     ids = lookups["ids"].map({"even": "uniform ids", "like words": "ids like words"})
     lookups = lookups.assign(ms=1e3 * lookups["seconds"], case=ids + ",\n" + lookups["pass"])
-    sns.barplot(lookups, x="ms", y="case", hue="embedding", palette=PALETTE[:2], ax=left)
+    sns.barplot(
+        lookups, x="ms", y="case", hue="embedding", palette=PALETTE[:2], estimator="median", errorbar=None, ax=left
+    )
     for container, hatch in zip(left.containers, ("//", ""), strict=False):
         for bar in container:
             bar.set(hatch=hatch, edgecolor="white", linewidth=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import cycle, product
 
@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from artifact.datasets.words import Tokens
 from artifact.peers.vocabulary import HashingEmbedding, LowRankEmbedding, table
 from artifact.studies.common.processes import spread
-from artifact.studies.common.statistics import holm, paired_difference
-from artifact.studies.common.timing import alternated, resident_bytes
+from artifact.studies.common.statistics import holm, paired_difference, ratio_interval
+from artifact.studies.common.timing import alternated, keep_freed_memory, resident_bytes, rounds_of
 from artifact.studies.common.tuning import widened
 from artifact.studies.large_vocabulary.word_model import CONTEXT, WordModel, build, perplexity, train
 from resonance.layers import ResonanceLayer
@@ -80,11 +80,19 @@ def zipf_ids(vocab_size: int, shape: tuple[int, ...], generator: torch.Generator
     return (torch.exp(uniform * math.log(vocab_size + 1)) - 1).long().clamp_max(vocab_size - 1)
 
 
-def lookup_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, seed: int = 0) -> pd.DataFrame:
+CASES = tuple(product(("even", "like words"), ("forward", "forward and backward")))
+TIMES_A_TABLE = 2  # a lookup of new ids should take at most so many times a table's: ours, set before it was measured
+
+
+def lookup_seconds(
+    vocab_size: int, dim: int, *, batch: int, rounds: int, cases: Iterable[tuple[str, str]] = CASES, seed: int = 0
+) -> pd.DataFrame:
     """Seconds of a lookup, and of one with its backward pass, for a table with sparse gradients and for digit waves.
 
     Every lookup has new ids, so that the rows of the table come from memory: uniform, or with frequencies of words.
+    The two alternate, in a process that keeps freed memory.  Columns: dim, ids, pass, embedding, round, seconds.
     """
+    keep_freed_memory()
     models = {"table": nn.Embedding(1, dim, sparse=True), "hierarchical": HierarchicalEmbedding(vocab_size, dim)}
     models["table"].weight = nn.Parameter(torch.empty(vocab_size, dim).fill_(0.1))
     generator = torch.Generator().manual_seed(seed)
@@ -98,26 +106,42 @@ def lookup_seconds(vocab_size: int, dim: int, *, batch: int, rounds: int, seed: 
             model.zero_grad(set_to_none=True)
 
     drawn = {
-        "even": [torch.randint(vocab_size, (batch,), generator=generator) for _ in range(32)],
-        "like words": [zipf_ids(vocab_size, (batch,), generator) for _ in range(32)],
+        "even": [torch.randint(vocab_size, (batch,), generator=generator) for _ in range(256)],
+        "like words": [zipf_ids(vocab_size, (batch,), generator) for _ in range(256)],
     }
-    for (name, ids), backward in product(drawn.items(), (False, True)):
-        batches = cycle(ids)
-        steps = {key: partial(step, model, batches, backward) for key, model in models.items()}
-        found = {"ids": name, "pass": "forward and backward" if backward else "forward"}
-        rows += [{**found, "embedding": key, "seconds": s} for key, s in alternated(steps, rounds=rounds).items()]
-    return pd.DataFrame(rows)
+    for ids, what in cases:
+        batches = cycle(drawn[ids])
+        steps = {key: partial(step, model, batches, what != "forward") for key, model in models.items()}
+        for key, taken in rounds_of(steps, rounds=rounds).items():
+            rows += [(dim, ids, what, key, at, seconds) for at, seconds in enumerate(taken)]
+    return pd.DataFrame(rows, columns=["dim", "ids", "pass", "embedding", "round", "seconds"])
 
 
-def speed_facts(lookups: pd.DataFrame, heads: pd.DataFrame) -> dict[str, float]:
-    """Measures for the ledger: speed relative to the table, milliseconds, and sizes of the heads.
+def lookup_speeds(lookups: pd.DataFrame) -> Iterator[tuple]:
+    """Yield the speed of a lookup relative to the table's, over rounds, and milliseconds: rows of the ledger."""
+    for (ids, what), own in lookups.groupby(["ids", "pass"], sort=False):
+        taken, key = own.pivot(index="round", columns="embedding", values="seconds"), f"vocabulary.lookup.{ids}.{what}"
+        speed, *interval = ratio_interval(taken["table"], taken["hierarchical"])
+        yield f"{key}.speed".replace(" ", "_"), speed, "", tuple(interval)
+        yield f"{key}.ms".replace(" ", "_"), 1e3 * taken["hierarchical"].median(), "ms", (math.nan, math.nan)
 
-    Heads are given at the largest vocabulary, and at the largest for which the full softmax was timed.
+
+def new_lookup_ratios(lookups: pd.DataFrame) -> pd.DataFrame:
+    """Time of a lookup over the table's by number of channels: dim, ratio, low, high, reached (`TIMES_A_TABLE`)."""
+    rows = []
+    for dim, own in lookups.groupby("dim"):
+        taken = own.pivot(index="round", columns="embedding", values="seconds")
+        rows.append((dim, *ratio_interval(taken["hierarchical"], taken["table"])))
+    table = pd.DataFrame(rows, columns=["dim", "ratio", "low", "high"])
+    return table.assign(reached=table["high"] <= TIMES_A_TABLE)
+
+
+def head_facts(heads: pd.DataFrame) -> dict[str, float]:
+    """Milliseconds and sizes of the heads for the ledger.
+
+    At the largest vocabulary, and at the largest for which the full softmax was timed.
     """
     facts = {}
-    for (ids, what), row in lookups.pivot(index=["ids", "pass"], columns="embedding", values="seconds").iterrows():
-        facts[f"lookup.{ids}.{what}.speed"] = row["table"] / row["hierarchical"]
-        facts[f"lookup.{ids}.{what}.ms"] = 1e3 * row["hierarchical"]
     sizes = {"largest": heads["vocab"].max(), "compared": heads.loc[heads["head"] == "full softmax", "vocab"].max()}
     for size, vocab in sizes.items():
         facts[f"head.{size}.vocab"] = vocab

@@ -103,13 +103,29 @@ def test_decoding_in_the_model_agrees_with_all_log_probabilities():
 
 
 def test_timing_tables_and_the_printed_call_at_a_small_size():
-    lookups = large_vocabulary.lookup_seconds(2_000, 16, batch=64, rounds=1)
+    lookups = large_vocabulary.lookup_seconds(2_000, 16, batch=64, rounds=2)
     heads = large_vocabulary.head_seconds(2_000, 16, batch=8, rounds=1, full=True)
     call = large_vocabulary.printed_call(5_000, 128, 2, length=128)
-    assert len(lookups) == 8 and set(heads["head"]) == {"hierarchical", "adaptive softmax", "full softmax"}
+    assert len(lookups) == 16 and set(heads["head"]) == {"hierarchical", "adaptive softmax", "full softmax"}
     assert (lookups["seconds"] > 0).all() and (heads["seconds"] > 0).all() and call["finite"].iloc[-2]
-    facts = large_vocabulary.speed_facts(lookups, heads) | large_vocabulary.call_facts(call)
+    facts = large_vocabulary.head_facts(heads) | large_vocabulary.call_facts(call)
     assert facts["call.two_tables.parameters"] == 2 * 5_000 * 128 and all(np.isfinite(v) for v in facts.values())
+
+
+def test_ratios_of_lookups_are_paired_by_round():
+    rows = [
+        (dim, ids, "forward", embedding, at, seconds * (1 + at))
+        for dim, ids in ((16, "even"), (32, "like words"))
+        for embedding, seconds in (("table", 1.0), ("hierarchical", 1.5 if dim == 16 else 3.0))
+        for at in range(3)
+    ]
+    lookups = pd.DataFrame(rows, columns=["dim", "ids", "pass", "embedding", "round", "seconds"])
+    table = large_vocabulary.new_lookup_ratios(lookups)
+    assert table["ratio"].tolist() == pytest.approx([1.5, 3.0]) and table["reached"].tolist() == [True, False]
+    assert table["low"].tolist() == pytest.approx(table["high"].tolist())
+    speeds = {key: value for key, value, *_ in large_vocabulary.lookup_speeds(lookups)}
+    assert speeds["vocabulary.lookup.like_words.forward.speed"] == pytest.approx(1 / 3)
+    assert speeds["vocabulary.lookup.even.forward.ms"] == pytest.approx(3000)
 
 
 def test_zipf_ids_are_ranks_of_falling_frequency():
