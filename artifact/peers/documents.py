@@ -1,16 +1,14 @@
-"""Peers of `DocumentClassifier`: a Transformer, FNet, a bag of embeddings, TF-IDF with logistic regression.
+"""Peers of `DocumentClassifier`: a Transformer, FNet, a bag of embeddings, TF-IDF weights.
 
 The three networks differ from it in the mixing along the document alone, and ignore padding as it does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -96,23 +94,11 @@ class TransformerClassifier(PooledClassifier):
         return h
 
 
-def fit_tfidf(
-    train: Sequence[str],
-    labels: Sequence[int],
-    score: Callable[[Pipeline], float],
-    strengths: Sequence[float],
-    *,
-    ngrams: int = 2,
-    tokens: Callable[[str], list[str]] | None = None,
-) -> tuple[Pipeline, float]:
-    """Fit logistic regression on TF-IDF weights of token n-grams up to `ngrams`; return it and its strength C.
+def tfidf(ngrams: int = 2, tokens: Callable[[str], list[str]] | None = None) -> TfidfVectorizer:
+    """TF-IDF weights of token n-grams up to `ngrams`, not yet fitted.
 
-    score(model), on validation data, chooses C.  `tokens` cuts a text into its tokens, by default its characters.
-    Counts enter as 1 + log; n-grams that occur in one document only are left out.
+    `tokens` cuts a text into its tokens, by default its characters.  Counts enter as 1 + log; n-grams that occur in one
+    document only are left out.
     """
     cut = {"analyzer": "char"} if tokens is None else {"tokenizer": tokens, "token_pattern": None}
-    vectors = TfidfVectorizer(lowercase=False, ngram_range=(1, ngrams), sublinear_tf=True, min_df=2, **cut)
-    features = vectors.fit_transform(train)
-    fitted = (LogisticRegression(C=strength, max_iter=1000).fit(features, labels) for strength in strengths)
-    best = max([make_pipeline(vectors, regression) for regression in fitted], key=score)
-    return best, best[-1].C
+    return TfidfVectorizer(lowercase=False, ngram_range=(1, ngrams), sublinear_tf=True, min_df=2, **cut)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -11,16 +11,18 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from artifact.datasets.corpora import Documents
 from artifact.datasets.documents import SPLITS, Passages, document_batches
 from artifact.datasets.vocabulary import LETTERS, Vocabulary, words
-from artifact.peers.documents import BagClassifier, FNetClassifier, TransformerClassifier, fit_tfidf
+from artifact.peers.documents import BagClassifier, FNetClassifier, TransformerClassifier, tfidf
 from artifact.studies.common.classification import accuracy, logits_of, train_classifier
 from artifact.studies.common.timing import keep_freed_memory, seconds_of
-from artifact.studies.common.tuning import widened
+from artifact.studies.common.tuning import best_values, widened
 from resonance.band import next_power_of_two
 from resonance.models import DocumentClassifier, PooledClassifier
 from resonance.polar import count_parameters
@@ -117,14 +119,39 @@ def tuned_on_fold(
     return tries.assign(family=family), rows[tries.loc[tries["score"].idxmin(), "value"]]
 
 
-def baseline_on_fold(fold: Fold, strengths: Sequence[float]) -> dict[str, float]:
+def baseline_on_fold(fold: Fold, strengths: Sequence[float], wider: int) -> dict:
     """Validation and test accuracy of logistic regression on TF-IDF weights of words and pairs of words."""
     train, validation, test = ((fold.texts[split], fold.labels[split].numpy()) for split in SPLITS)
     started = time.perf_counter()
-    model, strength = fit_tfidf(*train, lambda model: model.score(*validation), strengths, tokens=words)
-    row = {"family": BASELINE, "fold": fold.number, "rate": strength, "parameters": model[-1].coef_.size + 1}
-    row |= {"seconds": time.perf_counter() - started, "validation_accuracy": model.score(*validation)}
-    return row | {"accuracy": model.score(*test)}
+    model, best = tuned_tfidf(train, validation, strengths, wider, tokens=words)
+    row = {"family": BASELINE, "fold": fold.number, "rate": best["value"], "parameters": model[-1].coef_.size + 1}
+    row |= {"seconds": time.perf_counter() - started, "validation_accuracy": 1 - best["score"]}
+    return row | {"accuracy": model.score(*test), "inside": best["inside"]}
+
+
+def tuned_tfidf(
+    train: tuple[Sequence[str], np.ndarray],
+    validation: tuple[Sequence[str], np.ndarray],
+    strengths: Sequence[float],
+    wider: int,
+    *,
+    ngrams: int = 2,
+    tokens: Callable[[str], list[str]] | None = None,
+) -> tuple[Pipeline, pd.Series]:
+    """Logistic regression on TF-IDF weights (`tfidf`) at the C of lowest validation error; its row of `best_values`.
+
+    The grid of C may widen `wider` times (`widened`); of equal errors the smallest C counts.
+    """
+    vectors, models = tfidf(ngrams, tokens), {}
+    features = vectors.fit_transform(train[0])
+
+    def error(strength: float) -> float:
+        regression = LogisticRegression(C=strength, max_iter=1000).fit(features, train[1])
+        models[strength] = make_pipeline(vectors, regression)
+        return 1 - models[strength].score(*validation)
+
+    best = best_values(widened(error, strengths, wider=wider).assign(model=BASELINE), ["model"]).iloc[0]
+    return models[best["value"]], best
 
 
 def quality(logits: Tensor, labels: Tensor) -> dict[str, float]:
@@ -196,17 +223,16 @@ def scored_on_passages(
     return passage_scores(model, passages, "test", tested).assign(family=family, seed=seed, rate=rate)
 
 
-def baseline_on_passages(
-    passages: Passages, length: int, strengths: Sequence[float], *, ngrams: int
-) -> dict[str, float]:
-    """Test accuracy, at one length, of logistic regression on TF-IDF weights of n-grams of tokens."""
+def baseline_on_passages(passages: Passages, length: int, strengths: Sequence[float], wider: int, ngrams: int) -> dict:
+    """Test accuracy, at one length, of logistic regression on TF-IDF weights of n-grams of tokens (`tuned_tfidf`)."""
     cut = None if passages.vocabulary.tokens == tuple(LETTERS) else str.split
     train, validation, test = (
         ([passages.text_of(document) for document in documents], labels.numpy())
         for documents, labels in (passages.cut(split, length) for split in SPLITS)
     )
-    model, _ = fit_tfidf(*train, lambda model: model.score(*validation), strengths, ngrams=ngrams, tokens=cut)
-    return {"length": length, "passages": len(test[0]), "accuracy": model.score(*test)}
+    model, best = tuned_tfidf(train, validation, strengths, wider, ngrams=ngrams, tokens=cut)
+    row = {"length": length, "passages": len(test[0]), "strength": best["value"], "inside": best["inside"]}
+    return row | {"accuracy": model.score(*test)}
 
 
 # --------------------------------------------------------------------------- costs

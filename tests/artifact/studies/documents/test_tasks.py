@@ -11,6 +11,7 @@ import torch
 from artifact.datasets.corpora import Documents
 from artifact.datasets.documents import SPLITS, Passages, padded
 from artifact.studies.common.classification import logits_of
+from artifact.studies.documents import tasks
 from artifact.studies.documents.tasks import (
     FAMILIES,
     baseline_on_fold,
@@ -154,11 +155,28 @@ def test_the_best_rate_on_validation_is_reported_with_its_training():
     assert row | {"seconds": 0} == train_documents("bag", 8, best["value"], 0, fold, 2) | {"seconds": 0}
 
 
+def test_the_strength_of_the_baseline_widens_past_the_end_of_its_grid(monkeypatch):
+    fitted = []
+
+    class Regression(tasks.LogisticRegression):
+        def fit(self, features, labels):
+            fitted.append(self.C)
+            return super().fit(features, labels)
+
+        def score(self, features, labels):
+            return 1 / (1 + abs(self.C - 100))
+
+    monkeypatch.setattr(tasks, "LogisticRegression", Regression)
+    row = baseline_on_fold(fold_of(toy_documents(), 0), [0.1, 1.0], 5)
+    assert sorted(fitted) == [0.1, 1.0, 10.0, 100.0, 1000.0] and row["rate"] == 100.0 and row["inside"]
+    assert not baseline_on_fold(fold_of(toy_documents(), 0), [0.1, 1.0], 0)["inside"]
+
+
 def test_the_baselines_learn_separable_texts():
-    assert baseline_on_fold(fold_of(toy_documents(), 0), [1.0, 100.0])["accuracy"] == 1.0
+    assert baseline_on_fold(fold_of(toy_documents(), 0), [1.0, 100.0], 0)["accuracy"] == 1.0
     passages = Passages(toy_books(), 512, common=3)
-    assert baseline_on_passages(passages, 256, [100.0], ngrams=1)["accuracy"] > 0.9
-    assert baseline_on_passages(Passages(toy_books(), 512), 256, [100.0], ngrams=2)["accuracy"] > 0.9
+    assert baseline_on_passages(passages, 256, [100.0], 0, 1)["accuracy"] > 0.9
+    assert baseline_on_passages(Passages(toy_books(), 512), 256, [100.0], 0, 2)["accuracy"] > 0.9
 
 
 def test_a_network_trained_on_short_passages_works_on_long_ones():
