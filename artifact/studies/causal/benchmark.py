@@ -4,7 +4,9 @@
     python -m artifact.studies.causal.benchmark engines     FFT and chunks of every size, and what "auto" picks
     python -m artifact.studies.causal.benchmark steps       one token at a context, against a key-value cache
 
-Float32, 128 channels, batch 1 unless the table says otherwise; medians of alternated runs (see `timing`).
+Float32, 128 channels, batch 1 unless the table says otherwise; medians of alternated runs (see `timing`).  Ratios are
+geometric means over the rounds, with their intervals.  The sublayer is timed as the process was started, in the
+notebook in both settings of freed memory (`in_both_settings`); the other two in a process that keeps it.
 """
 
 from __future__ import annotations
@@ -13,13 +15,25 @@ import argparse
 import sys
 from collections.abc import Iterable
 from functools import partial
+from statistics import median
 
 import pandas as pd
 import torch
 
 from artifact.peers.causal import CausalAttention, state_after, state_bytes
 from artifact.studies.common.growth import slope
-from artifact.studies.common.timing import Step, alternated, copy_step, pass_of, product_step, seconds_of
+from artifact.studies.common.processes import spread
+from artifact.studies.common.statistics import ratio_interval
+from artifact.studies.common.timing import (
+    Step,
+    alternated,
+    copy_step,
+    keep_freed_memory,
+    pass_of,
+    product_step,
+    rounds_of,
+    seconds_of,
+)
 from resonance.causal import CausalResonance
 from resonance.causal_mixing import CausalMixing, choose_causal_engine, chunk_size
 from resonance.engines.chunked import by_chunks, by_fft
@@ -31,9 +45,10 @@ LONGEST_PEER = 16384  # beyond, attention takes minutes a pass and the FFT engin
 # How many times faster than its peer the sublayer was to be, set before it was measured; length 256 has no target.
 TARGETS = {1024: 1.0, 4096: 3.0, 16384: 8.0}
 STEP_TARGETS = {16384: 5.0}
+SETTINGS = {"fresh": "causal.fresh", "kept": "causal"}  # of freed memory, and the start of a key of the ledger
 
 
-def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, rounds: int = 3) -> pd.DataFrame:
+def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, rounds: int = 5) -> pd.DataFrame:
     """CausalResonance, by `auto` and by FFT, against CausalAttention, forward and backward; a row each.
 
     bytes_floor: the four passes over (n, d) that no layer avoids, at the speed of a copy of that size.
@@ -48,22 +63,41 @@ def layers(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, round
         steps = {case: pass_of(model, x) for case, model in cases.items()}
         if n <= LONGEST_PEER:
             steps["attention"] = pass_of(CausalAttention(DIM, HEADS), x)
-        seconds = alternated(steps, rounds=rounds)
+        taken = rounds_of(steps, rounds=rounds)
         bytes_floor = 2 * seconds_of(copy_step(n * DIM))  # a copy is two passes
         size = chunk_size(n) if choose_causal_engine(n) == "chunked" else 0
         for k, engine in cases:
-            peer, auto = seconds.get("attention"), engine == "auto"
+            auto = engine == "auto"
             chosen, target = (choose_causal_engine(n), TARGETS.get(n)) if auto else (engine, None)
             floor = 3 * 2 * n * DIM * (3 * DIM + size + 4 * k) / rate if auto else None
-            rows.append((n, k, engine, chosen, seconds[k, engine], peer, target, bytes_floor, floor))
-    columns = ["n", "k", "engine", "chosen", "seconds", "peer_seconds", "target", "bytes_floor", "products_floor"]
-    return _against_targets(pd.DataFrame(rows, columns=columns))
+            fixed = {"n": n, "k": k, "engine": engine, "chosen": chosen}
+            floors = {"bytes_floor": bytes_floor, "products_floor": floor}
+            rows.append(fixed | _against(taken[k, engine], taken.get("attention"), target) | floors)
+    return pd.DataFrame(rows)
 
 
-def _against_targets(table: pd.DataFrame) -> pd.DataFrame:
-    """A table with the ratio of the peer's seconds to ours, and whether it reaches the target."""
-    target, ratio = table["target"].astype(float), table["peer_seconds"].astype(float) / table["seconds"]
-    return table.assign(target=target, ratio=ratio, reached=(ratio >= target).where(target.notna()))
+def _against(ours: list[float], peer: list[float] | None, target: float | None) -> dict:
+    """Median seconds of both, the ratio of the peer's to ours over the rounds with its interval, whether the target."""
+    row = {"seconds": median(ours), "peer_seconds": median(peer) if peer else None, "target": target}
+    ratio, low, high = ratio_interval(peer, ours) if peer else (None, None, None)
+    reached = ratio >= target if peer and target else None
+    return row | {"ratio": ratio, "low": low, "high": high, "reached": reached}
+
+
+def in_both_settings(lengths: Iterable[int], resonators: Iterable[int] = RESONATORS, rounds: int = 5) -> pd.DataFrame:
+    """The table of `layers` from two processes of their own, with the column `setting`.
+
+    fresh: as a user starts Python; kept: `keep_freed_memory`.
+    """
+    jobs = [(setting, list(lengths), list(resonators), rounds) for setting in SETTINGS]
+    tables = spread(_in_setting, jobs, processes=1, threads=torch.get_num_threads(), fresh=True)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _in_setting(setting: str, *case) -> pd.DataFrame:
+    if setting == "kept":
+        keep_freed_memory()
+    return layers(*case).assign(setting=setting)
 
 
 def growth(table: pd.DataFrame, shortest: int = 1024) -> pd.DataFrame:
@@ -114,30 +148,34 @@ def steps(contexts: Iterable[int], k: int = 16, rounds: int = 5) -> pd.DataFrame
         ours, peer = CausalResonance(DIM, k).eval(), CausalAttention(DIM, HEADS).eval()
         state, cache, token = ours.initial_state(1), state_after(peer, n), torch.randn(1, DIM)
         both = {"ours": partial(ours.step, token, state), "peer": partial(peer.step, token, cache)}
-        seconds = alternated(both, rounds=rounds)
-        rows.append((n, *seconds.values(), STEP_TARGETS.get(n), state_bytes(state), state_bytes(cache)))
-    columns = ["context", "seconds", "peer_seconds", "target", "state_bytes", "cache_bytes"]
-    return _against_targets(pd.DataFrame(rows, columns=columns))
+        keep_freed_memory()
+        times = rounds_of(both, rounds=rounds).values()
+        sizes = {"state_bytes": state_bytes(state), "cache_bytes": state_bytes(cache)}
+        rows.append({"context": n} | _against(*times, STEP_TARGETS.get(n)) | sizes)
+    return pd.DataFrame(rows)
 
 
 def measures(layers: pd.DataFrame, growth: pd.DataFrame, engines: pd.DataFrame, steps: pd.DataFrame) -> list[tuple]:
-    """What the tables of this module give to the ledger: key, value, unit and, of an exponent, the interval."""
+    """What the tables of this module give to the ledger: key, value, unit, and the interval of an exponent or a ratio.
+
+    layers: of `in_both_settings`; what was measured in a fresh process has keys that begin with causal.fresh.
+    """
     found = []
     for row in layers.itertuples():
-        key = f"causal.{row.engine}.k{row.k}"
+        key, kept = f"{SETTINGS[row.setting]}.{row.engine}.k{row.k}", row.setting == "kept"
         found.append((f"{key}.ms.{row.n}", 1e3 * row.seconds, "ms"))
         if pd.notna(row.ratio):
-            found.append((f"{key}.ratio.{row.n}", row.ratio, "times faster"))
-        if row.engine == "auto":
+            found.append((f"{key}.ratio.{row.n}", row.ratio, "times faster", (row.low, row.high)))
+        if row.engine == "auto" and kept:
             found.append((f"{key}.bytes.{row.n}", row.seconds / row.bytes_floor, "times the copy floor"))
             found.append((f"{key}.products.{row.n}", row.seconds / row.products_floor, "times the product floor"))
-    for row in layers.drop_duplicates("n").dropna(subset="peer_seconds").itertuples():
-        found.append((f"causal.attention.ms.{row.n}", 1e3 * row.peer_seconds, "ms"))
+    for row in layers.drop_duplicates(["setting", "n"]).dropna(subset="peer_seconds").itertuples():
+        found.append((f"{SETTINGS[row.setting]}.attention.ms.{row.n}", 1e3 * row.peer_seconds, "ms"))
     found.append(("causal.over_best", engines["over_best"].max(), "times the fastest engine"))
     for row in steps.itertuples():
         found.append((f"causal.step.us.{row.context}", 1e6 * row.seconds, "microseconds"))
         found.append((f"causal.step.attention_us.{row.context}", 1e6 * row.peer_seconds, "microseconds"))
-        found.append((f"causal.step.ratio.{row.context}", row.ratio, "times faster"))
+        found.append((f"causal.step.ratio.{row.context}", row.ratio, "times faster", (row.low, row.high)))
         found.append((f"causal.step.cache.{row.context}", row.cache_bytes / 1e6, "MB"))
     spread = steps["seconds"].max() / steps["seconds"].min()
     found.append(("causal.step.state", steps["state_bytes"].max() / 1e3, "KB"))

@@ -21,10 +21,10 @@ from artifact.datasets.images import load_mnist
 from artifact.peers.causal import RotaryAttention
 from artifact.peers.relatives import RELATIVES, relative
 from artifact.studies.common.processes import spread
-from artifact.studies.common.statistics import holm, paired_difference, ratio_interval, share_interval
+from artifact.studies.common.statistics import family, paired_difference, ratio_interval, share_interval
 from artifact.studies.common.timing import keep_freed_memory, pass_of, rounds_of
 from artifact.studies.common.training import train_one_cycle
-from artifact.studies.common.tuning import best_values, widened
+from artifact.studies.common.tuning import best_values, tried
 from resonance.causal import CausalResonance
 from resonance.language import Block, CausalBlocks
 from resonance.polar import count_parameters
@@ -35,6 +35,7 @@ KEYS = dict(zip(MODELS, ("ours", "s4d", "lru", "mamba2", "gla", "gdn", "attentio
 WIDTH, FEATURES, HEADS = 128, 64, 4  # of the sublayers that are timed
 LONGEST_ATTENTION = 16384  # beyond, a pass takes minutes
 TASKS = ("sequential", "permuted")
+BY = ["model", "task"]  # a rate of its own for each
 TUNING_SEED = 1000
 VALIDATION = 2000  # training images that rates are chosen on
 
@@ -142,15 +143,14 @@ def measured(case: Case) -> dict:
     return asdict(case) | used | {"parameters": count_parameters(model)}
 
 
-def tried(case: Case, grid: Sequence[float], wider: int) -> list[dict]:
+def searched(case: Case, grid: Sequence[float], wider: int) -> list[dict]:
     """Rows of `measured` on validation images for each rate of a grid that widens; score: the share of errors."""
-    rows: dict[float, dict] = {}
 
-    def score(rate: float) -> float:
-        rows[rate] = measured(replace(case, rate=rate, seed=TUNING_SEED, choosing=True))
-        return 1 - rows[rate]["accuracy"]
+    def at(rate: float) -> dict:
+        row = measured(replace(case, rate=rate, seed=TUNING_SEED, choosing=True))
+        return row | {"score": 1 - row["accuracy"]}
 
-    return [rows[row.value] | {"score": row.score} for row in widened(score, grid, wider=wider).itertuples()]
+    return tried(at, grid, wider=wider)
 
 
 def compared(
@@ -169,19 +169,10 @@ def compared(
     """
     cases = [Case(model, task, **budget) for task in TASKS for model in models]
     choosing = [(replace(case, steps=tuning_steps), tuple(grid), wider) for case in cases]
-    tries = pd.DataFrame([row for rows in _all(tried, choosing, processes) for row in rows])
-    rates = {(row.model, row.task): row.rate for row in best_rates(tries).itertuples()}
+    tries = pd.DataFrame([row for rows in spread(searched, choosing, processes=processes) for row in rows])
+    rates = {(row.model, row.task): row.rate for row in best_values(tries, BY, value="rate").itertuples()}
     jobs = [(replace(case, rate=rates[case.model, case.task], seed=seed),) for case in cases for seed in range(seeds)]
-    return tries, pd.DataFrame(_all(measured, jobs, processes))
-
-
-def _all(function, jobs: list[tuple], processes: int) -> list:
-    return [function(*job) for job in jobs] if processes == 1 else spread(function, jobs, processes=processes)
-
-
-def best_rates(tries: pd.DataFrame) -> pd.DataFrame:
-    """The best rate of every model and task, and whether it lies inside its grid."""
-    return best_values(tries, ["model", "task"], value="rate")
+    return tries, pd.DataFrame(spread(measured, jobs, processes=processes))
 
 
 # --------------------------------------------------------------------------- the ledger
@@ -190,7 +181,8 @@ def best_rates(tries: pd.DataFrame) -> pd.DataFrame:
 def measures(timed: pd.DataFrame, tries: pd.DataFrame, runs: pd.DataFrame) -> list[tuple]:
     """Key, value, unit and interval: seconds and their ratio to ours, states, accuracies, differences from ours.
 
-    A ratio above one: ours is faster.  A difference above zero: the other is better; p is Holm's over the others.
+    A ratio above one: ours is faster.  A difference above zero: the other is better; p is Holm's over the others of a
+    task, and better and worse count those of them that differ from ours at 5%.
     """
     none, found = (float("nan"), float("nan")), []
     for (n, model), own in timed.groupby(["n", "model"], sort=False):
@@ -206,15 +198,17 @@ def measures(timed: pd.DataFrame, tries: pd.DataFrame, runs: pd.DataFrame) -> li
         by_seed = 100 * group.pivot(index="seed", columns="model", values="accuracy")
         others = [model for model in by_seed if model != OURS]
         differences = {model: paired_difference(by_seed[model], by_seed[OURS]) for model in others}
-        adjusted = holm([p for *_, p in differences.values()])
+        adjusted, counts = family(differences)
         for model in by_seed:
             mean, *interval = share_interval(by_seed[model], 100)
             found.append((f"causal.relatives.{KEYS[model]}.{task}", mean, "%", tuple(interval)))
-        for (model, (mean, low, high, _)), p in zip(differences.items(), adjusted, strict=True):
+        for model, (mean, low, high, _) in differences.items():
             found.append((f"causal.relatives.{KEYS[model]}.{task}.ahead", mean, "points", (low, high)))
-            if p == p:
-                found.append((f"causal.relatives.{KEYS[model]}.{task}.p", p, "", none))
-    best = best_rates(tries)
+            if adjusted[model] == adjusted[model]:
+                found.append((f"causal.relatives.{KEYS[model]}.{task}.p", adjusted[model], "", none))
+        for name, count in zip(("compared", "better", "worse"), counts, strict=True):
+            found.append((f"causal.relatives.{task}.{name}", count, "layers", none))
+    best = best_values(tries, BY, value="rate")
     for row in best.itertuples():
         found.append((f"causal.relatives.{KEYS[row.model]}.{row.task}.inside", float(row.inside), "", none))
     found.append(("causal.tuned.inside", int(best["inside"].sum()), "rates inside their grids", none))

@@ -12,7 +12,8 @@ def tables(cells: Cells) -> dict[str, str]:
         "Ours (ms)": "causal.auto.k{1}.ms.{0}",
         "by FFT": "causal.fft.k{1}.ms.{0}",
         "Attention (ms)": "causal.attention.ms.{0}",
-        "Faster": "causal.auto.k{1}.ratio.{0}",
+        "Faster": "causal.auto.k{1}.ratio.{0} [2]",
+        "As started": "causal.fresh.auto.k{1}.ratio.{0} [2]",
         "Target": lambda n, k: number(TARGETS.get(n), 2),
         "Over bytes": "causal.auto.k{1}.bytes.{0}",
         "Over products": "causal.auto.k{1}.products.{0}",
@@ -20,7 +21,7 @@ def tables(cells: Cells) -> dict[str, str]:
     steps = {
         "Ours (\\textmu s)": "causal.step.us.{}",
         "Cache (\\textmu s)": "causal.step.attention_us.{}",
-        "Faster": "causal.step.ratio.{}",
+        "Faster": "causal.step.ratio.{} [2]",
         "Target": lambda n: number(STEP_TARGETS.get(n), 2),
         "State (MB)": lambda n: number(cells.value("causal.step.state") / 1e3),
         "Cache (MB)": "causal.step.cache.{}",
@@ -28,8 +29,8 @@ def tables(cells: Cells) -> dict[str, str]:
     lengths = _grouped(cells.lengths(f"causal.auto.k{RESONATORS[0]}.ms."))
     contexts = _grouped(cells.lengths("causal.step.us."))
     return {
-        "causal": cells.table({"$n$": lengths, "$k$": {k: str(k) for k in RESONATORS}}, speeds, "@{}rrrrrrrrr@{}"),
-        "causal_steps": cells.table({"Context": contexts}, steps, "@{}rrrrrrr@{}"),
+        "causal": cells.table({"$n$": lengths, "$k$": {k: str(k) for k in RESONATORS}}, speeds, "@{}rrrrrllrrr@{}"),
+        "causal_steps": cells.table({"Context": contexts}, steps, "@{}rrrlrrr@{}"),
         "causal_relatives": _relatives(cells),
         "causal_relatives_ratio": _ratios(cells),
     }

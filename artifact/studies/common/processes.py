@@ -29,8 +29,9 @@ def spread(
     if not jobs:
         return []
     # A fork server imports the function's module once, before threads or data exist: a start then costs no import.
+    # The first step of an optimiser would import torch._dynamo in each process, for longer than a short job takes.
     context = get_context("forkserver" if "forkserver" in get_all_start_methods() else "spawn")
-    context.set_forkserver_preload([function.__module__])
+    context.set_forkserver_preload([function.__module__, "torch._dynamo"])
     with ProcessPoolExecutor(
         min(processes, len(jobs)),
         context,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeVar
 
 import numpy as np
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:
@@ -93,6 +96,19 @@ def holm(p: Iterable[float]) -> np.ndarray:
     steps = p[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
+
+
+def family(
+    differences: Mapping[Name, tuple[float, float, float, float]],
+) -> tuple[dict[Name, float], tuple[int, int, int]]:
+    """Holm's p of every difference of a family, each as `paired_difference` gives it; and three counts.
+
+    The counts: how many were compared, lie above zero, and lie below it, these two with an adjusted p below 0.05.
+    """
+    adjusted = dict(zip(differences, holm(p for *_, p in differences.values()), strict=True))
+    differ = [differences[name][0] for name, p in adjusted.items() if p < 0.05]
+    made = sum(not math.isnan(p) for p in adjusted.values())
+    return adjusted, (made, sum(mean > 0 for mean in differ), sum(mean < 0 for mean in differ))
 
 
 def _logistic(x: float) -> float:

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from artifact.studies.common.processes import spread
-from artifact.studies.common.statistics import holm, mean_interval, paired_difference
-from artifact.studies.common.tuning import best_values, widened
-from artifact.studies.language.protocol import BATCHES, TUNING_SEED
-from artifact.studies.language.study import RESONANCE, Run, outcomes, train
+from artifact.studies.common.statistics import family as family_of_tests
+from artifact.studies.common.statistics import mean_interval, paired_difference
+from artifact.studies.common.tuning import best_values
+from artifact.studies.language.protocol import BATCHES, searched
+from artifact.studies.language.study import RESONANCE, Run, outcomes
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,6 @@ class Budget:
     steps: int
     seconds: float
     seeds: int
-
-
-def tried(run: Run, grid: Sequence[float], wider: int) -> list[dict]:
-    """The ends of a run with each rate of a grid that widens, on the part that chooses; score: the loss there."""
-    rows: dict[float, dict] = {}
-
-    def score(rate: float) -> float:
-        try:
-            rows[rate] = train(replace(run, rate=rate, seed=TUNING_SEED, choosing=True)).row
-        except FloatingPointError:  # diverged
-            rows[rate] = {"family": run.family, "rate": rate, "loss": float("inf")}
-        return rows[rate]["loss"]
-
-    return [rows[row.value] | {"score": row.score} for row in widened(score, grid, wider=wider).itertuples()]
 
 
 def controlled(
@@ -60,8 +47,8 @@ def controlled(
     batch = BATCHES[context]
     start = Run("", context, batch, grid[0], tokens=budget.tuning_steps * batch * context, **symbols)
     jobs = [(replace(start, family=family), tuple(grid), wider) for family in families]
-    tries = pd.DataFrame([row for rows in spread(tried, jobs, processes=processes) for row in rows])
-    rates = best_rates(tries).set_index("family")["rate"]
+    tries = pd.DataFrame([row for rows in spread(searched, jobs, processes=processes) for row in rows])
+    rates = best_values(tries, ["family"], value="rate").set_index("family")["rate"]
     budgets = {"tokens": budget.steps * batch * context, "seconds": None}, {"tokens": None, "seconds": budget.seconds}
     runs = [
         replace(start, family=family, rate=float(rates[family]), seed=seed, **limit)
@@ -72,11 +59,6 @@ def controlled(
     return tries, pd.DataFrame([outcome.row for outcome in outcomes(runs, processes=processes)])
 
 
-def best_rates(tries: pd.DataFrame) -> pd.DataFrame:
-    """The best rate of every family, and whether it lies inside its grid."""
-    return best_values(tries, ["family"], value="rate")
-
-
 def key_of(family: str) -> str:
     """A family's part of a key of the ledger."""
     return family.replace(" ", "_")
@@ -85,14 +67,17 @@ def key_of(family: str) -> str:
 def measures(tries: pd.DataFrame, ends: pd.DataFrame) -> list[tuple]:
     """Key, value, unit and interval: losses by budget and family, and their difference from the whole model, paired.
 
-    A difference above zero: worse than the whole model; p is Holm's over the families of a budget.
+    A difference above zero: worse than the whole model; p is Holm's over the families of a budget, and better and worse
+    count those that differ at 5%.
     """
     none, found = (float("nan"), float("nan")), []
     for budget, group in ends.replace({"budget": {"tokens": "steps"}}).groupby("budget", sort=False):
         losses = group.pivot(index="seed", columns="family", values="loss")
         others = [family for family in dict.fromkeys(group["family"]) if family != RESONANCE]
         differences = {family: paired_difference(losses[family], losses[RESONANCE]) for family in others}
-        adjusted = dict(zip(others, holm([p for *_, p in differences.values()]), strict=True))
+        adjusted, (compared, above, below) = family_of_tests(differences)
+        for name, count in (("compared", compared), ("better", below), ("worse", above)):
+            found.append((f"language.controlled.{budget}.{name}", count, "families", none))
         for family in dict.fromkeys(group["family"]):
             key, own = f"language.controlled.{budget}.{key_of(family)}", group[group["family"] == family]
             mean, *interval = mean_interval(losses[family])
@@ -106,7 +91,7 @@ def measures(tries: pd.DataFrame, ends: pd.DataFrame) -> list[tuple]:
             if adjusted[family] == adjusted[family]:
                 found.append((f"{key}.p", adjusted[family], "", none))
     sizes = ends.drop_duplicates("family").set_index("family")["parameters"]
-    best = best_rates(tries)
+    best = best_values(tries, ["family"], value="rate")
     for row in best.itertuples():
         found.append((f"language.controlled.rate.{key_of(row.family)}", row.rate, "", none))
         found.append((f"language.controlled.inside.{key_of(row.family)}", float(row.inside), "", none))

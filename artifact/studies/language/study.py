@@ -171,11 +171,11 @@ def adamw(model: nn.Module, rate: float) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, rate, betas=(0.9, 0.99), fused=True)
 
 
-def scheduled(share: float) -> float:
-    """The factor of the rate when `share` of the budget is used: linear up, then a cosine down to `LEAST`."""
-    if share < WARMUP:
-        return max(share / WARMUP, 0.01)
-    return LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * min(1.0, (share - WARMUP) / (1 - WARMUP))))
+def scheduled(share: float, warmup: float = WARMUP) -> float:
+    """The factor of the rate when `share` of the budget is used: linear up to `warmup`, then a cosine to `LEAST`."""
+    if share < warmup:
+        return max(share / warmup, 0.01)
+    return LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * min(1.0, (share - warmup) / (1 - warmup))))
 
 
 def update(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -6,7 +6,6 @@ item is one character generated after a context of 256.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -16,17 +15,10 @@ from torch import Tensor, nn
 from artifact.datasets.characters import load_tinyshakespeare
 from artifact.peers.causal import state_after
 from artifact.peers.language import RotaryGPT
-from artifact.studies.language.study import LEAST, adamw, cross_entropy, loss_on, update, windows
+from artifact.studies.language.study import adamw, cross_entropy, loss_on, scheduled, update, windows
 from resonance.language import LanguageModel, ResonanceLM
 
 WARMUP = 0.25  # share of the steps in which the rate rises; in few steps a wide Transformer needs so long a rise
-
-
-def scheduled(share: float) -> float:
-    """The factor of the rate when `share` of the steps is done: linear up, then a cosine down to `LEAST`."""
-    if share < WARMUP:
-        return max(share / WARMUP, 0.01)
-    return LEAST + (1 - LEAST) * 0.5 * (1 + math.cos(math.pi * (share - WARMUP) / (1 - WARMUP)))
 
 
 class Language:
@@ -60,7 +52,7 @@ class Language:
         optimizer = adamw(model, tried)
         for step in range(self.steps):
             for group in optimizer.param_groups:
-                group["lr"] = tried * scheduled(step / self.steps)
+                group["lr"] = tried * scheduled(step / self.steps, WARMUP)
             cross_entropy(model, *next(batches)).backward()
             update(model, optimizer)
         choice, report = (self.corpus.parts[name] for name in ("choice", "report"))

@@ -15,6 +15,7 @@ from artifact.studies.causal import relatives as study
 from artifact.studies.causal.relatives import ATTENTION, KEYS, MODELS, OURS, TASKS, Case
 from artifact.studies.causal.tables import tables
 from artifact.studies.common.latex import Cells
+from artifact.studies.common.tuning import best_values
 
 SMALL = {"steps": 3, "batch": 4, "dim": 8, "layers": 1, "tested": 30}
 
@@ -70,7 +71,7 @@ def test_each_model_and_task_has_its_own_search_and_seeds():
     assert tries.groupby(["model", "task"])["rate"].count().between(2, 3).all() and tries["choosing"].all()
     assert set(tries["seed"]) == {study.TUNING_SEED} and set(tries["steps"]) == {2}
     assert runs.groupby(["model", "task"])["seed"].apply(list).tolist() == [[0, 1]] * 4
-    best = study.best_rates(tries).set_index(["model", "task"])["rate"]
+    best = best_values(tries, study.BY, value="rate").set_index(["model", "task"])["rate"]
     assert all(row.rate == best[row.model, row.task] for row in runs.itertuples())
 
 
@@ -100,6 +101,8 @@ def test_measures_are_ratios_and_differences_from_ours():
     assert 0 <= low < value < high <= 100
     assert found["causal.relatives.gdn.sequential.ahead"][0] == pytest.approx(25 + 100 * 0.01 * np.mean([0, 2, 1]))
     assert found["causal.relatives.gdn.sequential.p"][0] <= 1
+    assert found["causal.relatives.sequential.compared"][0] == 6
+    assert found["causal.relatives.sequential.better"][0] == 6 and found["causal.relatives.sequential.worse"][0] == 0
     assert found["causal.tuned.inside"][0] == 12 and found["causal.tuned.all"][0] == 14
 
 

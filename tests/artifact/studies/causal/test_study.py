@@ -59,7 +59,7 @@ def test_the_study_finds_what_the_report_says_and_its_tables_print_it():
     errors, gains = pd.DataFrame({"mse": [1.0, 2.0, 3.0, 4.0]}), pd.DataFrame({"layer": ["trained"] * 2})
     gains = gains.assign(frequency=[0.05, 0.1], gain=[1.0, 2.0])
     found = causal_study.measures(equal, leaks, limit, errors, gains, 12)
-    speeds = causal_benchmark.layers([32, 64], resonators=[4], rounds=1)
+    speeds = causal_benchmark.layers([32, 64], resonators=[4], rounds=1).assign(setting="kept")
     steps, engines = causal_benchmark.steps([32], k=4, rounds=1), pd.DataFrame({"over_best": [1.1]})
     found += causal_benchmark.measures(speeds, causal_benchmark.growth(speeds), engines, steps)
     by_key = pd.DataFrame([(key, value) for key, value, *_ in found], columns=["key", "value"]).set_index("key")

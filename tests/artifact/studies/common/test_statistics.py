@@ -12,7 +12,14 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-from artifact.studies.common.statistics import holm, mean_interval, ratio_interval, share_interval, wilson_interval
+from artifact.studies.common.statistics import (
+    family,
+    holm,
+    mean_interval,
+    ratio_interval,
+    share_interval,
+    wilson_interval,
+)
 
 
 @given(st.lists(st.floats(0, 100), min_size=2, max_size=8))
@@ -84,3 +91,11 @@ def test_holm_is_that_of_the_textbook(p):
     gaps = [*p[:1], math.nan, *p[1:]]
     np.testing.assert_allclose(np.delete(holm(gaps), 1), holm(p))
     assert math.isnan(holm(gaps)[1])
+
+
+def test_a_family_counts_those_made_and_those_that_differ_after_holm():
+    nan = math.nan
+    differences = {"a": (1.0, 0, 2, 0.01), "b": (-1.0, -2, 0, 0.001), "c": (3.0, 0, 6, 0.03), "d": (1.0, nan, nan, nan)}
+    adjusted, counts = family(differences)
+    assert counts == (3, 2, 1) and adjusted["b"] == pytest.approx(0.003) and math.isnan(adjusted["d"])
+    assert family({"a": (1.0, 0, 2, 0.04), "b": (1.0, 0, 2, 0.04)})[1] == (2, 0, 0)

@@ -7,7 +7,8 @@ import pytest
 
 from artifact.peers.relatives import RELATIVES
 from artifact.studies.common.latex import Cells
-from artifact.studies.language import controlled, figures, study
+from artifact.studies.common.tuning import best_values
+from artifact.studies.language import controlled, figures, protocol, study
 from artifact.studies.language.ablations import RECALL_FROM_ZERO
 from artifact.studies.language.study import RESONANCE, Run, build
 from artifact.studies.language.tables import tables
@@ -19,18 +20,17 @@ def tiny(monkeypatch, tmp_path):
         monkeypatch.setattr(study, name, value)
     monkeypatch.setattr(controlled, "BATCHES", {16: 2})
     monkeypatch.setattr(controlled, "outcomes", lambda runs, processes: [study.train(run) for run in runs])
-    monkeypatch.setattr(controlled, "spread", lambda call, jobs, processes: [call(*job) for job in jobs])
 
 
 def test_every_family_is_tuned_alone_and_runs_at_both_budgets():
     families, budget = [RESONANCE, "S4D"], controlled.Budget(2, 3, 0.01, 2)
-    tries, ends = controlled.controlled(families, 16, [0.01, 0.02], budget, wider=1, curve=64, final=64)
+    tries, ends = controlled.controlled(families, 16, [0.01, 0.02], budget, wider=1, processes=1, curve=64, final=64)
     assert tries.groupby("family")["rate"].count().between(2, 3).all() and set(tries["seed"]) == {100}
     assert (tries["tokens"] == 2 * 2 * 16).all()
     steps, seconds = (ends[ends["budget"] == name] for name in ("tokens", "seconds"))
     assert (steps["tokens"] == 3 * 2 * 16).all() and (seconds["seconds"] >= 0.01).all()
     assert ends.groupby(["budget", "family"])["seed"].apply(list).tolist() == [[0, 1]] * 4
-    rates = controlled.best_rates(tries).set_index("family")["rate"]
+    rates = best_values(tries, ["family"], value="rate").set_index("family")["rate"]
     assert all(row.rate == rates[row.family] for row in ends.itertuples())
 
 
@@ -38,8 +38,8 @@ def test_a_diverged_rate_is_tried_and_not_chosen(monkeypatch):
     def diverging(run):
         raise FloatingPointError(f"at {run.rate}")
 
-    monkeypatch.setattr(controlled, "train", diverging)
-    rows = controlled.tried(Run("S4D", 16, 2, 0.01, tokens=64), [0.01, 0.02], 3)
+    monkeypatch.setattr(protocol, "train", diverging)
+    rows = protocol.searched(Run("S4D", 16, 2, 0.01, tokens=64), [0.01, 0.02], 3)
     assert [row["score"] for row in rows] == [float("inf")] * 2
 
 
@@ -70,6 +70,7 @@ def test_measures_and_table_are_differences_from_the_whole_model():
     behind, low, high = found["language.controlled.steps.GLA.behind"]
     assert behind == pytest.approx(0.2 + 0.002 * 5 / 3) and low < behind < high
     assert found["language.controlled.seconds.GLA.characters"][0] == 3
+    assert [found[f"language.controlled.steps.{name}"][0] for name in ("compared", "better", "worse")] == [2, 0, 2]
     assert found["language.controlled.inside.one_time_scale"][0] == 1
     assert found["language.controlled.inside.GLA"][0] == 0
     made = tables(Cells(pd.DataFrame.from_dict(found, orient="index", columns=["value", "ci_low", "ci_high"])))

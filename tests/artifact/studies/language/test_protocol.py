@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
@@ -16,20 +18,26 @@ def outcome_of(family, context, seed, tokens, loss, budget="seconds"):
     return language_study.Outcome(run, pd.DataFrame([used]), loss, 1000, {})
 
 
-def test_tries_are_as_many_for_each_family_and_never_of_a_reported_seed():
-    runs = language_protocol.tries([256], {RESONANCE: [1e-3, 2e-3], TRANSFORMER: [3e-3, 4e-3]}, 1.0, final=64)
-    assert [(run.family, run.rate) for run in runs] == [
-        (RESONANCE, 1e-3),
-        (TRANSFORMER, 3e-3),
-        (RESONANCE, 2e-3),
-        (TRANSFORMER, 4e-3),
-    ]
+def test_tries_are_as_many_for_each_family_widen_and_are_never_of_a_reported_seed(monkeypatch):
+    runs = []
+
+    def train(run):
+        runs.append(run)
+        return replace(outcome_of(run.family, run.context, run.seed, 10, run.rate), run=run)
+
+    monkeypatch.setattr(language_protocol, "train", train)
+    rates = {RESONANCE: [1e-3, 2e-3], TRANSFORMER: [3e-3, 6e-3]}
+    table = language_protocol.tries([256], rates, 1.0, wider=1, processes=1, final=64)
+    assert table.groupby("family")["rate"].apply(sorted).to_dict() == {
+        RESONANCE: [5e-4, 1e-3, 2e-3],
+        TRANSFORMER: [1.5e-3, 3e-3, 6e-3],
+    }
     reported = language_protocol.equal_time([256], {(family, 256): 1e-3 for family in FAMILIES}, 1.0, 3)
     assert all(run.choosing and run.seed not in {r.seed for r in reported} for run in runs)
     assert not any(run.choosing for run in reported) and len(reported) == 6
     with pytest.raises(ValueError, match="as many rates"):
         language_protocol.tries([256], {RESONANCE: [1e-3], TRANSFORMER: [1e-3, 2e-3]}, 1.0)
-    table = pd.DataFrame({"family": ["a", "a"], "context": [1, 1], "rate": [1e-3, 2e-3], "loss": [2.0, 1.5]})
+    table = pd.DataFrame({"family": ["a", "a"], "context": [1, 1], "rate": [1e-3, 2e-3], "score": [2.0, 1.5]})
     best = language_protocol.chosen(table)
     assert language_protocol.rates_of(best) == {("a", 1): 2e-3} and not best["inside"].any()
 
@@ -51,6 +59,7 @@ def test_at_equal_tokens_the_faster_of_each_pair_runs_anew():
     facts = language_protocol.measures(ends)
     assert facts["language.seconds.256.ahead"][0] == pytest.approx(0.11)
     assert facts["language.tokens.256.ahead"][0] == pytest.approx(0.07)
+    assert [facts[f"language.{name}"][0] for name in ("compared", "better", "worse")] == [2, 0, 0]
     assert facts["language.seconds.256.gpt.tokens"][0] == pytest.approx(750e-6)
 
 
