@@ -16,6 +16,7 @@ LOOKS = {  # each method's colour, marker and line
     "vision Transformer": (PALETTE[1], "^", "-."),
     "FNet": (PALETTE[2], "D", ":"),
     "logistic regression": (PALETTE[7], "v", "--"),
+    "logistic regression, augmented": (PALETTE[5], "<", ":"),
 }
 AXES = {
     "rotation": "angle (degrees)",

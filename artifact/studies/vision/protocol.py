@@ -1,6 +1,6 @@
 """Protocol of image classification: split, models, training, and evaluation under corruption and at other sizes.
 
-The last training images choose rates, patches and read-outs; the tested models are trained anew on all training
+The last training images choose rates and read-outs; the tested models are trained anew on all training
 images, and the test images are used once.  Every model sees the same number of images, under one augmentation
 (`augmentation.jitter`).
 """
@@ -12,14 +12,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import product
+from itertools import islice, product
 
 import pandas as pd
 import torch
+from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 
 from artifact.datasets.images import Images
-from artifact.peers.vision import PatchFNet, VisionTransformer
+from artifact.peers.vision import PatchFNet, VisionTransformer, fit_logistic, logistic_scores
 from artifact.studies.common.classification import accuracy, predict, train_classifier
 from artifact.studies.common.tuning import widened
 from artifact.studies.vision.augmentation import affine, augmented_batches, noisy, occluded, resized
@@ -28,6 +29,7 @@ from resonance.vision import ResonanceVisionNet
 
 Scorer = Callable[[Tensor], Tensor]  # images -> class scores
 Entry = tuple[str, int, Scorer]  # name of a method, seed
+PATCHES = 7  # a side of an image: of 4 x 4 pixels where it has 28
 SIDE = 28  # pixels a side of the images for which the settings below were chosen
 
 
@@ -65,7 +67,7 @@ def image_task(images: Images, validation: int = 5000) -> ImageTask:
 
 @dataclass(frozen=True)
 class Contender:
-    """A model that is trained: name, key of its measures, constructor, patches a side, read-out.
+    """A model that is trained: name, key of its measures, constructor, read-out.
 
     make(num_classes, in_channels=..., patch_size=..., pooled_frequencies=...) -> a classifier of images.
     """
@@ -73,34 +75,44 @@ class Contender:
     name: str
     key: str
     make: Callable[..., nn.Module]
-    patches: int = 14  # a side
     pooled: int = 3  # frequencies a side of the read-out; 1: the mean token
 
     def variant(self, name: str) -> Contender:
-        """The same model with the patches and the read-out of one of `VARIANTS`."""
-        return replace(self, **VARIANTS[name])
+        """The same model with one of the read-outs of `VARIANTS`."""
+        return replace(self, pooled=VARIANTS[name])
 
     def model(self, task: ImageTask, seed: int) -> nn.Module:
         """An untrained model for a task."""
         torch.manual_seed(seed)
-        classes, patch = int(task.train[1].max()) + 1, max(1, task.side // self.patches)
+        classes, patch = int(task.train[1].max()) + 1, max(1, task.side // PATCHES)
         return self.make(classes, in_channels=1, patch_size=patch, pooled_frequencies=self.pooled)
 
 
-# What is tried of every contender, chosen on validation: patches in pixels of an image of 28, and the read-out.
-VARIANTS = {
-    "2 x 2": {"patches": 14, "pooled": 3},
-    "4 x 4": {"patches": 7, "pooled": 3},
-    "4 x 4, mean read-out": {"patches": 7, "pooled": 1},
-}
+VARIANTS = {"lowest frequencies": 3, "mean": 1}  # read-outs tried of every contender, chosen on validation
 OURS = partial(ResonanceVisionNet, hidden_dim=48, num_layers=4, num_frequencies=5, dropout=0.0)
 RESONANCE = Contender("resonance", "resonance", OURS)
 BARE = Contender("resonance, no feed-forward", "bare", partial(OURS, expansion=0))
 TRANSFORMER = Contender("vision Transformer", "transformer", VisionTransformer)
 FNET = Contender("FNet", "fnet", partial(PatchFNet, num_layers=4))
 CONTENDERS = (RESONANCE, BARE, TRANSFORMER, FNET)
-LOGISTIC = "logistic regression"
-KEYS = {contender.name: contender.key for contender in CONTENDERS} | {LOGISTIC: "logistic"}
+LOGISTIC, AUGMENTED = REGRESSIONS = "logistic regression", "logistic regression, augmented"
+KEYS = {contender.name: contender.key for contender in CONTENDERS}
+KEYS |= {LOGISTIC: "logistic", AUGMENTED: "logistic_augmented"}
+
+
+def largest_shift(task: ImageTask) -> float:
+    """Pixels by which the augmentation shifts an image at most."""
+    return 2 * task.side / SIDE
+
+
+def regression(name: str, task: ImageTask, data: tuple[Tensor, Tensor], penalty: float, *, seed: int) -> Pipeline:
+    """One of `REGRESSIONS` fitted to images as they are; `AUGMENTED` to one augmented copy of each as well."""
+    if name == AUGMENTED:
+        generator = torch.Generator().manual_seed(seed)
+        batches = augmented_batches(*data, 1000, generator, shift=largest_shift(task))
+        copies = islice(batches, -(-len(data[0]) // 1000))
+        data = tuple(torch.cat(parts) for parts in zip(data, *copies, strict=True))
+    return fit_logistic(*data, penalty)
 
 
 def trained(
@@ -115,7 +127,7 @@ def trained(
 ) -> tuple[nn.Module, float]:
     """Train a model on `data` for some steps of `batch` images; return it in evaluation mode, and the seconds."""
     model = contender.model(task, seed)
-    batches = augmented_batches(*data, batch, torch.Generator().manual_seed(seed), shift=2 * task.side / SIDE)
+    batches = augmented_batches(*data, batch, torch.Generator().manual_seed(seed), shift=largest_shift(task))
     seconds = train_classifier(model, batches, steps, rate=rate, smoothing=0.05)
     return model.eval(), seconds
 
@@ -141,6 +153,22 @@ def tuned(task: ImageTask, variants: Iterable[str], rates: Sequence[float], *, w
     return pd.concat(tables, ignore_index=True)[["method", "variant", "value", "score"]]
 
 
+def tuned_regressions(
+    task: ImageTask, penalties: Sequence[float], images: int, *, wider: int, seed: int
+) -> pd.DataFrame:
+    """Validation error of `REGRESSIONS` on the first `images` at every penalty tried, with the columns of `tuned`."""
+    data, (pixels, labels) = tuple(part[:images] for part in task.train), task.validation
+
+    def error(penalty: float, name: str) -> float:
+        return 1 - accuracy(logistic_scores(regression(name, task, data, penalty, seed=seed), pixels), labels)
+
+    tables = [
+        widened(partial(error, name=name), penalties, wider=wider).assign(method=name, variant="pixels")
+        for name in REGRESSIONS
+    ]
+    return pd.concat(tables, ignore_index=True)
+
+
 def choice(best: pd.DataFrame) -> pd.DataFrame:
     """For each method its variant of lowest validation error, the first of equals; best: of `best_values`."""
     return best.loc[best.groupby("method", sort=False)["score"].idxmin()].set_index("method")
@@ -158,7 +186,7 @@ def score_rows(entries: Iterable[Entry], images: Tensor, labels: Tensor, **colum
 
 def scorer(model: nn.Module) -> Scorer:
     """A trained classifier as a function from images to scores."""
-    return partial(predict, model)
+    return partial(predict, model, size=100)  # larger batches are slower on one core
 
 
 def corrupted(images: Tensor, seed: int, levels: dict[str, list[float]]) -> Iterable[tuple[str, float, Tensor]]:

@@ -10,12 +10,9 @@ METHODS = {
     "transformer": "Vision Transformer",
     "fnet": "FNet over patches",
     "logistic": "Logistic regression",
+    "logistic_augmented": "Logistic regression, augmented",
 }
-VARIANTS = {
-    "2 x 2": r"$2\times2$",
-    "4 x 4": r"$4\times4$",
-    "4 x 4, mean read-out": r"$4\times4$, mean token",
-}
+VARIANTS = {"lowest frequencies": "Lowest frequencies", "mean": "Mean token"}
 CORRUPTIONS = {"rotation": "Rotated", "noise": "Noise", "occlusion": "Occluded"}
 
 
@@ -28,7 +25,7 @@ def tables(cells: Cells) -> dict[str, str]:
 
     accuracies = {
         "Parameters": "vision.{}.parameters (6)",
-        "Patch (pixels)": "vision.{}.patch",
+        "Frequencies a side of the read-out": "vision.{}.pooled",
         "Rate": "vision.{}.rate",
         "Test accuracy (\\%)": lambda key: percent(f"vision.{key}.accuracy"),
     }

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from artifact.datasets.images import Images, load_digits
-from artifact.peers.vision import VisionTransformer
+from artifact.peers.vision import VisionTransformer, fit_logistic
 from artifact.studies.common.classification import accuracy, predict
 from artifact.studies.common.graph import structure
 from artifact.studies.common.tuning import best_values
@@ -92,16 +92,31 @@ def test_every_contender_is_tuned_over_the_same_variants_and_rates(monkeypatch):
     asked = []
 
     def error(rate, contender, task, steps):
-        asked.append((contender.name, contender.patches, contender.pooled, rate))
-        return abs(rate - 0.004) + 0.1 * (contender.patches == 14)
+        asked.append((contender.name, contender.pooled, rate))
+        return abs(rate - 0.004) + 0.1 * (contender.pooled == 3)
 
     monkeypatch.setattr(protocol, "validation_error", error)
-    tries = tuned(None, ["2 x 2", "4 x 4"], [0.001, 0.002], wider=2, steps=1)
+    tries = tuned(None, VARIANTS, [0.001, 0.002], wider=2, steps=1)
     assert {name: len(rows) for name, rows in tries.groupby("method")} == dict.fromkeys(tries["method"], 8)
     assert len(asked) == len(tries) == 8 * len(CONTENDERS) and set(tries["value"]) == {0.001, 0.002, 0.004, 0.008}
     best = best_values(tries, ["method", "variant"])
     assert best["inside"].all() and len(best) == 2 * len(CONTENDERS)
-    assert set(choice(best)["variant"]) == {"4 x 4"} and set(choice(best)["value"]) == {0.004}
+    assert set(choice(best)["variant"]) == {"mean"} and set(choice(best)["value"]) == {0.004}
+
+
+def test_regressions_are_tuned_with_and_without_a_copy_of_each_image(monkeypatch):
+    fitted = []
+
+    def fit(images, labels, penalty):
+        fitted.append((len(images), len(labels), penalty))
+        return fit_logistic(images, labels, penalty)
+
+    monkeypatch.setattr(protocol, "fit_logistic", fit)
+    task = image_task(load_digits(), validation=200)
+    tries = protocol.tuned_regressions(task, [0.01, 0.1], 300, wider=0, seed=0)
+    assert fitted == [(count, count, penalty) for count in (300, 600) for penalty in (0.01, 0.1)]
+    assert tries["method"].tolist() == [name for name in protocol.REGRESSIONS for _ in range(2)]
+    assert (tries["score"] < 0.2).all()
 
 
 def test_training_is_repeatable_and_learns_the_digits():
