@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from .engines import chunked
 from .layers import length_mask
 from .settings import placed
-from .spectral import check_sequences, traced, without_autocast
+from .spectral import Kept, check_sequences, without_autocast
 
 OCTAVES = (-4.0, 20.0)  # bounds on log2 of a time scale: in float32 exp(-2^-20) is still 16 ulp below 1
 MIDDLE, REACH = sum(OCTAVES) / 2, (OCTAVES[1] - OCTAVES[0]) / 2
@@ -143,7 +143,7 @@ class CausalMixing(nn.Module):
         self.turns = nn.Parameter(torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(-(-k // 4))[:k])
         self.readout = nn.Parameter(torch.randn(2 * k, dim) / math.sqrt(k))
         self.direct = nn.Parameter(torch.ones(dim))
-        self._kept: tuple[list[Tensor], tuple[Tensor, Tensor]] | None = None  # of `_step_constants`
+        self._kept = Kept()  # of `_step_constants`
 
     def poles(self, dtype: torch.dtype | None = None) -> Tensor:
         """Poles as used, (k, 2): real and imaginary parts, |lambda| < 1 for any parameter value."""
@@ -231,19 +231,12 @@ class CausalMixing(nn.Module):
         return y.to(x.dtype), state
 
     def _step_constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Poles (k, 2) and conjugate readout (dim, k, 2), kept while the parameters stay equal, value by value."""
-        keep = not torch.is_grad_enabled() and not traced(self.spacing)
-        parameters = (self.octave, self.turns, self.spacing, self.readout)
-        if keep and self._kept is not None:
-            source, (pole, readout) = self._kept
-            same = pole.dtype == dtype and pole.device == self.octave.device
-            if same and all(map(torch.equal, source, parameters)):
-                return pole, readout
+        """Poles (k, 2) and conjugate readout (dim, k, 2)."""
+        return self._kept(self._make_step_constants, dtype, self.octave, self.turns, self.spacing, self.readout)
+
+    def _make_step_constants(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         pole = self.poles(dtype)
-        readout = chunked.conjugate(unit_readout(self.readout.to(dtype), pole))
-        if keep:
-            self._kept = [p.detach().clone() for p in parameters], (pole, readout)
-        return pole, readout
+        return pole, chunked.conjugate(unit_readout(self.readout.to(dtype), pole))
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}, num_resonators={self.num_resonators}, engine={self.engine!r}"

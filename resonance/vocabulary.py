@@ -29,7 +29,7 @@ from .band import make_band
 from .layers import length_mask
 from .polar import PolarWeight
 from .settings import placed
-from .spectral import check_ids, traced
+from .spectral import Kept, check_ids, traced
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,12 @@ class DigitWaves(nn.Module):
         self.real = band.real  # places of DC and Nyquist
         power = (2 * k - len(self.real)) / dim  # of a wave of unit weights
         self.weight = PolarWeight(levels, base, k, scale=power**-0.5 * std ** (1 / levels))
+        self._kept = Kept()
 
     def forward(self) -> Tensor:
         """Waves of all digits, (levels, base, dim)."""
-        return self._waves(*self.weight.polar())
+        magnitude, phase = self.weight.polar()
+        return self._kept(lambda _: self._waves(magnitude, phase), magnitude.dtype, magnitude, phase)
 
     def of(self, level: int, digits: Tensor) -> Tensor:
         """Waves of the given digits of a level alone, (count,) -> (count, dim)."""

@@ -210,3 +210,15 @@ def test_ids_from_outside_a_functional_transform_are_checked_within_it():
         torch.testing.assert_close(found[name], weight.grad)
     with pytest.raises(ValueError, match="100"):
         torch.func.grad(energy)(weights, torch.tensor([[1, 100]]))
+
+
+def test_waves_are_kept_while_no_gradient_is_recorded_and_the_weights_stay():
+    model, ids = HierarchicalEmbedding(1000, 8), torch.randint(1000, (200,))
+    with torch.no_grad():
+        rows, waves = model(ids), model.waves()
+        assert model.waves() is waves and torch.equal(model(ids), rows)
+        model.waves.weight.phase.data.add_(0.1)
+        assert not torch.equal(model(ids), rows)
+        assert model.double().waves().dtype == torch.float64
+    model(ids).sum().backward()
+    assert model.waves.weight.phase.grad.any()
