@@ -1,9 +1,11 @@
-"""The relatives against recurrences written step by step from the papers' equations, and how they start."""
+"""The relatives against recurrences from the papers' equations and outputs of reference code; and how they start."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -112,6 +114,47 @@ def test_matrix_memories_equal_their_recurrences(kind, n):
     u, value = inputs(n)
     layer = moved(kind(8, 2, features=4))
     torch.testing.assert_close(layer(u, value), memory_reference(layer, u, value), rtol=1e-8, atol=1e-8)
+
+
+# --------------------------------------------------------------------------- outputs of reference code
+
+
+MEMORY = {"query.weight": "query", "key.weight": "key"}
+GATES = {"gates.weight.weight": "step", "gates.bias": "dt_bias", "gates.log_rate": "A_log"}
+REFERENCES = {  # our layer, and which weights of the reference are ours
+    "s4d": (
+        S4D,
+        {"log_step": "log_dt", "log_decay": "log_A_real", "frequency": "A_imag", "readout": "C", "direct": "D"},
+    ),
+    "lru": (LRU, {"log_decay": "nu_log", "log_gain": "gamma_log", "direct": "D"}),
+    "mamba2": (SelectiveScan, MEMORY | GATES | {"direct": "D"}),
+    "gla": (
+        GatedLinearAttention,
+        MEMORY | {"narrow_decay.weight": "narrow", "wide_decay.weight": "wide", "bias": "bias"},
+    ),
+    "gated_deltanet": (GatedDeltaNet, MEMORY | GATES | {"strength.weight": "beta"}),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+@torch.no_grad()
+def test_a_relative_gives_the_output_of_reference_code(name):
+    """In the block a reading is divided by its root mean square; the reference's output is, too, to be compared."""
+    stored = np.load(Path(__file__).parent / "reference" / f"{name}.npz")
+    given = {key: torch.from_numpy(stored[key]).double() for key in stored}
+    kind, names = REFERENCES[name]
+    layer = (kind(4, 3) if kind in (S4D, LRU) else kind(4, 2, features=3)).double()
+    ours = {key: given[theirs] for key, theirs in names.items()}
+    if kind is LRU:
+        ours["phase"] = given["theta_log"].exp()
+        ours["collect.weight"] = torch.cat([given["B_re"], given["B_im"]])
+        ours["read.weight"] = torch.cat([given["C_re"], -given["C_im"]], dim=1)
+    missing, unexpected = layer.load_state_dict(ours, strict=False)
+    assert not unexpected and set(missing) <= {"scale", "strength_bias"}  # one and zero, as they start
+    value, expected = given["value"], given["output"]
+    if kind not in (S4D, LRU):
+        expected = F.rms_norm(expected, expected.shape[-1:], eps=1e-5).flatten(2)
+    torch.testing.assert_close(layer(given.get("input", value), value), expected, rtol=1e-5, atol=2e-6)
 
 
 # --------------------------------------------------------------------------- the block
