@@ -12,9 +12,9 @@ METHODS = {
     "transformer": "Transformer, same frames",
     "convolutions": "Convolutions on log-mel",
     "regression": "Log-mel regression",
-    "normalised": "Log-mel regression, mean removed",
-    "regression_augmented": "Log-mel regression, augmented",
-    "normalised_augmented": "Log-mel regression, mean removed, augmented",
+    "normalised": "Log-mel, mean removed",
+    "regression_augmented": "Log-mel, augmented",
+    "normalised_augmented": "Log-mel, mean removed, augmented",
 }
 VARIANTS = {
     "resonance": "ResonanceAudioNet",

@@ -25,7 +25,7 @@ def tables(cells: Cells) -> dict[str, str]:
 
     accuracies = {
         "Parameters": "vision.{}.parameters (6)",
-        "Frequencies a side of the read-out": "vision.{}.pooled",
+        "Read-out": "vision.{}.pooled",
         "Rate": "vision.{}.rate",
         "Test accuracy (\\%)": lambda key: percent(f"vision.{key}.accuracy"),
     }
