@@ -1,6 +1,6 @@
 """Resonance: sequences mixed by a few learned frequencies instead of attention.
 
-An hour's reading, about 1,950 lines, smallest part to whole (labels such as eq:layer are the report's):
+An hour's reading, about 2,000 lines, smallest part to whole (labels such as eq:layer are the report's):
     band, spectral         the kept frequencies of a grid; analysis and synthesis, by one of three engines (engines/)
     polar                  complex weights as magnitude and phase; interference between frequencies
     layers                 BandMixing, ResonanceLayer, FeedForward
