@@ -104,14 +104,6 @@ def count_operations(model: nn.Module, *inputs: Tensor, **named: Tensor) -> int:
     return counter.get_total_flops()
 
 
-def interference_share(n: float, k: float) -> float:
-    """8 k^2 / (5 n log2 n), operations of the k x k matrix over those of the transforms (prop:operations).
-
-    Bounded as n grows if and only if k = O(sqrt(n log n)): k << n is not enough.
-    """
-    return 8 * k**2 / (5 * n * math.log2(n))
-
-
 # --------------------------------------------------------------------------- time
 
 

@@ -1,7 +1,7 @@
 """The style of every figure, and the plots that most of them share; each study's `figures.py` draws its results.
 
-Colours are seaborn's colour-blind palette, each with a marker or line style of its own.  Bars and bands are 95% Student
-intervals over seeds, where nothing else is said.
+Colours are seaborn's colour-blind palette, each with a marker or line style of its own.  Bars and bands are 95%
+intervals over seeds, Student's or, of proportions, one that stays inside, where nothing else is said.
 """
 
 from __future__ import annotations
@@ -138,9 +138,12 @@ def mean_curve(
         axes.fill_between(curve.index, curve[1], curve[2], color=colour, alpha=0.15, lw=0)
 
 
-def mean_bars(axes: Axes, table: pd.DataFrame, x: str, y: str, **look) -> None:
-    """Draw the mean of y over seeds at each x, its Student interval over two or more as a bar; look: of `errorbar`."""
-    curve = pd.DataFrame({place: mean_interval(seeds) for place, seeds in table.groupby(x)[y]})
+def mean_bars(axes: Axes, table: pd.DataFrame, x: str, y: str, *, whole: float | None = None, **look) -> None:
+    """Draw the mean of y over seeds at each x, its interval over two or more as a bar.
+
+    whole: as in `interval_of`; look: of `errorbar`.
+    """
+    curve = pd.DataFrame({place: interval_of(seeds, y, whole) for place, seeds in table.groupby(x)[y]})
     mean, low, high = curve.to_numpy()
     bars = np.nan_to_num(np.vstack([mean - low, high - mean]))
     axes.errorbar(curve.columns, mean, bars, **{"ls": "", "ms": 4, "lw": 1.1} | look)

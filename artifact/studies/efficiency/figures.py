@@ -9,8 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, use_style
-from artifact.studies.common.statistics import mean_interval
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, interval_of, panels, use_style
 from artifact.studies.efficiency.equal_quality import AT_LEAST, AT_MOST, COSTS, OPEN
 
 
@@ -66,7 +65,9 @@ def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
                 sizes = points[(points["task"] == task) & (points["family"] == family)].groupby("size")
                 if not len(sizes):
                     continue
-                means, bars = sizes[cost].mean(), np.array([mean_interval(errors) for _, errors in sizes["error"]]).T
+                whole = 1 if labels[task] == "test error" else None  # a share of images
+                bars = np.array([interval_of(errors, "error", whole) for _, errors in sizes["error"]]).T
+                means = sizes[cost].mean()
                 reach = np.nan_to_num(np.abs(bars[1:] - bars[0]))
                 panel.errorbar(means, bars[0], reach, marker=marker, ls=line, ms=3.5, lw=1, color=colour, capsize=2,
                                elinewidth=0.8, label=family)  # fmt: skip

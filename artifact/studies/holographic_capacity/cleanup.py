@@ -89,9 +89,11 @@ def matched_filter_accuracy(n: int, m: int, d: int, snr: float) -> float:
     return value
 
 
-def state_evolution(
-    power: np.ndarray, m: int, d: int, snr: float, *, draws: int = 2000, iterations: int = 500
-) -> float:
+DRAWS, MOST_ITERATIONS = 2000, 500  # of state evolution
+SLOPE, FLAT = 0.6, 0.7  # of graded powers, chosen by hand on one trace
+
+
+def state_evolution(power: np.ndarray, m: int, d: int, snr: float) -> float:
     """Share of correct symbols at the fixed point of state evolution, by Monte Carlo over the scores' noise.
 
     power: a_i^2 of the N patterns, on average 1.  tau^2 = N/snr + sum_i a_i^2 (1 - E b_i): the part not yet decoded
@@ -100,10 +102,10 @@ def state_evolution(
     from scipy.special import softmax
 
     n = len(power)
-    power = power[np.linspace(0, n - 1, draws).round().astype(int)]
-    noise = np.random.default_rng(0).standard_normal((draws, m))
+    power = power[np.linspace(0, n - 1, DRAWS).round().astype(int)]
+    noise = np.random.default_rng(0).standard_normal((DRAWS, m))
     unexplained = 1.0
-    for _ in range(iterations):
+    for _ in range(MOST_ITERATIONS):
         gain = np.sqrt(2 * d * power / (n / snr + n * unexplained))
         exponent = gain[:, None] * noise
         exponent[:, 0] += gain**2
@@ -122,9 +124,9 @@ def patterns_at(rate: float, m: int, d: int, snr: float) -> int:
     return round(rate * d * math.log2(1 + snr) / math.log2(m))
 
 
-def graded_power(n: int, snr: float, *, slope: float = 0.6, flat: float = 0.7) -> np.ndarray:
-    """Powers (n,) of mean 1 that fall as (1 + snr)^(-slope i/N) and are constant from i = flat N on."""
-    power = (1 + snr) ** (-slope * np.minimum(np.arange(n) / n, flat))
+def graded_power(n: int, snr: float) -> np.ndarray:
+    """Powers (n,) of mean 1 that fall as (1 + snr)^(-SLOPE i/N) and are constant from i = FLAT N on."""
+    power = (1 + snr) ** (-SLOPE * np.minimum(np.arange(n) / n, FLAT))
     return power / power.mean()
 
 

@@ -130,7 +130,7 @@ def capacity(information: pd.DataFrame, noises: pd.DataFrame) -> Figure:
 
 
 def cleanup(curve: pd.DataFrame, theory: pd.DataFrame) -> Figure:
-    """Share of correct symbols against rate over capacity: mean over seeds, bars Student's, lines theory."""
+    """Share of correct symbols against rate over capacity: mean and interval over seeds, lines theory."""
     figure, (axes,) = panels(1, 2.8)
     styles = {
         ("matched filter", "equal"): ("s", PALETTE[7], "matched filter"),
@@ -140,7 +140,7 @@ def cleanup(curve: pd.DataFrame, theory: pd.DataFrame) -> Figure:
     for case, (marker, colour, label) in styles.items():
         mine, expected = (table.groupby(["decoder", "power"]).get_group(case) for table in (curve, theory))
         axes.plot(expected["rate"], expected["right"], color=colour, lw=1)
-        mean_bars(axes, mine, "rate", "right", marker=marker, color=colour, label=label)
+        mean_bars(axes, mine, "rate", "right", whole=1, marker=marker, color=colour, label=label)
     axes.axvline(1, color=GREY, lw=0.9, ls="--")
     axes.annotate("Shannon", (1, 0.97), xytext=(4, 0), textcoords="offset points", color=GREY)
     axes.set(xlabel="rate over the capacity of the trace", ylabel="share of symbols correct", ylim=(0, 1.05))
@@ -164,11 +164,11 @@ def album(pixels: pd.DataFrame, errors: pd.DataFrame) -> Figure:
 
 
 def facts(answers: pd.DataFrame) -> Figure:
-    """Share of correct answers under each condition: every seed, and the mean with its Student interval."""
+    """Share of correct answers under each condition: every seed, and the mean with its interval."""
     figure, (axes,) = panels(1, 2.2)
     reading = ("with memory", "reloaded")
     looks = {name: (PALETTE[0 if name in reading else 7], "o") for name in dict.fromkeys(answers["condition"])}
-    seeds_with_interval(axes, answers, "accuracy", "condition", group="condition", looks=looks)
+    seeds_with_interval(axes, answers, "accuracy", "condition", group="condition", looks=looks, whole=1)
     axes.axvline(answers["chance"].iloc[0], color=GREY, lw=0.9, ls="--")
     axes.annotate("chance", (answers["chance"].iloc[0], -0.45), xytext=(4, 0), textcoords="offset points", color=GREY)
     axes.set(xlabel="share of answers correct", xlim=(-0.02, 1.05))

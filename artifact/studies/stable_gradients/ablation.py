@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from artifact.peers.cartesian import to_cartesian
-from artifact.studies.common.statistics import holm, mean_interval, paired_difference
+from artifact.studies.common.statistics import holm, mean_interval, paired_difference, share_interval
 from artifact.studies.common.tuning import best_values, widened
-from artifact.studies.stable_gradients.tasks import Task
+from artifact.studies.stable_gradients.tasks import METRICS, Task
 from resonance.polar import frame_radius, parameter_roles
 
 OPTIMIZERS = {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}
@@ -191,9 +191,10 @@ CELL = ["task", "optimizer"]
 
 
 def test_scores(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean test score of each variant with its Student interval: task, optimizer, variant, mean, low, high."""
+    """Mean test score of each variant with its interval: task, optimizer, variant, mean, low, high."""
     test = results[results["split"] == "test"].groupby([*CELL, "variant"], sort=False)
-    rows = [(*names, *mean_interval(scores)) for names, scores in test["score"]]
+    interval = {True: share_interval, False: mean_interval}
+    rows = [(*names, *interval[METRICS[names[0]].startswith("share")](scores)) for names, scores in test["score"]]
     return pd.DataFrame(rows, columns=[*CELL, "variant", "mean", "low", "high"])
 
 
@@ -269,7 +270,10 @@ def readings(
 
 
 def kindest(table: dict[str, tuple[list[str], list[str]]], cells: int) -> tuple[str, str]:
-    """The reading of `readings` most favourable to a claim, and its verdict: the first of the best, cells won last."""
+    """The reading of `readings` most favourable to a claim, and its verdict: the first of the best, cells won last.
+
+    Each reading is adjusted by itself, not for the choice among them: the choice favours the claim.
+    """
     order = ("holds", "holds if", "false as printed")
     verdicts = {name: judge(*won_and_lost, cells) for name, won_and_lost in table.items()}
     name = min(table, key=lambda name: (order.index(verdicts[name]), -len(table[name][0])))

@@ -30,9 +30,10 @@ def one_weight_loss(r: Tensor, angle: Tensor, target: Tensor | float) -> Tensor:
     return ((r - target * angle.cos()).square() + (target * angle.sin()).square()) / 2
 
 
-def flow(
-    starts: Sequence[tuple[float, float]], targets: Sequence[float], *, until: float = 8.0, step: float = 0.02
-) -> pd.DataFrame:
+UNTIL, STEP = 8.0, 0.02  # of the flow
+
+
+def flow(starts: Sequence[tuple[float, float]], targets: Sequence[float]) -> pd.DataFrame:
     """The gradient flow in (r, psi) at lambda = 1, by Runge-Kutta steps, and its bound (eq:flow).
 
     Starts are (r0 / r*, psi0) with r0 > 0, |psi0| < pi/2; each runs for every r*.  loss and bound are over l(0).
@@ -49,16 +50,16 @@ def flow(
         return torch.stack([goal * angle.cos() - r, -r * goal * angle.sin()])
 
     state, rows = torch.stack([r, angle]), []
-    every = max(1, round(until / step / 40))
-    for index in range(round(until / step) + 1):
-        if index % every == 0:
-            loss, bound = one_weight_loss(*state, goal) / first, (-2 * rho.square().clamp_max(1) * index * step).exp()
+    steps = round(UNTIL / STEP)
+    for index in range(steps + 1):
+        if index % (steps // 40) == 0:
+            loss, bound = one_weight_loss(*state, goal) / first, (-2 * rho.square().clamp_max(1) * index * STEP).exp()
             columns = {"case": range(len(goal)), "target": goal, "start": cases[:, 1], "loss": loss, "bound": bound}
-            rows.append(pd.DataFrame({"time": index * step} | columns))
+            rows.append(pd.DataFrame({"time": index * STEP} | columns))
         a = slope(state)
-        b = slope(state + step / 2 * a)
-        c = slope(state + step / 2 * b)
-        state = state + step / 6 * (a + 2 * b + 2 * c + slope(state + step * c))
+        b = slope(state + STEP / 2 * a)
+        c = slope(state + STEP / 2 * b)
+        state = state + STEP / 6 * (a + 2 * b + 2 * c + slope(state + STEP * c))
     return pd.concat(rows, ignore_index=True)
 
 

@@ -15,7 +15,6 @@ from artifact.studies.common.growth import (
     LAWS,
     count_operations,
     fit_laws,
-    interference_share,
     measure_growth,
     slope,
 )
@@ -69,6 +68,14 @@ def test_counts_are_the_formula():
     assert dense == d * (8 * n * k + 8 * k * k)
     fft = count_operations(ResonanceLayer(d, k, engine="fft"), torch.randn(1, n, d))
     assert fft == d * (5 * n * np.log2(n) + 8 * k * k)
+
+
+def interference_share(n, k):
+    """8 k^2 / (5 n log2 n), operations of the k x k matrix over those of the transforms (prop:operations).
+
+    Bounded as n grows if and only if k = O(sqrt(n log n)): k << n is not enough.
+    """
+    return 8 * k**2 / (5 * n * np.log2(n))
 
 
 def test_k_small_beside_n_is_not_the_condition_of_n_log_n():

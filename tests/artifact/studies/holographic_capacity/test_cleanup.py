@@ -70,8 +70,8 @@ def test_graded_amplitudes_are_read_where_equal_ones_are_not():
 
 def test_graded_amplitudes_reach_further():
     n = patterns_at(0.76, 256, 2048, SNR)
-    assert state_evolution(POWER["graded"](n, SNR), 256, 2048, SNR, draws=500) > 0.99
-    assert state_evolution(POWER["equal"](n, SNR), 256, 2048, SNR, draws=500) < 0.6
+    assert state_evolution(POWER["graded"](n, SNR), 256, 2048, SNR) > 0.99
+    assert state_evolution(POWER["equal"](n, SNR), 256, 2048, SNR) < 0.6
 
 
 @pytest.mark.parametrize("power", POWER)
