@@ -115,4 +115,6 @@ def train_timebase(
         return F.mse_loss(forecast, future) + weight * built[0].penalty
 
     options = {"schedule": _published_decay(budget), "loss_fn": loss}
-    return train_forecaster(build, train, validation, budget, rate=rate, seed=seed, **options)
+    trained = train_forecaster(build, train, validation, budget, rate=rate, seed=seed, **options)
+    built[0].penalty = built[0].penalty.detach()  # a graph does not pass to another process
+    return trained

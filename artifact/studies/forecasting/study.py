@@ -35,6 +35,7 @@ from artifact.studies.common.processes import spread
 from artifact.studies.common.statistics import holm, mean_interval
 from artifact.studies.forecasting.choice import (
     CLOSED_FORMS,
+    Bounds,
     ClosedForms,
     best_point,
     bounds,
@@ -44,7 +45,7 @@ from artifact.studies.forecasting.choice import (
 )
 from resonance.forecasting import ForecastTask, Series, Windows, evaluate, forecast_task, window_errors
 from resonance.polar import count_parameters
-from resonance.time_series import Setting, fine_tune
+from resonance.time_series import BandMoments, Setting, fine_tune
 
 METHODS = {  # key in the ledger: name in tables and figures
     "naive": "seasonal naive",
@@ -105,11 +106,12 @@ class Study:
     tuned: pd.DataFrame  # method, setting, value, lowest, highest, inside, bound
 
 
-def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Search) -> Study:
+def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Search, *, processes: int = 1) -> Study:
     """Choose every method on validation and train it with every seed; `lookbacks` has those of each method.
 
     Closed forms: every setting of a grid.  The forecaster: its closed form, then the rate of its fine-tuning.  The
-    trained: rate and lookback by the first seed.  The classical: the name and the lookback, on some windows.
+    trained: rate and lookback by the first seed, `processes` methods at a time.  The classical: the name and the
+    lookback, on some windows.
     """
     ends = {key: bounds(task, longest_of(lookbacks), rank_limit(task, key)) for key in METHODS}
     naive = SeasonalNaive(task.horizon, task.series.period)
@@ -128,24 +130,12 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
     setting = Setting(*best_point(settings["resonance"]))
     moments = forms.moments(setting)
     chosen["closed"] = [_fixed(task, setting.fitted(task, moments), setting.lookback, ridge=setting.ridge)]
-
-    def resonance(lookback: int, rate: float, seed: int) -> Trained:
-        fit = fine_tune(task, setting, moments, rate=rate, epochs=search.epochs, seed=seed)
-        return Trained(fit.model, lookback, rate, seed, fit.epoch, fit.validation_mse)
-
-    trainers = {key: partial(_train_peer, task, search, key) for key in TRAINED} | {"resonance": resonance}
+    jobs = [(task, search, key, lookbacks[key], ends[key]) for key in reversed(TRAINED)]  # about the longest first
+    jobs.append((task, search, "resonance", [setting.lookback], ends["resonance"], setting, moments))
+    trained = dict(zip((job[2] for job in jobs), spread(_trained, jobs, processes=processes), strict=True))
     tried, rates = [], {}
-    for key, train in trainers.items():
-        spans = [setting.lookback] if key == "resonance" else lookbacks[key]
-        choose = partial(
-            trained_grid,
-            lookbacks=spans,
-            rates=search.rates[key],
-            ends=ends[key],
-            unit=task.series.period,
-            wider=search.wider_of(key),
-        )
-        chosen[key], every, rates[key] = over_seeds(train, choose, search.seeds[key])
+    for key in (*TRAINED, "resonance"):
+        chosen[key], every, rates[key] = trained[key]
         tried += [{"method": METHODS[key], **vars(one)} for one in every]
     tables = [(key, table) for part in (settings, rates) for key, table in part.items()]
     return Study(
@@ -205,6 +195,27 @@ def _train_peer(task: ForecastTask, search: Search, key: str, lookback: int, rat
         options = {}
     windows = (task.windows(split, lookback) for split in ("train", "validation"))
     return TRAINED[key](*windows, search.budgets[key], rate=rate, seed=seed, **options)
+
+
+def _fine_tuned(
+    task: ForecastTask, search: Search, setting: Setting, moments: BandMoments, lookback: int, rate: float, seed: int
+) -> Trained:
+    fit = fine_tune(task, setting, moments, rate=rate, epochs=search.epochs, seed=seed)
+    return Trained(fit.model, lookback, rate, seed, fit.epoch, fit.validation_mse)
+
+
+def _trained(task: ForecastTask, search: Search, key: str, lookbacks: Sequence[int], ends: Bounds, *start):
+    """What `over_seeds` returns for a method; start: the setting and moments of the one that is fine-tuned."""
+    train = partial(_fine_tuned, task, search, *start) if start else partial(_train_peer, task, search, key)
+    choose = partial(
+        trained_grid,
+        lookbacks=lookbacks,
+        rates=search.rates[key],
+        ends=ends,
+        unit=task.series.period,
+        wider=search.wider_of(key),
+    )
+    return over_seeds(train, choose, search.seeds[key])
 
 
 def over_seeds(
@@ -319,8 +330,7 @@ def _run(*job) -> Studied:
 
 def all_studied(jobs: Iterable[Job], processes: int) -> list[Studied]:
     """The studies of all jobs, in order, in this process or spread over several of one thread each."""
-    jobs = list(jobs)
-    return [_run(*job) for job in jobs] if processes == 1 else spread(_run, jobs, processes=processes)
+    return spread(_run, jobs, processes=processes)
 
 
 def block_means(values: np.ndarray, block: int, *, draws: int = 20000, seed: int = 0) -> np.ndarray:

@@ -138,6 +138,10 @@ def test_seeds_follow_the_best_of_the_first():
 
 def test_studies_are_the_same_in_this_process_and_spread():
     series = toy_series()
+    task = forecast_task(series, 6)
+    alone, shared = (study(task, dict.fromkeys(METHODS, (24,)), SEARCH, processes=n) for n in (1, 2))
+    pd.testing.assert_frame_equal(alone.tried, shared.tried)
+    pd.testing.assert_frame_equal(outcome(alone).scores, outcome(shared).scores)
     jobs = [Job(series, horizon, dict.fromkeys(METHODS, (24,)), SEARCH) for horizon in (6,)]
     for one, other in zip(all_studied(jobs, 1), all_studied(jobs, 2), strict=True):
         pd.testing.assert_frame_equal(one.outcome.scores, other.outcome.scores)
