@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from artifact.studies.common.statistics import mean_interval
+from artifact.studies.common.tuning import widened
 from resonance.band import Band, make_band, next_power_of_two
 from resonance.forecasting import ForecastTask, Windows
 from resonance.spectral import analysis
@@ -221,15 +222,34 @@ def make_splits(task: ForecastTask, lookback: int, blocks: int) -> Splits:
     return Splits(*(past_future(task.windows(name, lookback), count) for name, count in parts))
 
 
-def best_ridge(splits: Splits, frequencies: list[int], ridges: Sequence[float]) -> tuple[float, float]:
-    """(ridge, bits) that are best on validation for a set of frequencies; bits a window and channel."""
-    bits, ridge = max((mean_bits(splits.train, splits.validation, frequencies, r), r) for r in ridges)
-    return ridge, bits
+DRAWS = 2000  # of the bootstrap
 
 
-def survival_curves(
-    splits: Splits, order: dict[str, list[int]], ks: Sequence[int], ridges: Sequence[float]
-) -> pd.DataFrame:
+class Ridges(NamedTuple):
+    """A rising grid of ridges, which gains at most `wider` values while its best is an end (`widened`)."""
+
+    values: Sequence[float]
+    wider: int = 0
+
+
+class Best(NamedTuple):
+    """The ridge chosen, its bits a window and channel on validation, and whether it is neither end of its grid."""
+
+    ridge: float
+    bits: float
+    inside: bool
+
+
+def best_ridge(splits: Splits, frequencies: list[int], ridges: Ridges) -> Best:
+    """The ridge that is best on validation for a set of frequencies."""
+    tries = widened(
+        lambda ridge: -mean_bits(splits.train, splits.validation, frequencies, ridge), ridges.values, wider=ridges.wider
+    )
+    at = int(tries["score"].argmin())
+    return Best(float(tries["value"][at]), -float(tries["score"][at]), 0 < at < len(tries) - 1)
+
+
+def survival_curves(splits: Splits, order: dict[str, list[int]], ks: Sequence[int], ridges: Ridges) -> pd.DataFrame:
     """The bits a window and channel of each order and k in each split, the ridge chosen on validation.
 
     In sample the smallest ridge: the usual estimate by canonical correlations.  An order shorter than k has no row.
@@ -239,27 +259,28 @@ def survival_curves(
         if k > len(order[name]):
             continue
         kept = order[name][:k]
-        ridge, validation = best_ridge(splits, kept, ridges)
-        train = mean_bits(splits.train, splits.train, kept, min(ridges))
-        rows.append((name, k, ridge, train, validation, mean_bits(splits.train, splits.test, kept, ridge)))
-    return pd.DataFrame(rows, columns=["order", "k", "ridge", "train", "validation", "test"])
+        ridge, validation, inside = best_ridge(splits, kept, ridges)
+        train = mean_bits(splits.train, splits.train, kept, min(ridges.values))
+        test = mean_bits(splits.train, splits.test, kept, ridge)
+        rows.append((name, k, ridge, train, validation, test, inside))
+    return pd.DataFrame(rows, columns=["order", "k", "ridge", "train", "validation", "test", "inside"])
 
 
-def choose_k(splits: Splits, frequencies: list[int], whole: list[int], share: float, ridges: Sequence[float]) -> int:
+def choose_k(splits: Splits, frequencies: list[int], whole: list[int], share: float, ridges: Ridges) -> int:
     """The rule's k: the fewest frequencies of an order that reach `share` of the whole band's validation bits.
 
     By bisection: the curve rises with k except for noise.  The whole order where none reaches it.
     """
-    target = share * best_ridge(splits, whole, ridges)[1]
+    target = share * best_ridge(splits, whole, ridges).bits
     low, high = 0, len(frequencies)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if best_ridge(splits, frequencies[:middle], ridges)[1] >= target else (middle, high)
+        low, high = (low, middle) if best_ridge(splits, frequencies[:middle], ridges).bits >= target else (middle, high)
     return high
 
 
 def retained_share(
-    splits: Splits, frequencies: list[int], whole: list[int], ridges: Sequence[float], *, seed: int, draws: int = 2000
+    splits: Splits, frequencies: list[int], whole: list[int], ridges: Ridges, *, seed: int
 ) -> tuple[float, float, float]:
     """Share of the whole band's bits that `frequencies` retain on the test, with a 95% interval.
 
@@ -267,34 +288,32 @@ def retained_share(
     """
     share = splits.test.share.numpy()
     kept, all_ = (
-        share * predicted_bits(splits.train, splits.test, f, best_ridge(splits, f, ridges)[0]).mean(dim=1).numpy()
+        share * predicted_bits(splits.train, splits.test, f, best_ridge(splits, f, ridges).ridge).mean(dim=1).numpy()
         for f in (frequencies, whole)
     )
-    drawn = np.random.default_rng(seed).integers(len(share), size=(draws, len(share)))
+    drawn = np.random.default_rng(seed).integers(len(share), size=(DRAWS, len(share)))
     low, high = np.quantile(kept[drawn].sum(axis=1) / all_[drawn].sum(axis=1), [0.025, 0.975])
     return float(kept.sum() / all_.sum()), float(low), float(high)
 
 
-def judge(
-    splits: Splits, cases: dict[str, list[int]], whole: list[int], ridges: Sequence[float], *, seed: int
-) -> pd.DataFrame:
+def judge(splits: Splits, cases: dict[str, list[int]], whole: list[int], ridges: Ridges, *, seed: int) -> pd.DataFrame:
     """k, bits on the test, the share retained with its interval, and the unexplained share of the variance, by case."""
     rows = []
     for case, kept in cases.items():
         retained = retained_share(splits, kept, whole, ridges, seed=seed)
-        ridge, _ = best_ridge(splits, kept, ridges)
+        ridge = best_ridge(splits, kept, ridges).ridge
         test, left = (f(splits.train, splits.test, kept, ridge) for f in (mean_bits, unexplained))
         rows.append((case, len(kept), test, *retained, left))
     return pd.DataFrame(rows, columns=["case", "k", "test", "retained", "low", "high", "unexplained"])
 
 
 def other_channels(
-    splits: Splits, share: float, ridges: Sequence[float], *, ridge: float, steps: int
+    splits: Splits, share: float, ridges: Ridges, *, ridge: float, steps: int
 ) -> tuple[pd.DataFrame, tuple[float, float, float]]:
     """Choose the frequencies without one channel, then measure that channel's share on the test: rows, and the mean.
 
     A series of one channel is measured on itself, in later time.  The interval is Student's over channels, which are
-    not independent: it shows their spread only.
+    not independent: it shows their spread only.  The share may exceed 1, where fewer frequencies forecast better.
     """
     count = splits.train.blocks.shape[1]
     whole = list(range(splits.train.count))

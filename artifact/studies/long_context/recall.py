@@ -26,7 +26,7 @@ from resonance.settings import without_settings
 
 VALUES, DIM, LAYERS, CHUNK = 8, 64, 2, 256
 VARIANTS = ("bridges", "mean", "none")
-FREQUENCIES = 32  # of a bridge: sixteen cells of a quarter are told apart
+FREQUENCIES = 32  # of a bridge: sixteen cells of a quarter can be distinguished
 
 
 def recall_batch(batch: int, n: int, generator: torch.Generator, symbols: int = 1) -> tuple[Tensor, Tensor]:
@@ -98,14 +98,14 @@ def train_recall(
 ) -> tuple[LongContextResonanceNet, list[float]]:
     """Train by Adam under a one-cycle rate on fresh batches of 32 at length n: the model, its loss at each step."""
     torch.manual_seed(seed)
-    generator, model, asked = torch.Generator().manual_seed(seed), recall_model(n, variant), queries(n, symbols)
+    generator, model, places = torch.Generator().manual_seed(seed), recall_model(n, variant), queries(n, symbols)
     optimizer = torch.optim.Adam(model.parameters(), rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1, pct_start=0.1)
     losses = []
     for _ in range(steps):
         x, value = recall_batch(32, n, generator, symbols)
         optimizer.zero_grad()
-        loss = F.cross_entropy(model(x)[:, asked].flatten(0, 1), value.flatten())
+        loss = F.cross_entropy(model(x)[:, places].flatten(0, 1), value.flatten())
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

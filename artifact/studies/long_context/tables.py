@@ -24,10 +24,10 @@ def tables(cells: Cells) -> dict[str, str]:
     recalled = {rf"$n=\num{{{n}}}$": f"context.recall.{{}}.{{}}.{n} [3]" for n in spans}
     ratios = {
         "Memory, printed": lambda n: number(PRINTED[n][0]),
-        "net": "context.ratio.{}.net",
-        "whole peak": "context.ratio.{}.peak",
+        "net": "context.ratio.{}.net [2]",
+        "whole peak": "context.ratio.{}.peak [2]",
         "Time, printed": lambda n: number(PRINTED[n][1]),
-        "measured": "context.ratio.{}.seconds",
+        "measured": "context.ratio.{}.seconds [2]",
         "Our parameters": lambda n: cells.cell("context.resonance.parameters (6)"),
         "theirs": lambda n: cells.cell("context.transformer.parameters (7)"),
     }

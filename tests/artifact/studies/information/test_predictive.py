@@ -10,6 +10,7 @@ import torch
 from sklearn.cross_decomposition import CCA
 
 from artifact.studies.information.predictive import (
+    Ridges,
     Splits,
     band_table,
     best_ridge,
@@ -126,13 +127,13 @@ def test_each_greedy_step_is_the_best_one(splits, kept):
 
 
 def test_rule(splits):
-    ridges = (1e-4, 1e-2)
+    ridges = Ridges((1e-4, 1e-2), wider=2)
     ranked = rank_frequencies(splits.train, ridge=1e-4, steps=17)
     whole, order = ranked["lowest"], ranked["most information"]
     k = choose_k(splits, order, whole, 0.9, ridges)
-    aim = 0.9 * best_ridge(splits, whole, ridges)[1]
-    assert best_ridge(splits, order[:k], ridges)[1] >= aim
-    assert k == 1 or best_ridge(splits, order[: k - 1], ridges)[1] < aim
+    aim = 0.9 * best_ridge(splits, whole, ridges).bits
+    assert best_ridge(splits, order[:k], ridges).bits >= aim
+    assert k == 1 or best_ridge(splits, order[: k - 1], ridges).bits < aim
     assert k <= choose_k(splits, whole, whole, 0.9, ridges)
     share, low, high = retained_share(splits, whole, whole, ridges, seed=0)
     assert share == low == high == 1.0
@@ -147,7 +148,7 @@ def test_rule(splits):
 
 def test_a_series_of_one_channel_is_measured_on_itself(splits):
     one = Splits(*(part.channels([0]) for part in (splits.train, splits.validation, splits.test)))
-    others, mean = other_channels(one, 0.9, (1e-3,), ridge=1e-4, steps=17)
+    others, mean = other_channels(one, 0.9, Ridges((1e-3,)), ridge=1e-4, steps=17)
     assert len(others) == 1 and math.isnan(mean[1])
 
 
