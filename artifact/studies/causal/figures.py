@@ -89,7 +89,7 @@ RELATIVES = dict(
 
 
 def relatives(timed: pd.DataFrame, runs: pd.DataFrame) -> Figure:
-    """Milliseconds of a sublayer against length, one line style per model; test accuracy on pixels in sequence, by task."""
+    """Milliseconds of a sublayer against length, a line style for each; test accuracy on pixels, by task."""
     figure, (left, right) = panels(2, 3.0)
     for model, look in RELATIVES.items():
         own = timed[timed["model"] == model]
