@@ -237,7 +237,7 @@ def lookalikes_error(dim: int, n: int, *, seed: int) -> dict[str, float]:
 def shannon_bits(dim: int, snr: float) -> float:
     """(D^2/2) log2(1 + SNR), Shannon's capacity of D x D real pixels with Gaussian noise (thm:noise).
 
-    It bounds the information in a reading of the fringes, SNR being theirs; the recorded intensity: `recorded_bits_bound`.
+    It bounds the information in a reading of the fringes, SNR being theirs; of the intensity: `recorded_bits_bound`.
     """
     return dim**2 / 2 * math.log2(1 + snr)
 
