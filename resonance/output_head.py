@@ -100,7 +100,7 @@ class HierarchicalHead(HierarchicalRows):
         target = check_ids(target, self.vocab_size, "targets")
         if hidden.shape[:-1] != target.shape:
             raise ValueError(f"expected one target a hidden state, got {tuple(target.shape)} for {tuple(hidden.shape)}")
-        h, states, ids, waves = self.hierarchy, self._flat(hidden), target.reshape(-1), self.waves()
+        h, states, ids, waves = self.hierarchy, self._flat(hidden), target.reshape(-1), self.waves.kept()
         below_root = ids >= h.direct
         # Where their number is not known the path of every id is scored, of own rows in vain.
         tail = torch.arange(ids.shape[0], device=ids.device) if traced(ids) else below_root.nonzero().squeeze(1)
@@ -118,7 +118,7 @@ class HierarchicalHead(HierarchicalRows):
     def log_prob(self, hidden: Tensor) -> Tensor:
         """Log-probabilities of all ids, (..., dim) -> (..., vocab_size), at full cost: for small vocabularies."""
         h, states = self.hierarchy, self._flat(hidden)
-        first, *others = self.waves()
+        first, *others = self.waves.kept()
         root = self._root(states, first)
         nodes, rows = root[:, h.direct :], first[: h.nodes(1)]
         for depth, waves in enumerate(others, start=1):
@@ -138,7 +138,7 @@ class HierarchicalHead(HierarchicalRows):
         """
         if not 1 <= k <= self.vocab_size:
             raise ValueError(f"expected k in 1..{self.vocab_size}, got {k}")
-        states, waves = self._flat(hidden), self.waves()
+        states, waves = self._flat(hidden), self.waves.kept()
         found = [self._search(*row, waves, k) for row in zip(states, self._root(states, waves[0]), strict=True)]
         values, ids, opened = ([row[part] for row in found] for part in range(3))
         whole, shape = {"dtype": torch.long, "device": states.device}, (len(states), k)

@@ -86,6 +86,10 @@ class DigitWaves(nn.Module):
 
     def forward(self) -> Tensor:
         """Waves of all digits, (levels, base, dim)."""
+        return self._waves(*self.weight.polar())
+
+    def kept(self) -> Tensor:
+        """As `forward`, computed anew only for other weights where no gradient is recorded; not to be changed."""
         magnitude, phase = self.weight.polar()
         return self._kept(lambda _: self._waves(magnitude, phase), magnitude.dtype, magnitude, phase)
 
@@ -240,9 +244,9 @@ class HierarchicalEmbedding(HierarchicalRows):
         inside = None if lengths is None else length_mask(ids, lengths)[..., 0]
         flat = check_ids(ids, self.vocab_size, inside=inside).reshape(-1)
         if traced(flat):  # one graph for any number of ids
-            rows = plain_rows(self.rows, self.common, self.hierarchy, flat, self.waves())
+            rows = plain_rows(self.rows, self.common, self.hierarchy, flat, self.waves.kept())
         elif 0 < len(flat) < self.hierarchy.base:  # few ids: synthesise their waves alone
             rows = plain_rows(self.rows, self.common, self.hierarchy, flat, self.waves.of)
         else:
-            rows = _Rows.apply(self.rows, self.common, self.hierarchy, flat, self.waves())
+            rows = _Rows.apply(self.rows, self.common, self.hierarchy, flat, self.waves.kept())
         return rows.reshape(*ids.shape, self.dim)

@@ -215,10 +215,12 @@ def test_ids_from_outside_a_functional_transform_are_checked_within_it():
 def test_waves_are_kept_while_no_gradient_is_recorded_and_the_weights_stay():
     model, ids = HierarchicalEmbedding(1000, 8), torch.randint(1000, (200,))
     with torch.no_grad():
-        rows, waves = model(ids), model.waves()
-        assert model.waves() is waves and torch.equal(model(ids), rows)
+        rows, waves = model(ids), model.waves.kept()
+        assert model.waves.kept() is waves and torch.equal(model(ids), rows)
+        model.waves().zero_()  # a caller's own
+        assert torch.equal(model(ids), rows)
         model.waves.weight.phase.data.add_(0.1)
         assert not torch.equal(model(ids), rows)
-        assert model.double().waves().dtype == torch.float64
+        assert model.double().waves.kept().dtype == torch.float64
     model(ids).sum().backward()
     assert model.waves.weight.phase.grad.any()
