@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -85,7 +88,9 @@ def fit_logistic(images: Tensor, labels: Tensor, penalty: float) -> Pipeline:
     """
     pixels = images.flatten(1).numpy()
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1 / (penalty * len(pixels)), max_iter=100))
-    return model.fit(pixels, labels.numpy())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the limit of steps is meant
+        return model.fit(pixels, labels.numpy())
 
 
 def logistic_scores(model: Pipeline, images: Tensor) -> Tensor:

@@ -19,14 +19,14 @@ BOUNDS = {0: "", 1: "at least ", -1: "at most ", 2: "not decided: "}  # by what 
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 
 
-def parts(tests: str | None = None) -> dict[str, str]:
+def parts(tests: str | None = None, quick: dict[str, float] | None = None) -> dict[str, str]:
     """The generated parts by name: the cost of the commands, the state of the results, the claims, the results.
 
-    tests: the text to come of paper/test_cost.csv, if it is another.
+    tests, quick: the text to come of paper/test_cost.csv, and the seconds of the notebooks, where they are renewed.
     """
     claims, measures = read_ledger("full")
     return {
-        "cost": cost(tests),
+        "cost": cost(tests, quick),
         "state": f"Reference results: {state(read_provenance('full'))}",
         "verdicts": verdicts(claims),
         "against": against(measures.set_index("key")),
@@ -44,16 +44,16 @@ def verdicts(claims: pd.DataFrame) -> str:
     return "\n".join(rows)
 
 
-def cost(tests: str | None = None) -> str:
+def cost(tests: str | None = None, quick: dict[str, float] | None = None) -> str:
     """What the commands took when they were last recorded: the notebooks' seconds, and those of the tests."""
-    quick, full = (duration(wall(seconds(profile))) for profile in ("quick", "full"))
+    first, reference = (duration(wall(taken)) for taken in (quick or seconds("quick"), seconds("full")))
     path, tested = PAPER / "test_cost.csv", "not recorded"
     if tests or path.exists():
         row = pd.read_csv(io.StringIO(tests or path.read_text())).iloc[0]
         tested = duration(row["seconds"]) + ("" if row["cores"] == CORES else f" (on {row['cores']})")
     return (
-        f"Recorded on {CORES} cores: the notebooks of the first {quick}; the second {tested}; the notebooks of the "
-        f"reference run, `./run_all.sh full`, {full}."
+        f"Recorded on {CORES} cores: the notebooks of the first {first}; the second {tested}; the notebooks of the "
+        f"reference run, `./run_all.sh full`, {reference}."
     )
 
 
@@ -129,9 +129,9 @@ def plain(row: pd.Series, digits: float) -> str:
     return show(row["value"]) + interval
 
 
-def renew(tests: str | None = None) -> dict[Path, str]:
-    """The text of each page with its generated parts renewed; `tests` as in `parts`."""
-    made = parts(tests)
+def renew(tests: str | None = None, quick: dict[str, float] | None = None) -> dict[Path, str]:
+    """The text of each page with its generated parts renewed; arguments as in `parts`."""
+    made = parts(tests, quick)
     return {path: renewed(path.read_text(encoding="utf-8"), made) for path in PAGES}
 
 

@@ -78,7 +78,8 @@ def refresh(dry_run: bool = False) -> None:
     texts = {NOTEBOOKS / f"{name}.ipynb": nbformat.writes(committed(name)) + "\n" for name in found}
     recorded = ROOT / "build" / "test_cost.csv"  # of the last `./run_all.sh test` that passed
     tests = recorded.read_text() if recorded.exists() else None
-    texts |= renew(tests) | ({ROOT / "paper" / "test_cost.csv": tests} if tests else {})
+    quick = {name: round(read_record(name, "quick")["seconds"]) for name in found}
+    texts |= renew(tests, quick) | ({ROOT / "paper" / "test_cost.csv": tests} if tests else {})
     changed = {path: not path.exists() or text != path.read_text(encoding="utf-8") for path, text in texts.items()}
     if not dry_run:
         _replace(texts)

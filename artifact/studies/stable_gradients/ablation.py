@@ -193,8 +193,11 @@ CELL = ["task", "optimizer"]
 def test_scores(results: pd.DataFrame) -> pd.DataFrame:
     """Mean test score of each variant with its interval: task, optimizer, variant, mean, low, high."""
     test = results[results["split"] == "test"].groupby([*CELL, "variant"], sort=False)
-    interval = {True: share_interval, False: mean_interval}
-    rows = [(*names, *interval[METRICS[names[0]].startswith("share")](scores)) for names, scores in test["score"]]
+    shares = {task for task, metric in METRICS.items() if metric.startswith("share")}
+    rows = [
+        (task, *names, *(share_interval if task in shares else mean_interval)(scores))
+        for (task, *names), scores in test["score"]
+    ]
     return pd.DataFrame(rows, columns=[*CELL, "variant", "mean", "low", "high"])
 
 

@@ -23,6 +23,11 @@ def test_the_readme_is_generated_from_the_reference_run():
         assert f"`{claim}`" in text
 
 
+def test_the_cost_is_of_the_seconds_that_are_being_recorded():
+    """`refresh` writes the notebooks' new seconds and the README at once."""
+    assert "of the first 2 min;" in readme.cost(None, {"03_complexity": 60.0, "05_efficiency": 60.0})
+
+
 def test_every_listed_result_is_in_the_reference_ledger():
     """One that it lacks is of a notebook whose code has changed since, which will measure it when it is next run."""
     listed, by_notebook = readme.listed_results(), REFERENCE.set_index("key")["notebook"]

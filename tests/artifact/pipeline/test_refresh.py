@@ -18,7 +18,7 @@ def here(tree, monkeypatch):
         monkeypatch.setattr(module, "ROOT", tree.folder)
     for module in (notebooks, refresh):
         monkeypatch.setattr(module, "NOTEBOOKS", tree.folder / "notebooks")
-    monkeypatch.setattr(refresh, "renew", lambda tests: {})
+    monkeypatch.setattr(refresh, "renew", lambda tests, quick: {})
     for name in ("01_first", "02_second"):
         path = tree.add(name, "print('made')")
         notebook = nbformat.read(path, as_version=4)
