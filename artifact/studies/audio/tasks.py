@@ -200,11 +200,6 @@ def tune(task: DigitTask, tries: dict[str, Sequence[float]], steps: int, *, wide
     return pd.concat(tables, ignore_index=True)[["method", "value", "score"]]
 
 
-def chosen_settings(tuning: pd.DataFrame) -> dict[str, float]:
-    """The setting of each method with the highest validation accuracy, the first of equals."""
-    return tuning.loc[tuning.groupby("method")["accuracy"].idxmax()].set_index("method")["setting"].to_dict()
-
-
 # --------------------------------------------------------------------------- environmental sounds
 
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -25,7 +24,6 @@ from artifact.studies.audio.tasks import (
     VALIDATION,
     DigitTask,
     accuracies,
-    chosen_settings,
     digit_predictions,
     environment_models,
     environment_predictions,
@@ -110,12 +108,6 @@ def test_an_augmented_regression_trains_on_copies_of_its_own_recordings_and_is_t
         tasks.regression_predictions(x, task.speech.labels, inside, held, 1.0) for x in (augmented, spoiled)
     )
     np.testing.assert_array_equal(first, second)
-
-
-def test_chosen_settings_take_the_best_and_the_first_of_equals():
-    rows = [("a", 1.0, 0.5), ("a", 2.0, 0.9), ("a", 3.0, 0.9), ("b", 7.0, 0.1)]
-    table = pd.DataFrame(rows, columns=["method", "setting", "accuracy"])
-    assert chosen_settings(table) == {"a": 2.0, "b": 7.0}
 
 
 # --------------------------------------------------------------------------- environmental sounds
