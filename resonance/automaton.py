@@ -1,0 +1,138 @@
+"""Automaton: a finite automaton that runs exactly at any length, and its extraction from a network's states.
+
+A network of turning frames (`turning`) that has learned a group has its frames at the group's elements, up to errors
+of training that grow with the length of a word.  `extract_automaton` reads a table from words of training length and
+accepts it only under conditions by which it is right at every length (prop:extraction).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .spectral import check_ids
+
+LARGEST_GRID = 60  # of the orders that `phase_codes` tries
+MOST_POINTS = 256  # of a head's points that `point_codes` tells apart
+NEAR = 1 / 3  # of the distance of two grid points: how far a turn may lie from one
+
+
+@dataclass(frozen=True)
+class Automaton:
+    """States 0 .. S-1, of which 0 is the first: `transitions` (S, tokens) and `outputs` (S,), integers.
+
+    `parts`: the indices of the codes that it was extracted from.  The first state's output, which no token precedes,
+    is -1 where no word came back to it.
+    """
+
+    transitions: np.ndarray
+    outputs: np.ndarray
+    parts: tuple[int, ...] = ()
+
+    def run(self, ids: Tensor) -> Tensor:
+        """Outputs (batch, n) after every token of ids (batch, n), in integers: one look-up a token."""
+        rows, outputs, found = self.transitions.tolist(), self.outputs.tolist(), []
+        for word in check_ids(ids, len(rows[0])).tolist():
+            state = 0
+            for token in word:
+                state = rows[state][token]
+                found.append(outputs[state])
+        return torch.tensor(found, device=ids.device).view(ids.shape)
+
+
+def phase_codes(turns: Tensor) -> Tensor:
+    """Phases on every grid that the turns of a head fit: (words, n + 1, candidates) of turns (words, n, heads), cycles.
+
+    A grid of m = 1, 2, .. points fits where every turn lies within a third of a step of a whole multiple of 1/m; no
+    multiple of a grid that fits is tried.  The code is the sum of whole steps modulo m, in integers.
+    """
+    codes = []
+    for turn in turns.detach().double().unbind(-1):
+        fitting: list[int] = []
+        for m in range(2, LARGEST_GRID + 1):
+            steps = (m * turn).round()
+            if any(m % one == 0 for one in fitting) or (m * turn - steps).abs().max() > NEAR:
+                continue
+            fitting.append(m)
+            codes.append(torch.nn.functional.pad(steps.long().cumsum(1) % m, (1, 0)))
+    return torch.stack(codes, dim=-1) if codes else torch.zeros(len(turns), turns.shape[1] + 1, 0, dtype=torch.long)
+
+
+def point_codes(frames: Tensor, radius: float) -> Tensor:
+    """Codes (words, n + 1, heads) of unit quaternions (words, n, heads, 4), q and -q one rotation: the nearest seen.
+
+    A frame has the code of the first one, from no turn on, within `radius` of it; one beyond `MOST_POINTS` gets -1.
+    """
+    start = frames.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(len(frames), 1, frames.shape[2], 4)
+    points = torch.cat([start, frames.detach()], dim=1).double().flatten(0, 1)  # (words (n + 1), heads, 4)
+    codes = torch.full(points.shape[:2], -1)
+    for own, code in zip(points.unbind(1), codes.unbind(1), strict=True):
+        for at in range(MOST_POINTS):
+            left = (code < 0).nonzero()
+            if not len(left):
+                break
+            near = (own @ own[left[0, 0]]).abs() >= 1 - radius**2 / 2
+            code[near & (code < 0)] = at
+    return codes.view(len(frames), -1, frames.shape[2])
+
+
+def extract_automaton(codes: Tensor, ids: Tensor, labels: Tensor, tokens: int, *, most: int = 3) -> Automaton | None:
+    """The automaton of the fewest codes of a network's state that explain its labels; None where none do.
+
+    codes: (words, n + 1, parts), integers, before the first token and after each, a negative one for no state; ids and
+    labels: (words, n).  At most `most` parts are taken together.  They are accepted when their joint code determines
+    the label after every token, when with the next token it determines the next joint code, when every state met was
+    followed by every one of the `tokens` somewhere, and when every token begins a word.  Where the label is itself the
+    state of a deterministic automaton, of a group say, the result is then right on every word (prop:extraction).
+    Raises ValueError for shapes that do not fit.  Cost: parts^most passes over a part of the words.
+    """
+    if codes.dim() != 3 or codes.shape[:2] != (len(ids), ids.shape[1] + 1) or labels.shape != ids.shape:
+        shapes = f"{tuple(codes.shape)}, {tuple(ids.shape)}, {tuple(labels.shape)}"
+        raise ValueError(f"expected codes (words, n + 1, parts), ids and labels (words, n), got {shapes}")
+    all_codes, all_ids, all_labels = codes.cpu().numpy(), check_ids(ids, tokens).cpu().numpy(), labels.cpu().numpy()
+    few = slice(0, 1 + 2000 // ids.shape[1])  # words that refute most sets of parts
+    for parts in _sets([part for part in range(codes.shape[2]) if all_codes[:, :, part].min() >= 0], most):
+        joint = _joint(all_codes[:, :, list(parts)])  # (words, n + 1)
+        states, labels_of = np.unique(joint[few, 1:], return_inverse=True)
+        if _function(labels_of.reshape(-1), all_labels[few].reshape(-1), len(states)) is None:
+            continue
+        if (found := _table(joint, all_ids, all_labels, tokens)) is not None:
+            return Automaton(*found, parts)
+    return None
+
+
+def _sets(parts: list[int], most: int) -> Iterator[tuple[int, ...]]:
+    for count in range(1, most + 1):
+        yield from combinations(parts, count)
+
+
+def _joint(codes: np.ndarray) -> np.ndarray:
+    """One number for the codes (words, n + 1, parts) of each place."""
+    sizes = codes.max(axis=(0, 1)) + 1
+    return np.ravel_multi_index(tuple(np.moveaxis(codes, 2, 0)), tuple(sizes))
+
+
+def _table(joint: np.ndarray, ids: np.ndarray, labels: np.ndarray, tokens: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Transitions and outputs of the states (words, n + 1); None where they are no closed automaton."""
+    names, state = np.unique(joint, return_inverse=True)
+    state = state.reshape(joint.shape)
+    number = np.arange(len(names))  # of each state: the first gets 0, and its own goes to the state that had it
+    number[[0, state[0, 0]]] = number[[state[0, 0], 0]]
+    state = number[state]
+    outputs = _function(state[:, 1:], labels, len(names))
+    transitions = _function(state[:, :-1] * tokens + ids, state[:, 1:], len(names) * tokens)
+    if outputs is None or transitions is None or (transitions < 0).any() or len(np.unique(ids[:, 0])) < tokens:
+        return None
+    return transitions.reshape(-1, tokens), outputs
+
+
+def _function(keys: np.ndarray, values: np.ndarray, count: int) -> np.ndarray | None:
+    """The table of values as a function of keys 0 .. count-1, -1 where a key is absent; None where it is no function."""
+    table = np.full(count, -1)
+    table[keys] = values
+    return table if (table[keys] == values).all() else None
