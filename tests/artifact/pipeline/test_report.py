@@ -86,6 +86,16 @@ def test_every_citation_has_an_entry_and_every_entry_is_cited():
     assert cited == entries
 
 
+def test_the_bibliography_keeps_one_style():
+    order = "author title editor booktitle journal howpublished volume number edition pages publisher year doi note"
+    lines = (ROOT / "paper" / "references.bib").read_text().splitlines()
+    assert lines == sorted(lines, key=lambda line: line.split("{")[1]), "expected one line an entry, sorted by key"
+    for line in lines:
+        fields = re.findall(r", (\w+)=\{", line)
+        assert fields == [field for field in order.split() if field in fields], line
+        assert {"author", "title", "year"} <= set(fields) and "doi.org" not in line and line.endswith("}}"), line
+
+
 @pytest.mark.parametrize(
     ("log", "faults"),
     [
