@@ -7,7 +7,8 @@ An hour's reading, about 2,000 lines, smallest part to whole (labels such as eq:
     memory, models         HolographicMemory; ResonanceNet, DocumentClassifier
     causal_mixing, causal  damped resonators, the causal form; CausalResonance
     recall                 HolographicRecall: a write and a read of a causal hologram at every token
-The rest: selection, long contexts, images (plane, vision), sound, text, several modalities, series, live, training/.
+The rest: turning frames and automata, selection, long contexts, images (plane, vision), sound, text, several
+modalities, series, live, training/.
 """
 
 from .audio import ResonanceAudioNet, SpectrumFrames
@@ -30,6 +31,7 @@ from .spectral import analysis, synthesis
 from .time_series import ResonanceTimeSeriesNet
 from .training.natural import NaturalPolarTrainer, ResonanceTrainer
 from .training.trainer import PolarTrainer
+from .turning import TurningMixing
 from .vision import PatchEmbedding, ResonanceVisionNet
 from .vocabulary import HierarchicalEmbedding
 
@@ -67,6 +69,7 @@ __all__ = [
     "ResonanceVisionNet",
     "SelectiveMixing",
     "SpectrumFrames",
+    "TurningMixing",
     "analysis",
     "natural_polar_step",
     "synthesis",

@@ -42,7 +42,7 @@ class Automaton:
             for token in word:
                 state = rows[state][token]
                 found.append(outputs[state])
-        return torch.tensor(found, device=ids.device).view(ids.shape)
+        return torch.tensor(found, dtype=torch.long, device=ids.device).view(ids.shape)
 
 
 def phase_codes(turns: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def _table(joint: np.ndarray, ids: np.ndarray, labels: np.ndarray, tokens: int) 
 
 
 def _function(keys: np.ndarray, values: np.ndarray, count: int) -> np.ndarray | None:
-    """The table of values as a function of keys 0 .. count-1, -1 where a key is absent; None where it is no function."""
+    """Values as a function of keys 0 .. count-1, a table with -1 where a key is absent; None where they are none."""
     table = np.full(count, -1)
     table[keys] = values
     return table if (table[keys] == values).all() else None

@@ -214,12 +214,12 @@ def compared(
 
     seeds: how many, by whether the model is ours.  layers: those of a task, by default one.
     """
-    cases = [
-        Case(model, name, layers=(layers or {}).get(name, 1), **budget) for name in tasks for model in models
-    ]
+    cases = [Case(model, name, layers=(layers or {}).get(name, 1), **budget) for name in tasks for model in models]
     tries = spread(searched, [(case, tuple(grid), wider) for case in cases], processes=processes)
     tries = pd.DataFrame([row for rows in tries for row in rows])
-    rates = {(row.model, row.task): row.rate for row in best_values(tries, ["model", "task"], value="rate").itertuples()}
+    rates = {
+        (row.model, row.task): row.rate for row in best_values(tries, ["model", "task"], value="rate").itertuples()
+    }
     jobs = [
         (replace(case, rate=rates[case.model, case.task], seed=seed), longest * (case.model in OURS), restarts)
         for case in cases
