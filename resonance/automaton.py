@@ -7,7 +7,6 @@ accepts it only under conditions by which it is right at every length (prop:extr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -18,6 +17,8 @@ from torch import Tensor
 from .spectral import check_ids
 
 LARGEST_GRID = 60  # of the orders that `phase_codes` tries
+CANDIDATES = 16  # codes that sets are formed of: those that know most about the label
+FEW = 50  # words, which refute most sets of codes
 MOST_POINTS = 256  # of a head's points that `point_codes` tells apart
 NEAR = 1 / 3  # of the distance of two grid points: how far a turn may lie from one
 
@@ -89,26 +90,30 @@ def extract_automaton(codes: Tensor, ids: Tensor, labels: Tensor, tokens: int, *
     the label after every token, when with the next token it determines the next joint code, when every state met was
     followed by every one of the `tokens` somewhere, and when every token begins a word.  Where the label is itself the
     state of a deterministic automaton, of a group say, the result is then right on every word (prop:extraction).
-    Raises ValueError for shapes that do not fit.  Cost: parts^most passes over a part of the words.
+    Of more than `CANDIDATES` parts those that know most about the label are tried.
+    Raises ValueError for shapes that do not fit.  Cost: 16^most / most! passes over some words.
     """
     if codes.dim() != 3 or codes.shape[:2] != (len(ids), ids.shape[1] + 1) or labels.shape != ids.shape:
         shapes = f"{tuple(codes.shape)}, {tuple(ids.shape)}, {tuple(labels.shape)}"
         raise ValueError(f"expected codes (words, n + 1, parts), ids and labels (words, n), got {shapes}")
     all_codes, all_ids, all_labels = codes.cpu().numpy(), check_ids(ids, tokens).cpu().numpy(), labels.cpu().numpy()
-    few = slice(0, 1 + 2000 // ids.shape[1])  # words that refute most sets of parts
-    for parts in _sets([part for part in range(codes.shape[2]) if all_codes[:, :, part].min() >= 0], most):
+    usable = [part for part in range(codes.shape[2]) if all_codes[:, :, part].min() >= 0]
+    known = {part: _information(all_codes[:, 1:, part], all_labels) for part in usable}
+    candidates = sorted(sorted(usable, key=known.get, reverse=True)[:CANDIDATES])
+    for parts in (parts for count in range(1, most + 1) for parts in combinations(candidates, count)):
         joint = _joint(all_codes[:, :, list(parts)])  # (words, n + 1)
-        states, labels_of = np.unique(joint[few, 1:], return_inverse=True)
-        if _function(labels_of.reshape(-1), all_labels[few].reshape(-1), len(states)) is None:
-            continue
         if (found := _table(joint, all_ids, all_labels, tokens)) is not None:
             return Automaton(*found, parts)
     return None
 
 
-def _sets(parts: list[int], most: int) -> Iterator[tuple[int, ...]]:
-    for count in range(1, most + 1):
-        yield from combinations(parts, count)
+def _information(code: np.ndarray, labels: np.ndarray) -> float:
+    """Mutual information of a code and the label over all places, in nats."""
+    joint = np.bincount((code * (labels.max() + 1) + labels).ravel(), minlength=(code.max() + 1) * (labels.max() + 1))
+    joint = joint.reshape(code.max() + 1, -1) / code.size
+    apart = joint.sum(1, keepdims=True) * joint.sum(0)
+    inside = joint > 0
+    return float((joint[inside] * np.log(joint[inside] / apart[inside])).sum())
 
 
 def _joint(codes: np.ndarray) -> np.ndarray:
@@ -119,6 +124,8 @@ def _joint(codes: np.ndarray) -> np.ndarray:
 
 def _table(joint: np.ndarray, ids: np.ndarray, labels: np.ndarray, tokens: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Transitions and outputs of the states (words, n + 1); None where they are no closed automaton."""
+    if _function(joint[:FEW, 1:], labels[:FEW], joint.max() + 1) is None:
+        return None
     names, state = np.unique(joint, return_inverse=True)
     state = state.reshape(joint.shape)
     number = np.arange(len(names))  # of each state: the first gets 0, and its own goes to the state that had it

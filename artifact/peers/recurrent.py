@@ -8,7 +8,7 @@ from artifact.peers.matrix_memory import GatedDeltaNet, Parts
 
 
 class LSTM(nn.Module):
-    """torch's LSTM of `dim` units and a projection, (batch, n, dim) -> (batch, n, dim).  Parameters: 9 dim (dim + 1)."""
+    """torch's LSTM of `dim` units and a projection, (batch, n, dim) to the same.  Parameters: 9 dim (dim + 1)."""
 
     def __init__(self, dim: int):
         super().__init__()

@@ -106,7 +106,7 @@ def test_it_is_causal_and_its_gradients_are_right(kind):
     x = torch.randn(1, 9, 16, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(made, (x,))
     (g,) = torch.autograd.grad(layer(*kind)(x)[0, 4].sum(), x)
-    assert not g[0, 5:].any() and g[0, :5].any()
+    assert g[0, 5:].abs().max() < 1e-13 and g[0, :5].abs().min() > 1e-9  # an FFT leaks by rounding
 
 
 def test_rounded_angles_pass_their_gradient():

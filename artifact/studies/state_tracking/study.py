@@ -203,6 +203,7 @@ def compared(
     grid: Sequence[float],
     seeds: dict[bool, int],
     *,
+    tuning_steps: int,
     wider: int = 0,
     longest: int = 1_000_000,
     restarts: int = 4,
@@ -215,7 +216,8 @@ def compared(
     seeds: how many, by whether the model is ours.  layers: those of a task, by default one.
     """
     cases = [Case(model, name, layers=(layers or {}).get(name, 1), **budget) for name in tasks for model in models]
-    tries = spread(searched, [(case, tuple(grid), wider) for case in cases], processes=processes)
+    choosing = [(replace(case, steps=tuning_steps), tuple(grid), wider) for case in cases]
+    tries = spread(searched, choosing, processes=processes)
     tries = pd.DataFrame([row for rows in tries for row in rows])
     rates = {
         (row.model, row.task): row.rate for row in best_values(tries, ["model", "task"], value="rate").itertuples()
