@@ -7,7 +7,8 @@ An hour's reading, about 2,000 lines, smallest part to whole (labels such as eq:
     memory, models         HolographicMemory; ResonanceNet, DocumentClassifier
     causal_mixing, causal  damped resonators, the causal form; CausalResonance
     recall                 HolographicRecall: a write and a read of a causal hologram at every token
-The rest: selection, long contexts, images (plane, vision), sound, text, several modalities, series, live, training/.
+The rest: selection, long contexts, images (plane, vision), sound, text, several modalities, series, live, training/;
+distributed, not imported here: sequences split over processes.
 """
 
 from .audio import ResonanceAudioNet, SpectrumFrames
