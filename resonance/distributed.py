@@ -185,18 +185,12 @@ def powers(pole: Tensor, steps: list[int]) -> Tensor:
 
 
 def end_state(x: Tensor, pole: Tensor) -> Tensor:
-    """State (batch, d, k, 2) that x, (batch, n, d), leaves from the zero state, sum_t lambda^(n-1-t) x_t (eq:causal).
-
-    Cost: 2 n k d multiply-adds, in blocks of about sqrt(n) samples.
-    """
+    """State (batch, d, k, 2) that x (batch, n, d) leaves (eq:causal), sum_t lambda^(n-1-t) x_t: 2 n k d products."""
     size = math.isqrt(n := x.shape[1])
     blocks = F.pad(x, (0, 0, -n % size, 0)).unflatten(1, (-1, size))  # (batch, blocks, size, d), zeros first
     within, over = powers(pole, [*range(size)][::-1]), powers(pole, [*range(0, n, size)][::-1])
     states = (blocks.mT @ within.flatten(1)).unflatten(-1, (-1, 2))  # (batch, blocks, d, k, 2)
     return paired_product(states, over[:, None]).sum(1)
-
-
-# --------------------------------------------------------------------------- what a split module does otherwise
 
 
 class Split:
@@ -270,8 +264,6 @@ class SplitCausal(Split):
             before = self.stretch.carried(end_state(x.to(work), pole), pole)
         return super().extend(x, before)[0], None
 
-
-# --------------------------------------------------------------------------- what makes a model do so
 
 MIXINS = (
     (BandMixing, SplitBand),
