@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import textwrap
 
 import numpy as np
@@ -33,6 +36,12 @@ def test_a_block_of_code_runs(code, tmp_path, monkeypatch):
         pd.DataFrame(values, dates, ["a", "b"]).to_csv(tmp_path / "mine.csv")
     (tmp_path / "build").mkdir()
     monkeypatch.chdir(tmp_path)
+    if "init_process_group" in code:
+        (tmp_path / "block.py").write_text(code)
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "block.py"]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        subprocess.run(command, env=environment, check=True, timeout=300)
+        return
     torch.manual_seed(0)
     exec(compile(code, "a block of the README or docs", "exec"), {})
 
