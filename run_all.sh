@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 TORCH=$(sed -n 's/^torch==/torch==/p' requirements.lock)
 TEX_PACKAGES="latexmk texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended texlive-science cm-super lmodern"
-WORDS="quick full report test setup lab refresh clean"
+WORDS="quick full report test setup lab refresh compare clean"
 
 usage() {
   cat <<'TEXT'
@@ -18,6 +18,8 @@ usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--
   setup    the environment (.venv, and a TeX where it may install one), nothing else
   lab      JupyterLab on notebooks/; in a container as root:  ./run_all.sh lab -- --allow-root --no-browser
   refresh  renew notebooks/ from the quick results, with the recorded costs, and the README's generated parts
+  compare  a rerun beside the committed reference, verdict by verdict:  ./run_all.sh compare [A [B]]
+           A and B: a profile, a folder of results, or HEAD; by default: full HEAD.  Exit 1 when a verdict differs
   clean    remove the quick results, figures and PDF, and all intermediate files; keeps .venv, data and `full`
 
   --only NN        run one notebook (again), and what it needs: ./run_all.sh full --only 08
@@ -26,7 +28,7 @@ usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--
   --force          run every notebook again, current or not
   --dry-run        with any word: say what would be done, without looking for data, and change nothing but
                    Snakemake's own cache
-  -- OPTIONS       go to Snakemake (quick, full, report) or to JupyterLab (lab)
+  -- OPTIONS       go to Snakemake (quick, full, report), or to JupyterLab (lab)
 
 Environment: PYTHON (which 3.11 to 3.13 to use), RESONANCE_DATA (a folder with the data files),
 RESONANCE_TORCH_INDEX (a pip index for torch, say one with CPU builds).
@@ -51,6 +53,7 @@ while [ $# -gt 0 ]; do
     --) shift; extra=("$@"); break ;;
     -*) fail "unknown option '$1'; known: --only --profile --jobs --force --dry-run --help" ;;
     *)
+      if [ "$word" = compare ]; then extra+=("$1"); shift; continue; fi
       [ -z "$word" ] || fail "two words, '$word' and '$1'; expected one of: $WORDS"
       case " $WORDS " in *" $1 "*) word="$1" ;; *) fail "unknown word '$1'; expected one of: $WORDS" ;; esac ;;
   esac
@@ -64,7 +67,7 @@ case "$word" in
   *)
     action="$word"
     [ -z "$profile$only$jobs$force" ] || fail "'$word' takes no options but --dry-run"
-    [ "$word" = lab ] || [ ${#extra[@]} = 0 ] || fail "'$word' takes no options after --" ;;
+    [ "$word" = lab ] || [ "$word" = compare ] || [ ${#extra[@]} = 0 ] || fail "'$word' takes no options after --" ;;
 esac
 profile="${profile:-quick}"
 known_profiles=quick
@@ -166,6 +169,7 @@ if [ -n "$dry" ]; then
   case "$action" in
     clean) removed | sed 's/^/would remove /'; exit 0 ;;
     lab) say "would start: jupyter lab ${extra[*]+${extra[*]} }notebooks"; exit 0 ;;
+    compare) say "would compare two ledgers and write build/compare.csv"; exit 0 ;;
     test) say "would run ruff, the unit tests, and nbval over notebooks/"; exit 0 ;;
   esac
   if ! venv_current; then say "would set up .venv with $("$python" --version)"; fi
@@ -225,6 +229,7 @@ snake() { # Snakemake, silent but for failures: each notebook says itself that i
 case "$action" in
   setup) if setup_tex; then say "ready"; else say "ready, but without a TeX: no PDF can be built"; fi; exit 0 ;;
   lab) exec 9>&-; exec jupyter lab ${extra[@]+"${extra[@]}"} notebooks ;;
+  compare) status=0; python -m artifact.pipeline.compare ${extra[@]+"${extra[@]}"} || status=$?; exit $status ;;
   refresh) python -m artifact.pipeline.refresh ${dry:+--dry-run}; exit ;;
   test)
     status=0 started=$SECONDS
