@@ -87,8 +87,8 @@ def extract_automaton(codes: Tensor, ids: Tensor, labels: Tensor, tokens: int, *
 
     codes: (words, n + 1, parts), integers, before the first token and after each, a negative one for no state; ids and
     labels: (words, n).  At most `most` parts are taken together.  They are accepted when their joint code determines
-    the label after every token, when with the next token it determines the next joint code, when every state met was
-    followed by every one of the `tokens` somewhere, and when every token begins a word.  Where the label is itself the
+    the label after every token, when with the next token it determines the next joint code, when every state met after
+    a token was followed by every one of the `tokens`, and when every token begins a word.  Where the label is itself the
     state of a deterministic automaton, of a group say, the result is then right on every word (prop:extraction).
     Of more than `CANDIDATES` parts those that know most about the label are tried.
     Raises ValueError for shapes that do not fit.  Cost: 16^most / most! passes over some words.
@@ -132,8 +132,13 @@ def _table(joint: np.ndarray, ids: np.ndarray, labels: np.ndarray, tokens: int) 
     number[[0, state[0, 0]]] = number[[state[0, 0], 0]]
     state = number[state]
     outputs = _function(state[:, 1:], labels, len(names))
-    transitions = _function(state[:, :-1] * tokens + ids, state[:, 1:], len(names) * tokens)
-    if outputs is None or transitions is None or (transitions < 0).any() or len(np.unique(ids[:, 0])) < tokens:
+    entries = state[:, :-1] * tokens + ids  # (words, n)
+    transitions = _function(entries, state[:, 1:], len(names) * tokens)
+    if outputs is None or transitions is None:
+        return None
+    # Seen after a token, when the label names the true state; where the first state comes back, too.
+    seen = np.bincount(entries[:, 1:].ravel(), minlength=len(transitions)).reshape(-1, tokens) > 0
+    if not seen[np.unique(state[:, 1:])].all() or len(np.unique(ids[:, 0])) < tokens:
         return None
     return transitions.reshape(-1, tokens), outputs
 

@@ -100,6 +100,17 @@ def test_a_table_with_a_gap_is_refused():
     assert extract_automaton(codes_of(5, ids), ids, cyclic(5).run(ids), 5) is None
 
 
+def test_the_first_state_must_be_seen_again_with_every_token_where_it_comes_back():
+    """Else nothing says that the state which comes back is the first one: here it is not, after the token 1."""
+    codes = torch.tensor([[0, 1, 0, 1, 0], [0, 0, 0, 0, 0]])[..., None]  # 1 changes the code, 0 keeps it
+    ids = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]])
+    labels = torch.tensor([[1, 5, 1, 5], [5, 5, 5, 5]])
+    assert extract_automaton(codes, ids, labels, 2) is None  # the state 1 was never followed by 0
+    codes = torch.tensor([[0, 1, 1, 0], [0, 0, 1, 0]])[..., None]
+    ids, labels = torch.tensor([[1, 0, 1], [0, 1, 1]]), torch.tensor([[1, 1, 5], [5, 1, 5]])
+    assert extract_automaton(codes, ids, labels, 2) is None  # a word came back to 0 and ended: what follows is unknown
+
+
 def test_shapes_are_checked():
     ids, labels = random_words(5)
     with pytest.raises(ValueError, match="expected codes"):
