@@ -88,8 +88,8 @@ def extract_automaton(codes: Tensor, ids: Tensor, labels: Tensor, tokens: int, *
     codes: (words, n + 1, parts), integers, before the first token and after each, a negative one for no state; ids and
     labels: (words, n).  At most `most` parts are taken together.  They are accepted when their joint code determines
     the label after every token, when with the next token it determines the next joint code, when every state met after
-    a token was followed by every one of the `tokens`, and when every token begins a word.  Where the label is itself the
-    state of a deterministic automaton, of a group say, the result is then right on every word (prop:extraction).
+    a token was followed by every one of the `tokens`, and when every token begins a word.  Where the label is itself
+    the state of a deterministic automaton, of a group say, the result is right on every word (prop:extraction).
     Of more than `CANDIDATES` parts those that know most about the label are tried.
     Raises ValueError for shapes that do not fit.  Cost: 16^most / most! passes over some words.
     """

@@ -201,8 +201,9 @@ def compared(
     tasks: Iterable[str],
     models: Sequence[str],
     grid: Sequence[float],
-    seeds: dict[bool, int],
     *,
+    seeds: int,
+    peer_seeds: int,
     tuning_steps: int,
     wider: int = 0,
     longest: int = 1_000_000,
@@ -213,20 +214,22 @@ def compared(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(tries, runs): the rates tried for every task and model, and a row a seed at the best rate.
 
-    seeds: how many, by whether the model is ours.  layers: those of a task, by default one.
+    Of our two turns the one of `choice` gets `seeds` seeds and may restart; all others get `peer_seeds` seeds and no
+    restart.  layers: those of a task, by default one.
     """
     cases = [Case(model, name, layers=(layers or {}).get(name, 1), **budget) for name in tasks for model in models]
     choosing = [(replace(case, steps=tuning_steps), tuple(grid), wider) for case in cases]
     tries = spread(searched, choosing, processes=processes)
     tries = pd.DataFrame([row for rows in tries for row in rows])
-    rates = {
-        (row.model, row.task): row.rate for row in best_values(tries, ["model", "task"], value="rate").itertuples()
-    }
-    jobs = [
-        (replace(case, rate=rates[case.model, case.task], seed=seed), longest * (case.model in OURS), restarts)
-        for case in cases
-        for seed in range(seeds[case.model in OURS])
-    ]
+    best = best_values(tries, ["model", "task"], value="rate")
+    rates = {(row.model, row.task): row.rate for row in best.itertuples()}
+    chosen = {(row.model, row.task) for row in choice(tries).itertuples()}
+    jobs = []
+    for case in cases:
+        ours = (case.model, case.task) in chosen
+        for seed in range(seeds if ours else peer_seeds):
+            run = replace(case, rate=rates[case.model, case.task], seed=seed)
+            jobs.append((run, longest * (case.model in OURS), restarts * ours))
     return tries, pd.DataFrame(spread(measured, jobs, processes=processes))
 
 

@@ -67,22 +67,25 @@ def test_an_untrained_network_is_refused_and_restarts_are_counted():
 
 def test_rates_are_chosen_on_a_seed_of_their_own_and_measures_named():
     tries, runs = study.compared(
-        ["parity"],
+        ["A5"],
         [PLANE, SPACE, "LSTM"],
         [0.001, 0.01],
-        {True: 2, False: 1},
+        seeds=3,
+        peer_seeds=1,
         tuning_steps=2,
         longest=50,
-        restarts=0,
+        restarts=1,
         processes=1,
         **SMALL,
     )
-    assert set(tries["seed"]) == {study.TUNING_SEED} and len(tries) == 6 and len(runs) == 5
-    keys = [row[0] for row in study.measures(tries, runs)]
-    assert len(keys) == len(set(keys)) and {"tracking.parity.plane.exact", "tracking.parity.lstm.right.8"} <= set(keys)
-    assert "tracking.parity.lstm.exact" not in keys
     chosen = study.choice(tries)
-    assert chosen["task"].tolist() == ["parity"] and chosen["model"].iloc[0] in OURS
+    assert set(tries["seed"]) == {study.TUNING_SEED} and len(tries) == 6
+    assert runs.groupby("model").size().to_dict() == dict.fromkeys([PLANE, SPACE, "LSTM"], 1) | {chosen["model"][0]: 3}
+    assert (runs["trainings"] == 1 + (runs["model"] == chosen["model"][0])).all()  # nothing was learned
+    keys = [row[0] for row in study.measures(tries, runs)]
+    assert len(keys) == len(set(keys)) and {"tracking.a5.plane.exact", "tracking.a5.lstm.right.8"} <= set(keys)
+    assert "tracking.a5.lstm.exact" not in keys
+    assert chosen["task"].tolist() == ["A5"] and chosen["model"][0] in OURS
 
 
 def test_of_equal_scores_the_plane_is_chosen():
