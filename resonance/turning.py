@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .causal_mixing import CausalMixing, masked
-from .settings import placed
+from .settings import WithSettings, placed
 from .spectral import check_sequences, without_autocast
 
 CHANNELS = {"plane": 2, "space": 4}  # that turn together
@@ -57,7 +57,7 @@ def prefix_products(q: Tensor) -> Tensor:
     return torch.cat([both, odd[:, n // 2 :]], dim=1)
 
 
-class TurningMixing(nn.Module):
+class TurningMixing(WithSettings):
     """Mix a sequence causally by resonators in a frame that its tokens turn, eq:turning.
 
         F_t = R(W x_t) F_(t-1),   y_t = F_t [(h * F' x)_t + a]        h as in eq:causal, a: `anchor`
@@ -67,9 +67,12 @@ class TurningMixing(nn.Module):
     `heads` turns dim / heads channels alike.  What either can and cannot express: prop:tracking.  `grid`, for "plane":
     angles are rounded to turns / grid, their gradients pass unchanged, and phases are exact at any length.
     A state is (batch, dim, k + 1, 2): the resonators', in the frame of the start, and in the last place the frame.
-    Raises ValueError for a wrong shape, length, state or option.  Parameters: as `CausalMixing`, dim, and dim heads
+    In space an exported graph has one length.  Raises ValueError for a wrong shape, length, state or option.
+    Parameters: as `CausalMixing`, dim, and dim heads
     ("plane") or 3 dim heads ("space").  Cost: as `CausalMixing`, and n dim (heads + 4) or n dim (3 heads + 64).
     """
+
+    defines = "turns", "grid"
 
     @placed
     def __init__(

@@ -37,6 +37,13 @@ class Reading(nn.Module):
         return self.recollection(self.memory, cue)
 
 
+def turned(layer):
+    """A turning layer whose tokens turn it: at the start they do not."""
+    nn.init.eye_(layer.turn)
+    nn.init.ones_(layer.anchor)
+    return layer
+
+
 # name: (how to make it, at a device and in a dtype; an input of a given batch each)
 MODELS = {
     "dense": (lambda **at: r.BandMixing(4, 5, engine="dense", **at), real(20, 4)),
@@ -47,6 +54,9 @@ MODELS = {
     "learned": (lambda **at: r.SelectiveMixing(4, r.LearnedSelection(9, 4, **at), 9, **at), real(20, 4)),
     "energy": (lambda **at: r.SelectiveMixing(4, r.EnergySelection(9, 4), 9, **at), real(20, 4)),
     "causal": (lambda **at: r.CausalMixing(4, 3, **at), real(50, 4)),
+    "turning": (lambda **at: turned(r.TurningMixing(8, 3, 2, **at)), real(20, 8)),
+    "turning in space": (lambda **at: turned(r.TurningMixing(8, 3, 2, turns="space", **at)), real(20, 8)),
+    "turning on a grid": (lambda **at: turned(r.TurningMixing(8, 3, 2, grid=12, **at)), real(20, 8)),
     "sublayer": (lambda **at: r.CausalResonance(4, 3, engine="fft", **at), real(20, 4), whole(21, start=1)),
     "recall": (lambda **at: r.HolographicRecall(4, 2, features=8, **at), real(20, 4)),
     "language": (lambda **at: r.ResonanceLM(9, 8, 1, 3, **at), whole(9, 20)),
@@ -132,7 +142,19 @@ def test_one_graph_serves_every_batch(name, in_one_graph):
     in_one_graph(model, draw(3), draw(5))
 
 
-TAKE_LENGTHS = ["layer", "causal", "sublayer", "recall", "sequence", "document", "embedding", "audio", "live audio"]
+TAKE_LENGTHS = [
+    "layer",
+    "causal",
+    "turning",
+    "turning in space",
+    "sublayer",
+    "recall",
+    "sequence",
+    "document",
+    "embedding",
+    "audio",
+    "live audio",
+]
 TYPES = torch.int16, torch.uint16, torch.uint32, torch.uint64, torch.float32
 
 
@@ -184,7 +206,19 @@ def test_no_samples_or_tokens_are_refused_and_a_lookup_of_none_is_empty(name):
 
 
 # All that take a sequence but long contexts and several modalities; those left out here are tested in their own files.
-LENGTHS = ["dense", "layer", "causal", "sublayer", "recall", "document", "embedding", "frames", "audio", "live audio"]
+LENGTHS = [
+    "dense",
+    "layer",
+    "causal",
+    "turning",
+    "sublayer",
+    "recall",
+    "document",
+    "embedding",
+    "frames",
+    "audio",
+    "live audio",
+]
 LENGTHS += ["language", "live series"]
 
 

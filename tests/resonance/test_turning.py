@@ -186,6 +186,13 @@ def test_bad_options(options, message):
         TurningMixing(16, 2, **options)
 
 
+def test_weights_of_another_grid_are_refused():
+    weights = layer("plane", None).state_dict()
+    layer("plane", None).load_state_dict(weights)
+    with pytest.raises(RuntimeError, match="expected weights of grid=12, found weights of grid=None"):
+        layer("plane", 12).load_state_dict(weights)
+
+
 def test_bad_inputs():
     made = layer("plane", None)
     with pytest.raises(ValueError, match="expected a tensor of shape"):
