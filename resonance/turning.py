@@ -68,8 +68,8 @@ class TurningMixing(WithSettings):
     angles are rounded to turns / grid, their gradients pass unchanged, and phases are exact at any length.
     A state is (batch, dim, k + 1, 2): the resonators', in the frame of the start, and in the last place the frame.
     In space an exported graph has one length.  Raises ValueError for a wrong shape, length, state or option.
-    Parameters: as `CausalMixing`, dim, and dim heads
-    ("plane") or 3 dim heads ("space").  Cost: as `CausalMixing`, and n dim (heads + 4) or n dim (3 heads + 64).
+    Parameters: as `CausalMixing`, dim, and dim heads or, in space, 3 dim heads.
+    Cost: as `CausalMixing`, and n dim (heads + 4) or, in space, n dim (3 heads + 64) multiply-adds.
     """
 
     defines = "turns", "grid"

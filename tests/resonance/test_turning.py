@@ -163,14 +163,6 @@ def test_dtypes_and_empty_batches(kind, dtype):
     torch.testing.assert_close(made(x).double(), expected, rtol=0.1, atol=0.1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_compiles_to_one_graph_and_exports(kind):
-    made = layer(*kind, dtype=torch.float32)
-    x = torch.randn(2, 20, 16)
-    exported = torch.export.export(made, (x,)).module()
-    torch.testing.assert_close(exported(x), made(x), rtol=1e-4, atol=1e-4)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

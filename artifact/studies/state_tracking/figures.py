@@ -39,8 +39,10 @@ def lengths(runs: pd.DataFrame, longest: int) -> Figure:
         panel.set(title=name, ylim=(-3, 103))
     for panel in list(axes.flat)[len(tasks) :]:
         panel.set_visible(False)
-    for panel in axes[-1]:
+    for column in axes.T:  # its lowest panel that is there
+        panel = [panel for panel in column if panel.get_visible()][-1]
         panel.set_xlabel("tokens in a word")
+        panel.tick_params(labelbottom=True)
     for panel in axes[:, 0]:
         panel.set_ylabel("labels right (%)")
     handles, names = axes[0, 0].get_legend_handles_labels()

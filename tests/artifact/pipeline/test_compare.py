@@ -83,6 +83,22 @@ def test_measures_of_the_machine_are_counted_apart(tmp_path, capsys):
     assert set(pd.read_csv(out)["key"]) == {"x.error", "x.seconds", "speed.fft", "only"}
 
 
+@pytest.mark.parametrize(
+    ("key", "unit", "machine"),
+    [
+        ("cost.fft.operations", "floating-point operations", False),
+        ("efficiency.length", "tokens", False),
+        ("language.seconds.256.resonance.tokens", "million characters", True),
+        ("causal.step.us.1024", "microseconds", True),
+        ("context.resonance.train.8192.peak", "GB", True),
+        ("audio.ahead", "points", False),
+    ],
+)
+def test_what_belongs_to_a_machine(key, unit, machine):
+    table = pd.DataFrame([{"key": key, "value": 1.0, "ci_low": NAN, "ci_high": NAN, "unit": unit}])
+    assert compare.measures(table, table)["machine"].tolist() == [machine]
+
+
 def test_many_differences_are_cut(tmp_path, capsys):
     rows = [[(f"k{at}", value, "", NAN, NAN) for at in range(50)] for value in (1.0, 2.0)]
     a, b = (ledger(tmp_path / name, [("T", "holds")], part) for name, part in zip("ab", rows, strict=True))

@@ -99,3 +99,8 @@ def test_exact_means_every_label():
     outputs[3] = 0
     assert study.exact_at(own, Case(PLANE, "S3"), 1000)
     assert not study.exact_at(replace(own, outputs=outputs), Case(PLANE, "S3"), 1000)
+
+
+def test_the_forms_of_the_layer_are_one_map():
+    forms = study.form_errors(0)
+    assert len(forms) == 3 and forms["no turn"].max() < 1e-12 and forms["step"].max() < 1e-10
