@@ -40,7 +40,7 @@ from torch.nn import functional as F
 from .band import Band, OpenBand, open_band
 from .causal import CausalResonance, FromChannels, ToChannels, TokenShift
 from .causal_mixing import CausalMixing
-from .engines.chunked import paired_product
+from .engines.chunked import paired_product, powers_at
 from .keys import KeyIndex
 from .language import Block, CausalBlocks, ResonanceLM
 from .layers import AsSelfAttention, BandMixing, FeedForward, ResonanceLayer
@@ -136,9 +136,9 @@ class Stretch:
         """
         before, reach = torch.zeros_like(state), 1  # what the last reach - 1 stretches leave
         while reach < self.size:
-            left = state + paired_product(before, powers(pole, [self.n])[0]) if reach > 1 else state
+            left = state + paired_product(before, powers_at(pole, [self.n])[0]) if reach > 1 else state
             gap = self.start - self.starts[max(0, self.rank - reach + 1)]
-            before = before + paired_product(self.passed(left, reach), powers(pole, [gap])[0])
+            before = before + paired_product(self.passed(left, reach), powers_at(pole, [gap])[0])
             reach *= 2
         return before
 
@@ -176,19 +176,11 @@ class _Passed(torch.autograd.Function):
         return _Passed.apply(gradient, -ctx.by, ctx.stretch), None, None
 
 
-def powers(pole: Tensor, steps: list[int]) -> Tensor:
-    """Powers lambda^m of poles (k, 2) for each m of `steps`, (steps, k, 2), from the logarithm in float64."""
-    re, im = pole.double().unbind(1)
-    m = torch.tensor(steps, dtype=torch.float64, device=pole.device)[:, None]
-    angle, size = m * torch.atan2(im, re), torch.exp(m * 0.5 * (re.square() + im.square()).log())
-    return (torch.stack([angle.cos(), angle.sin()], dim=-1) * size[..., None]).to(pole.dtype)
-
-
 def end_state(x: Tensor, pole: Tensor) -> Tensor:
     """State (batch, d, k, 2) that x (batch, n, d) leaves (eq:causal), sum_t lambda^(n-1-t) x_t: 2 n k d products."""
     size = math.isqrt(n := x.shape[1])
     blocks = F.pad(x, (0, 0, -n % size, 0)).unflatten(1, (-1, size))  # (batch, blocks, size, d), zeros first
-    within, over = powers(pole, [*range(size)][::-1]), powers(pole, [*range(0, n, size)][::-1])
+    within, over = powers_at(pole, [*range(size)][::-1]), powers_at(pole, [*range(0, n, size)][::-1])
     states = (blocks.mT @ within.flatten(1)).unflatten(-1, (-1, 2))  # (batch, blocks, d, k, 2)
     return paired_product(states, over[:, None]).sum(1)
 

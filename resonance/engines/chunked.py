@@ -18,6 +18,7 @@ The readout holds the factor sqrt(1 - |lambda|^2) already (`causal_mixing.unit_r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -35,8 +36,13 @@ def transformed() -> bool:
 
 def make_powers(pole: Tensor, count: int) -> Tensor:
     """Powers lambda^0 .. lambda^(count-1), (count, k, 2), of poles (k, 2)."""
+    return powers_at(pole, torch.arange(count, device=pole.device))
+
+
+def powers_at(pole: Tensor, exponents: Tensor | Sequence[int]) -> Tensor:
+    """Powers lambda^l, (count, k, 2), of poles (k, 2) at exponents l, (count,), from the logarithm in float64."""
     re, im = pole.double().unbind(1)
-    l = torch.arange(count, dtype=torch.float64, device=pole.device)[:, None]  # noqa: E741
+    l = torch.as_tensor(exponents, dtype=torch.float64, device=pole.device)[:, None]  # noqa: E741
     angle = l * torch.atan2(im, re)
     size = torch.exp(l * 0.5 * (re.square() + im.square()).log())
     return (torch.stack([angle.cos(), angle.sin()], dim=-1) * size[..., None]).to(pole.dtype)
