@@ -43,11 +43,17 @@ def number(value: float | None, figures: int = 3) -> str:
 
 
 def with_interval(row: pd.Series, figures: int = 4) -> str:
-    """A measure with its interval, "0.358 [0.357, 0.359]", or alone where it has none."""
-    text = number(row["value"], figures)
-    if pd.isna(row["ci_low"]):
+    """A measure with its interval, "0.358 [0.357, 0.359]", or alone where it has none.
+
+    Where both ends are more than three decades away, as in a ratio of two noisy repetitions, they are bounds.
+    """
+    value, low, high = row["value"], row["ci_low"], row["ci_high"]
+    text = number(value, figures)
+    if pd.isna(low):
         return text
-    return f"{text} [{number(row['ci_low'], figures)}, {number(row['ci_high'], figures)}]"
+    if 0 <= 1000 * low < value and high > 1000 * value:
+        return f"{text} [${{<}}$\\,{number(value / 1000, 1)}, ${{>}}$\\,{number(value * 1000, 1)}]"
+    return f"{text} [{number(low, figures)}, {number(high, figures)}]"
 
 
 Labels = Mapping[str, Mapping[Hashable, str] | Iterable[int]]
