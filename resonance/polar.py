@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from .settings import placed
-from .spectral import autocasts, without_autocast
+from .spectral import PlainFunction, autocasts, without_autocast
 
 
 def complex_product(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ def real_form(re: Tensor, im: Tensor) -> Tensor:
     return torch.cat([torch.cat([re, -im], dim=1), torch.cat([im, re], dim=1)])  # (2k, 2k)
 
 
-class _Mixed(torch.autograd.Function):
+class _Mixed(PlainFunction):
     """M W y, W = a + i b, M = re + i im: a dozen operations in the backward pass, which is differentiable itself."""
 
     generate_vmap_rule = True

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch._functorch.utils import unwrap_dead_wrappers
 
 from .band import Band, OpenBand, make_band, open_band
 from .engines import dense, linear_time
@@ -81,16 +82,19 @@ ENGINES: dict[str, Engine] = {
 }
 
 
+def fft_cost(band: Band) -> float:
+    """Estimated time of one FFT of one channel, in multiply-adds of a large product, as `Plan.cost`."""
+    memory = min(band.grid / 2**8, 300.0)  # a sample, as the channels leave the caches
+    return band.grid * (15 * math.log2(max(2, band.grid)) + memory) + 2**14
+
+
 def choose_engine(band: Band) -> str:
     """Choose the engine of `"auto"`: "fast", unless an FFT is clearly cheaper.
 
-    In multiply-adds of a large product a channel, "fast" costs what its plan says and an FFT 11 N log2 N + 2^14.  On 2
-    cores, n = 64 .. 262144, k = 8, 64, 256, d = 64, 256, 768, the choice is at most 1.15 times slower than the best of
-    the three (`python -m artifact.studies.efficiency.benchmark engines`).  "fast" reduces to "dense" where blocks do
-    not pay, so "dense" is never returned.
+    Both costs are estimates in multiply-adds of a large product.  Notebook 03 maps the time of the choice over that of
+    the best of the three.  "fast" reduces to "dense" where blocks do not pay, so "dense" is never returned.
     """
-    cost = linear_time.make_plan(band, torch.float32).cost(band)
-    return "fast" if cost <= 11 * band.grid * math.log2(max(2, band.grid)) + 2**14 else "fft"
+    return "fast" if linear_time.make_plan(band, torch.float32).cost(band) <= fft_cost(band) else "fft"
 
 
 def check_engine(name: str) -> str:
@@ -209,7 +213,20 @@ def _compute(x: Tensor, band: Band, engine: str, adjoint: bool, counted: bool) -
     return ENGINES[engine].adjoint(x * c, band) if adjoint else ENGINES[engine].transform(x, band) * c
 
 
-class _BandTransform(torch.autograd.Function):
+class PlainFunction(torch.autograd.Function):
+    """An autograd function of positional arguments: its `apply` does not inspect the signature of `forward`.
+
+    torch does so at every call, which takes a quarter of the time of a small layer.
+    """
+
+    @classmethod
+    def apply(cls, *arguments):
+        if torch._C._are_functorch_transforms_active():
+            return super().apply(*arguments)
+        return super(torch.autograd.Function, cls).apply(*unwrap_dead_wrappers(arguments))
+
+
+class _BandTransform(PlainFunction):
     """The analysis, or its transpose, each the other's derivative to any order: nothing is saved but the band."""
 
     generate_vmap_rule = True
@@ -306,7 +323,8 @@ def analysis(
     `frequencies`: k, for the k lowest, or a sorted set in cycles per grid.  `grid` is N, by default the next power of
     two >= n: one sample more, 65 for 64, can then change what every frequency means; a fixed grid keeps it.
     Raises ValueError for a shape that is not (batch, n, d), for frequencies above N//2, for an unknown engine.
-    Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p ("fast", thm:linear).
+    Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p, or for few frequencies
+    2 n p + 4 k m p ("fast", thm:linear).
     """
     band = open_band(check_sequences(x).shape[1], frequencies, grid)
     return torch.unsafe_chunk(packed_analysis(x, band, engine), 2, dim=1)  # not views: each may change in place

@@ -29,7 +29,7 @@ from .band import make_band
 from .layers import length_mask
 from .polar import PolarWeight
 from .settings import placed
-from .spectral import Kept, check_ids, traced
+from .spectral import Kept, PlainFunction, check_ids, traced
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def plain_rows(
     return torch.where((ids < hierarchy.direct)[:, None], F.embedding(ids.clamp_max(hierarchy.direct - 1), own), rows)
 
 
-class _Rows(torch.autograd.Function):
+class _Rows(PlainFunction):
     """Rows of flat ids, own rows and products of waves, in chunks that stay in the cache.
 
     The backward pass gathers the waves again: nothing of the size of the result is kept.  For second

@@ -10,8 +10,9 @@ block's waves (sampled prolate functions, for a band of lowest frequencies).  Th
     X_f  = sum_q gamma_fq Z_rq                   gamma_fq = N^(-1/2) sum_s u_q(s) exp(-2 pi i f s / N)
 
 and its adjoint the transposes of the same three products.  Z_(m-r) is the conjugate of Z_r, and the sum over b is one
-over the sums (even r) and the differences (odd r) of the two halves of the sequence: p m (m/2 + 1) in all.  Real
-products alone, linear in n: m depends on the band, not on n.
+over the sums (even r) and the differences (odd r) of the two halves of the sequence: p m (m/2 + 1) in all.  Where
+m p is small the last two products are one, a table 2k x m p: more products, fewer calls.  Real products alone, linear
+in n: m depends on the band, not on n.
 
 Bound (eq:bound, thm:linear).  The residual of a wave, rho_f = |e_f - U U' e_f| / |e_f|, is computed with the functions,
 and p is the least that keeps every rho_f below the dtype's tolerance.  The error of coefficient f is then at most
@@ -41,8 +42,12 @@ from .tables import BUILDERS, constant_result, constants
 TOLERANCE = {torch.float64: 1e-14, torch.float32: 1e-6, torch.float16: 5e-4, torch.bfloat16: 4e-3}
 LONGEST_TURN = 32.0  # largest theta considered: beyond it, more blocks are always cheaper
 # Costs in multiply-adds of a large square product: one of each of the three products, the memory traffic of one value
-# V_bq, and the calls (for 256 channels).  Least squares over n = 2^11 .. 2^17, k = 8 .. 256, d = 64 .. 768 on 2 cores.
-PRODUCTS, A_VALUE, CALLS = (1.0, 1.1, 1.9), 80.0, 2.0**14
+# V_bq, the calls (for 256 channels); and that of one sample, in any plan, twice where the last block is cut short.
+# Least squares of relative errors over n = 2^8 .. 2^16, k = 4 .. 1024, d = 64 .. 768, on 2 cores with AVX2.
+THREE = (1.5, 1.3, 7.0), 110.0, 2.0**14
+MERGED = (1.25, 1.3, 0.0), 48.0, 2.0**12.5  # the last two products are one
+DENSE = (0.0, 1.2, 0.0), 0.0, 2.0**12
+A_SAMPLE = 12.0
 
 
 def turn_bound(theta: float, rank: int) -> float:
@@ -93,12 +98,14 @@ class Plan(NamedTuple):
     rank: int  # p
     bound: float  # rho, of the functions' error; 0 where the transform is dense
     folded: bool  # whether the halves of the sequence are added and subtracted
-    residues: int  # how many frequencies the transform over the blocks has
+    residues: int  # how many frequencies the transform over the blocks has; 0: the last two products are one
 
     def parts(self, band: Band) -> tuple[int, int, int]:
         """Multiply-adds a channel of each of the three products."""
         if self.size == 1:
             return 0, 2 * band.k * band.n, 0
+        if not self.residues:
+            return band.n * self.rank, 2 * band.k * self.blocks * self.rank, 0
         return band.n * self.rank, 2 * self.residues * self.columns(band) * self.rank, 4 * band.k * self.rank
 
     def columns(self, band: Band) -> int:
@@ -111,8 +118,10 @@ class Plan(NamedTuple):
 
     def cost(self, band: Band) -> float:
         """Estimated time of one transform of one channel, in multiply-adds of a large product."""
-        products = sum(weight * part for weight, part in zip(PRODUCTS, self.parts(band), strict=True))
-        return products + (A_VALUE * self.blocks * self.rank + CALLS if self.size > 1 else 0.0)
+        weights, a_value, calls = DENSE if self.size == 1 else THREE if self.residues else MERGED
+        products = sum(weight * part for weight, part in zip(weights, self.parts(band), strict=True))
+        passes = 2 if band.n % self.size else 1
+        return products + a_value * self.blocks * self.rank + passes * A_SAMPLE * band.n + calls
 
 
 def residues(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -121,17 +130,18 @@ def residues(band: Band, size: int) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(turn, band.grid - turn), np.where(2 * turn > band.grid, -1.0, 1.0)
 
 
-def _plan(band: Band, size: int, rank: int, bound: float) -> Plan:
+def plans(band: Band, size: int, rank: int, bound: float) -> tuple[Plan, Plan]:
+    """The two plans with blocks of `size` samples: in three products, and with the last two in one."""
     blocks = -(-band.n // size)
     whole = band.grid // size if band.grid % size == 0 else 0
     turn = residues(band, size)[0]
     even = bool((turn // size % 2 == 0).any())  # with odd frequencies alone the sums would not be used
     folded = whole % 2 == 0 and 2 * blocks > whole > 0 and even
-    return Plan(size, blocks, rank, bound, folded, len(np.unique(turn)))
+    return Plan(size, blocks, rank, bound, folded, len(np.unique(turn))), Plan(size, blocks, rank, bound, False, 0)
 
 
 def make_plan(band: Band, dtype: torch.dtype) -> Plan:
-    """The plan of least cost, over block sizes that divide the grid, whose frequencies share residues, and others."""
+    """The plan of least cost, over block sizes that divide n, or the grid (frequencies share residues), and others."""
     return Plan(*_constant_plan(band.key, dtype))
 
 
@@ -140,20 +150,23 @@ def _chosen_plan(key: tuple, dtype: torch.dtype) -> tuple:
     band, tolerance = Band(*key), TOLERANCE[dtype]
     best = Plan(1, band.n, 1, 0.0, False, band.k)
     least = best.cost(band)
-    sizes = {band.grid // m for m in range(1, math.isqrt(band.grid) + 1) if band.grid % m == 0}
-    sizes |= {band.grid // size for size in sizes} | {-(-band.n // round(2 ** (e / 2))) for e in range(2, 40)}
+    sizes = {-(-band.n // round(2 ** (e / 2))) for e in range(2, 40)}
+    for whole in (band.n, band.grid):
+        divisors = {m for m in range(1, math.isqrt(whole) + 1) if whole % m == 0}
+        sizes |= divisors | {whole // m for m in divisors}
     for size in sorted(sizes):
         theta = math.pi * band.highest * size / band.grid
         if size < 4 or size > band.n or theta > LONGEST_TURN:
             continue
-        plan = _plan(band, size, min(turn_rank(theta, tolerance), 2 * band.k), tolerance)
-        if plan.rank < size and plan.cost(band) < least:
-            best, least = plan, plan.cost(band)
+        for plan in plans(band, size, min(turn_rank(theta, tolerance), 2 * band.k), tolerance):
+            fits = plan.residues or 2 * band.k * plan.blocks * plan.rank <= dense.TABLE_LIMIT
+            if plan.rank < size and fits and plan.cost(band) < least:
+                best, least = plan, plan.cost(band)
     if best.size == 1:
         return tuple(best)
     rho = block_functions(band, best.size)[1]
     rank = int((rho > tolerance).sum())
-    return tuple(_plan(band, best.size, rank, float(rho[rank])))
+    return tuple(best._replace(rank=rank, bound=float(rho[rank])))
 
 
 @constant_result  # an lru_cache itself would be traced
@@ -164,14 +177,21 @@ def _constant_plan(*arguments) -> tuple:
 def build_tables(key: tuple, dtype: torch.dtype) -> list[np.ndarray]:
     """The tables project (p, B), order (2k,), inverse, and for each half `over_blocks` (2R, m) and `mix` (R, 2g, 2p).
 
-    A half has R residues, and at most g frequencies a residue; its output has R 2g rows, of which `order` picks the
-    2k that are frequencies.  Without folding there is one half.
+    Where the last two products are one: project, and their product (2k, m p).  Otherwise a half has R residues, and at
+    most g frequencies a residue; its output has R 2g rows, of which `order` picks the 2k that are frequencies.
+    Without folding there is one half.
     """
     band = Band(*key)
     plan = make_plan(band, dtype)
     u = block_functions(band, plan.size)[0][:, : plan.rank]  # (B, p)
     # Time 0 at the first sample of a block, not at its centre: the three factors are then those of eq:fast.
     re, im = (fourier_table(band, np.arange(plan.size)) @ u).reshape(2, band.k, plan.rank)  # gamma of eq:fast
+    if not plan.residues:
+        advance = np.multiply.outer(np.array(band.frequencies) * plan.size % band.grid, np.arange(plan.blocks))
+        angle = (advance % band.grid * (2 * math.pi / band.grid))[..., None]  # (k, m, 1)
+        re, im = re[:, None], im[:, None]  # (k, 1, p)
+        both = [np.cos(angle) * re + np.sin(angle) * im, np.cos(angle) * im - np.sin(angle) * re]
+        return [u.T, np.reshape(both, (2 * band.k, -1))]
     residue, sign = residues(band, plan.size)
     rows = np.concatenate([re, -sign[:, None] * im, im, sign[:, None] * re], axis=1).reshape(band.k, 2, 2 * plan.rank)
     rows[band.real, 1] = 0.0  # the imaginary part of a real coefficient is exactly zero
@@ -227,8 +247,11 @@ def transform(x: Tensor, band: Band) -> Tensor:
     plan = make_plan(band, x.dtype)
     if plan.size == 1:
         return dense.transform(x, band)
-    functions, order, _, *halves = constants("fast", band.key, x)
+    functions, *tables = constants("fast", band.key, x)
     values = _project(x, functions)  # (batch, blocks, p d)
+    if not plan.residues:
+        return torch.matmul(tables[0], values.view(x.shape[0], plan.blocks * plan.rank, x.shape[2]))
+    order, _, *halves = tables
     parts = [values]
     if plan.folded:
         low, high = values.tensor_split([halves[0].shape[1]], dim=1)
@@ -246,8 +269,12 @@ def adjoint(spectrum: Tensor, band: Band) -> Tensor:
     plan = make_plan(band, spectrum.dtype)
     if plan.size == 1:
         return dense.adjoint(spectrum, band)
-    functions, _, inverse, *halves = constants("fast", band.key, spectrum)
+    functions, *tables = constants("fast", band.key, spectrum)
     batch, _, d = spectrum.shape
+    if not plan.residues:
+        values = torch.matmul(tables[0].T, spectrum)  # (batch, blocks p, d)
+        return _expand(values.view(batch, plan.blocks, plan.rank * d), functions, band.n)
+    _, inverse, *halves = tables
     rows = spectrum.index_select(1, inverse).split([mix.shape[0] * mix.shape[1] for mix in halves[1::2]], dim=1)
     parts = []
     for part, over_blocks, mix in zip(rows, halves[::2], halves[1::2], strict=True):

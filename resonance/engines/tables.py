@@ -59,7 +59,8 @@ def _cached(*arguments) -> list[Tensor]:
 def constants(name: str, key: tuple, like: Tensor) -> list[Tensor]:
     """The tables that BUILDERS[name] makes for the key of a band, in the dtype and on the device of `like`."""
     arguments = (name, key, like.dtype, like.device)
-    fake = None if torch.compiler.is_dynamo_compiling() else torch._guards.detect_fake_mode(like)
+    plain = torch.compiler.is_dynamo_compiling() or (type(like) is Tensor and not torch._C._len_torch_dispatch_stack())
+    fake = None if plain else torch._guards.detect_fake_mode(like)  # which takes longer than a small product
     if fake is None:
         return _cached(*arguments)
     with fake:

@@ -14,8 +14,8 @@ from resonance import LongContextResonanceNet, long_context
 from resonance.polar import count_parameters
 
 
-def small(**changes) -> LongContextResonanceNet:
-    torch.manual_seed(0)
+def small(seed: int = 0, **changes) -> LongContextResonanceNet:
+    torch.manual_seed(seed)
     options = {"max_context_length": 128, "chunk_size": 16, "num_layers": 3, "hidden_dim": 8}
     return LongContextResonanceNet(3, **(options | {"num_frequencies": 6, "local_frequencies": 4} | changes)).double()
 
@@ -304,11 +304,16 @@ def test_another_norm_in_the_layers(norm):
 
 
 def test_half_precision_is_as_near_as_plain_autograd_comes():
-    model, reference = small().bfloat16(), small().bfloat16().double()
-    x = X.bfloat16()
-    ours, theirs = (gradients(model, y).double() for y in (model(x), plain(model, x)))
-    exact = gradients(reference, plain(reference, x.double()))
-    assert (ours - exact).norm() < 1.5 * (theirs - exact).norm() < 0.05 * exact.norm()
+    """Over seeds: which of the two rounds better in one network is chance, and differs between CPUs."""
+    errors = []
+    for seed in range(6):
+        model, reference = small(seed=seed).bfloat16(), small(seed=seed).bfloat16().double()
+        x = X.bfloat16()
+        exact = gradients(reference, plain(reference, x.double()))
+        both = (gradients(model, y).double() for y in (model(x), plain(model, x)))
+        errors.append([(found - exact).norm() / exact.norm() for found in both])
+    ours, theirs = torch.tensor(errors).square().mean(0).sqrt()
+    assert ours < 1.5 * theirs < 0.05
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])

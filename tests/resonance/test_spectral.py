@@ -199,12 +199,12 @@ def test_auto_follows_its_rule(n, k, engine):
     assert choose_engine(make_band(n, k)) == engine
 
 
-@pytest.mark.parametrize(("n", "k"), [(512, 76), (512, 84), (1024, 164), (1024, 172)])
+@pytest.mark.parametrize(("n", "k"), [(512, 72), (512, 76), (1024, 108), (1024, 112)])
 def test_auto_compares_multiply_adds_at_a_narrow_margin(n, k):
     band = make_band(n, k)
     ratio = (make_plan(band, torch.float32).cost(band) - 2**14) / (n * np.log2(n))
-    assert 10 < ratio < 12  # the rule's constant is told from its neighbours
-    assert choose_engine(band) == ("fast" if ratio <= 11 else "fft")
+    assert 14 < ratio < 16  # the rule's constant is told from its neighbours
+    assert choose_engine(band) == ("fast" if ratio <= 15 else "fft")
 
 
 @pytest.mark.parametrize(

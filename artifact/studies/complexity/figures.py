@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from artifact.studies.common.growth import LAWS
-from artifact.studies.common.plots import PALETTE, panels
+from artifact.studies.common.plots import PALETTE, WIDTH, panels, use_style
 from artifact.studies.complexity.printed import PRINTED_POINTS
 
 LAW_LABELS = {"n": "$n$", "n log n": r"$n\,\log n$", "n^1.5": "$n^{1.5}$", "n^2": "$n^2$"}
+PEERS = {"fft": "torch.fft", "dense": "one product"}
 MODEL_STYLE = {
     "resonance, fft": ("o", "-"),
     "resonance, dense": ("s", "-"),
@@ -57,6 +59,39 @@ def function_bound(errors: pd.DataFrame, transforms: pd.DataFrame) -> Figure:
     right.set_xscale("log", base=2)
     for axes in (left, right):
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, columnspacing=1.0, handletextpad=0.3)
+    return figure
+
+
+def engine_map(results: pd.DataFrame) -> Figure:
+    """How many times faster "auto" is than torch.fft and than one product, forward and backward, over k / n and n."""
+    both = results[results["pass"] == "both"]
+    ours = both.apply(lambda row: row[row["chosen"]], axis=1)
+    table = both.assign(**{peer: both[engine] / ours for engine, peer in PEERS.items()})
+    channels = sorted(table["d"].unique())
+    use_style()
+    figure, rows = plt.subplots(
+        len(PEERS), len(channels), figsize=(WIDTH, 4.4), sharex=True, sharey=True, squeeze=False
+    )
+    for peer, row in zip(PEERS.values(), rows, strict=True):
+        for d, axes in zip(channels, row, strict=True):
+            ratios = table[table["d"] == d].pivot(index="share", columns="n", values=peer)
+            ratios = ratios.reindex(index=sorted(table["share"].unique()), columns=sorted(table["n"].unique()))
+            steps = np.log2(ratios.to_numpy(float))
+            mesh = axes.pcolormesh(steps, cmap="PuOr", vmin=-3, vmax=3, edgecolors="white", lw=0.5, rasterized=True)
+            for (i, j), ratio in np.ndenumerate(ratios.to_numpy(float)):
+                if np.isfinite(ratio):
+                    ink = "white" if abs(steps[i, j]) > 2 else "black"
+                    axes.text(j + 0.5, i + 0.5, f"{ratio:.1f}", ha="center", va="center", fontsize=7, color=ink)
+            powers = [f"$2^{{{int(n).bit_length() - 1}}}$" for n in ratios.columns]
+            axes.set_xticks(np.arange(len(powers)) + 0.5, powers)
+            axes.set_yticks(np.arange(len(ratios)) + 0.5, [f"1/{round(1 / share)}" for share in ratios.index])
+            axes.set_title(f"{peer}, $d$ = {d}")
+            axes.grid(visible=False)
+    figure.supxlabel("sequence length $n$ (samples)", fontsize=9)
+    figure.supylabel("kept share of the band $k/n$", fontsize=9)
+    bar = figure.colorbar(mesh, ax=rows, ticks=range(-3, 4), shrink=0.7)
+    bar.ax.set_yticklabels(["1/8", "1/4", "1/2", "1", "2", "4", "8"])
+    bar.set_label("time of the peer over ours")
     return figure
 
 

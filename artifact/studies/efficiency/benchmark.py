@@ -6,14 +6,14 @@
     layer           ResonanceLayer, alone and with a feed-forward, against its peers
     training        training steps and inference of whole models at one shape, seconds and peak memory
     growth          time of BandMixing against length, its exponent, and the law that fits
-    engines         every engine over a grid of n, k, d, and the choice of `choose_engine`
+    engines         every engine over a map of n, k / n and channels, and the choice of "auto" (`engine_map`)
     memory-recall   HolographicMemory against a plain table of its patterns; lengths are those of the patterns
 
 Progress goes to stderr, the table to stdout.  Float32, batch 1, d = 256 and k = 64 unless the table says otherwise;
 medians of alternated runs (`timing`).
 
-mixing and layer run as the process was started.  glibc returns the memory of a large tensor to the system when it is
-freed, and maps new pages for the next; a process started as
+mixing, layer and engines run as the process was started.  glibc returns the memory of a large tensor to the system
+when it is freed, and maps new pages for the next; a process started as
 
     MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=2147483647 python ...
 
@@ -42,11 +42,11 @@ from artifact.studies.common import probe
 from artifact.studies.common.growth import fit_laws, slope
 from artifact.studies.common.statistics import ratio_interval
 from artifact.studies.common.timing import KEEPING, alternated, copy_step, pass_of, product_step, rounds_of, seconds_of
+from artifact.studies.complexity.engine_map import engine_map
 from resonance.band import make_band
 from resonance.engines.linear_time import make_plan
 from resonance.layers import BandMixing, FeedForward, ResonanceLayer
 from resonance.memory import HolographicMemory
-from resonance.spectral import ENGINES, choose_engine
 
 DIM, FREQUENCIES = 256, 64
 ROUNDS = 5  # repetitions of a comparison, which its interval is over
@@ -178,23 +178,6 @@ def training(lengths: Iterable[int], device: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def engines(lengths: Iterable[int], device: str) -> pd.DataFrame:
-    """Each engine's time over a grid of n, k and d, and the time of the chosen one over the best."""
-    rows = []
-    for n, k, d in product(lengths, (8, 64, 256), (64, 256, 768)):
-        if k > make_band(n, 1).grid // 2 + 1:
-            continue
-        PROGRESS.info("n=%d, k=%d, d=%d", n, k, d)
-        x = torch.randn(1, n, d, device=device)
-        names = [e for e in ENGINES if e != "dense" or n * k <= 2**22]  # beyond, its table exceeds the cache
-        steps = {e: pass_of(BandMixing(d, k, engine=e).to(device), x) for e in names}
-        seconds = alternated(steps, device=device, min_seconds=0.05)
-        chosen = choose_engine(make_band(n, k))
-        over_best = seconds[chosen] / min(seconds.values())
-        rows.append({"n": n, "k": k, "d": d, **seconds, "chosen": chosen, "over_best": over_best})
-    return pd.DataFrame(rows)
-
-
 class PlainTable:
     """Peer of the holographic memory: a table of the patterns themselves, (capacity, dim), and their energies."""
 
@@ -261,7 +244,7 @@ WORDS: dict[str, tuple[Callable[[Iterable[int], str], pd.DataFrame], list[int]]]
     "training": (training, [1024, 4096]),
     "memory-recall": (memory_recall, list(PATTERNS)),
     "growth": (growth, [2**e for e in range(12, 21)]),
-    "engines": (engines, [2**e for e in range(6, 19)]),
+    "engines": (engine_map, [2**e for e in range(6, 21, 2)]),
 }
 
 

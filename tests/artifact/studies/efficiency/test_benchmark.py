@@ -9,8 +9,6 @@ import pytest
 import torch
 
 from artifact.studies.efficiency import benchmark
-from resonance.band import make_band
-from resonance.spectral import choose_engine
 
 
 @pytest.mark.parametrize("word", ["mixing", "layer"])
@@ -78,14 +76,6 @@ def test_a_target_is_shown_beside_its_ratio():
     assert row["target"] == 1.5 and row["reached"] == (row["ratio"] >= 1.5)
     (row,) = benchmark.compare(["BandMixing"], models, 100, "cpu")
     assert row["target"] is None and row["reached"] is None
-
-
-def test_engines_names_the_choice_and_its_distance():
-    table = benchmark.engines([16], "cpu")
-    assert set(table["k"]) == {8} and set(table["d"]) == {64, 256, 768}
-    assert set(table["chosen"]) == {choose_engine(make_band(16, 8))}
-    best = table[["fft", "dense", "fast"]].min(axis=1)
-    assert table["over_best"].to_list() == pytest.approx((table["fast"] / best).to_list())
 
 
 def test_growth_gives_an_exponent_and_a_weight_for_each_law():
