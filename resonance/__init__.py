@@ -8,7 +8,7 @@ An hour's reading, about 2,000 lines, smallest part to whole (labels such as eq:
     causal_mixing, causal  damped resonators, the causal form; CausalResonance
     recall                 HolographicRecall: a write and a read of a causal hologram at every token
 The rest: turning frames and automata, selection, long contexts, images (plane, vision), sound, text, several
-modalities, series, live, training/; distributed, imported by its full name.
+modalities, series, comb, live, training/; distributed, imported by its full name.
 """
 
 from .audio import ResonanceAudioNet, SpectrumFrames

@@ -9,6 +9,7 @@ Three methods, each one map for all channels of the last rows to the next `horiz
 
 from __future__ import annotations
 
+import logging
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from .time_series import Moments, RidgePath, Setting, band_moments
 LONGEST = 1024  # steps of a lookback: the closed form costs its cube
 MOST = 2**13  # windows x channels of one fit: adjacent windows are nearly identical
 MOST_ERRORS = 2**22  # values that methods are compared and intervals set on
+PROGRESS = logging.getLogger(__name__)  # what `fit` is doing, at level INFO
 RIDGES = tuple(10.0**e for e in range(-9, 8))  # over the mean square of the past
 TAPER, VARIANCE_POWER = 0.5, 1.0  # as in 08_forecasting: fixed: short series should not select many settings
 
@@ -119,6 +121,7 @@ class Forecaster:
 
         validating, comparing, whole = task(2), task(1), task(0)
         methods, notes = _choose(validating)
+        PROGRESS.info("comparing %s on %d held-back rows", ", ".join(methods), hold)
         errors = {name: _errors(method(comparing), comparing) for name, method in methods.items()}
         held_back = {name: HeldBack(float(np.square(e).mean()), float(abs(e).mean())) for name, e in errors.items()}
         best = min(held_back, key=lambda name: held_back[name].mse)
@@ -135,6 +138,7 @@ class Forecaster:
         notes.append(f"Intervals of {self.coverage:.0%}: {said}.")
         if series.filled:
             notes.append(f"{series.filled} values of the series were interpolated.")
+        PROGRESS.info("fitting %s to all %d rows", best, rows)
         lookback, forecast = methods[best](whole)
         values = forecast(whole.standardised(series.values[rows - lookback :])[None])[0].double().numpy()
         values, half = values * whole.std + whole.mean, half * whole.std
@@ -249,6 +253,8 @@ def _choose(task: ForecastTask) -> tuple[dict[str, Method], list[str]]:
         sizes[lookback] = max(path.size, 1e-9), max(float(samples.past_past.diagonal().mean()), 1e-9)
         found.append(_lowest(closed_form, sizes[lookback][0]))
         ridges.append(_lowest(penalised, sizes[lookback][1]))
+        both = found[-1][0], ridges[-1][0]
+        PROGRESS.info("lookback of %d steps: validation MSE %.4g (resonance), %.4g (ridge)", lookback, *both)
 
     best = [setting for _, setting in sorted(found)[:3]]
     errors = [_errors(_resonance(task, [setting]), task) for setting in best]

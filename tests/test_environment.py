@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -83,6 +85,25 @@ def test_versions_agree():
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_the_citation_has_what_its_format_requires_and_zenodo_says_the_same():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)  # required by version 1.2.0
+    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
+    assert all(set(author) & {"name", "family-names"} for author in citation["authors"])
+    zenodo = json.loads((ROOT / ".zenodo.json").read_text())
+    same = {"title": "title", "description": "abstract", "version": "version", "license": "license"}
+    for theirs, ours in (same | {"keywords": "keywords"}).items():
+        assert zenodo[theirs] == citation[ours]
+    assert zenodo["publication_date"] == str(citation["date-released"])
+    assert [creator["name"] for creator in zenodo["creators"]] == [author["name"] for author in citation["authors"]]
+
+
+def test_the_image_installs_the_tex_of_the_script():
+    packages = re.search(r'^TEX_PACKAGES="(.+)"$', (ROOT / "run_all.sh").read_text(), re.M)[1].split()
+    image = (ROOT / "Dockerfile").read_text()
+    assert all(re.search(rf"\b{package}\b", image) for package in packages) and "./run_all.sh setup" in image
+
+
 # --------------------------------------------------------------------------- the library by itself
 
 
@@ -115,6 +136,7 @@ def test_the_wheel_asks_for_three_packages(wheel):
     asked = [Requirement(text) for text in headers.get_all("Requires-Dist")]
     assert {r.name for r in asked if r.marker is None} == {"torch", "numpy", "safetensors"}
     assert {r.name for r in asked if r.marker and r.marker.evaluate({"extra": "csv"})} >= {"pandas"}
+    assert {r.name for r in asked if r.marker and r.marker.evaluate({"extra": "forecast"})} >= {"pandas", "matplotlib"}
 
 
 ALONE = """

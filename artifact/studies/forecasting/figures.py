@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
+from resonance.comb import CombForecaster, level_weights
 
 LINES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
 
@@ -44,6 +46,22 @@ def forecast_example(example: pd.DataFrame, step: str) -> Figure:
     axes.axvline(0, color=GREY, lw=0.8, ls=":")
     axes.set(xlabel=f"{step}s from the forecast's start", ylabel="standardised value")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def comb_response(model: CombForecaster, step: str) -> Figure:
+    """Gain of the comb's forecast of the coming period against frequency, in cycles per period, and its weights."""
+    figure, (left, right) = panels(2, 2.2, width_ratios=[2, 1])
+    cycles = torch.linspace(0, 4, 2001, dtype=torch.float64)
+    gain = model.double().response(cycles / model.period)
+    left.plot(cycles, gain.detach(), color=PALETTE[0], lw=0.8)
+    left.set(xlabel=f"frequency (cycles per {model.period} {step}s)", ylabel="gain")
+    lag = range(len(model.past), 0, -1)
+    weights = level_weights(model.exponent, len(model.past)).detach()
+    right.plot(lag, weights, "o-", ms=2, lw=0.8, color=PALETTE[1], label="means")
+    right.plot(lag, (model.future[0] * model.past).detach(), "s-", ms=2, lw=0.8, color=PALETTE[0], label="within")
+    right.set(xlabel="lag (periods)", ylabel="weight", xscale="log")
+    right.legend(loc="upper right")
     return figure
 
 

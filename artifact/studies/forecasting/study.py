@@ -43,6 +43,7 @@ from artifact.studies.forecasting.choice import (
     tuned_values,
     widened_grid,
 )
+from resonance.comb import fit_comb
 from resonance.forecasting import ForecastTask, Series, Windows, evaluate, forecast_task, window_errors
 from resonance.polar import count_parameters
 from resonance.time_series import BandMoments, Setting, fine_tune
@@ -58,10 +59,11 @@ METHODS = {  # key in the ledger: name in tables and figures
     "sparse": "SparseTSF",
     "timebase": "TimeBase",
     "transformer": "patch Transformer",
+    "comb": "comb, closed form",
     "closed": "resonance, closed form",
     "resonance": "resonance",
 }
-OURS = ("closed", "resonance")
+OURS = ("comb", "closed", "resonance")
 PARTS = {"spectrum": ("closed", "reduced"), "fine_tuning": ("resonance", "closed")}  # each the first minus the second
 TRAINED = {  # peers that are trained: what trains them
     "dlinear": train_dlinear,
@@ -70,6 +72,7 @@ TRAINED = {  # peers that are trained: what trains them
     "timebase": train_timebase,
     "transformer": train_patch_transformer,
 }
+COMB_TARGETS = {96: 0.3484, 192: 0.3773, 336: 0.3966, 720: 0.4087}  # ETTh1, of a prototype; ETTh2 at 96: 0.270
 BETTER, EVEN, WORSE = "better", "no difference seen", "worse"  # significant differences of two test errors
 
 
@@ -127,6 +130,7 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
         if key != "resonance":
             point = best_point(settings[key])
             chosen[key] = [_fixed(task, forms.model(key, point), point[0], ridge=point[-1])]
+    chosen["comb"], combs = best_comb(task, lookbacks["resonance"])
     setting = Setting(*best_point(settings["resonance"]))
     moments = forms.moments(setting)
     chosen["closed"] = [_fixed(task, setting.fitted(task, moments), setting.lookback, ridge=setting.ridge)]
@@ -143,7 +147,7 @@ def study(task: ForecastTask, lookbacks: dict[str, Sequence[int]], search: Searc
         {key: chosen[key] for key in METHODS},
         pd.DataFrame(tried).drop(columns="model"),
         pd.concat(table.assign(method=METHODS[key]) for key, table in settings.items()),
-        pd.concat(tuned_values(table, ends[key]).assign(method=METHODS[key]) for key, table in tables),
+        pd.concat([combs, *(tuned_values(table, ends[key]).assign(method=METHODS[key]) for key, table in tables)]),
     )
 
 
@@ -159,6 +163,18 @@ def rank_limit(task: ForecastTask, key: str) -> int:
 
 def _fixed(task: ForecastTask, model: Callable[[Tensor], Tensor], lookback: int, *, ridge: float = np.nan) -> Trained:
     return Trained(model, lookback, ridge, 0, 0, evaluate(model, task.windows("validation", lookback))[0])
+
+
+def best_comb(task: ForecastTask, lookbacks: Sequence[int]) -> tuple[list[Trained], pd.DataFrame]:
+    """The comb at the longest lookback of two whole periods or more, and its tuned values.
+
+    At no other lookback: the penalty that grows with the lag takes the place of a shorter one.
+    """
+    period = task.series.period
+    lookback = max(steps for steps in lookbacks if steps >= 2 * period) // period * period
+    found = fit_comb(task, lookback)
+    tuned = pd.DataFrame(found.tuned(), columns=["setting", "value", "lowest", "highest", "inside", "bound"])
+    return [_fixed(task, found.model, lookback)], tuned.assign(method=METHODS["comb"])
 
 
 def best_classical(task: ForecastTask, lookbacks: Sequence[int], strides: tuple[int, int]) -> Trained:
@@ -306,10 +322,14 @@ class Job(NamedTuple):
 
 
 class Studied(NamedTuple):
-    """What is kept of a job: its test, comparisons, parts, tuned values; each table has `series` and `horizon`."""
+    """What is kept of a job: its test, comparisons of the forecaster and of the comb, parts, tuned values.
+
+    Each table has `series` and `horizon`.
+    """
 
     outcome: Outcome
     comparisons: pd.DataFrame
+    comb: pd.DataFrame
     parts: pd.DataFrame
     tuned: pd.DataFrame
 
@@ -318,7 +338,8 @@ def studied(found: Study) -> Studied:
     """Test a study, once, and compare."""
     result, labels = outcome(found), {"series": found.task.series.dataset, "horizon": found.task.horizon}
     horizon = found.task.horizon
-    tables = (result.scores, compare(result, horizon), parts(result, horizon), found.tuned)
+    compared = (compare(result, horizon, ours=ours) for ours in ("resonance", "comb"))
+    tables = (result.scores, *compared, parts(result, horizon), found.tuned)
     scores, *rest = (table.assign(**labels) for table in tables)
     return Studied(replace(result, scores=scores), *rest)
 
@@ -363,16 +384,12 @@ def block_interval(
     return float(values.mean()), *np.quantile(means, [0.5 - confidence / 2, 0.5 + confidence / 2]).tolist()
 
 
-def compare(result: Outcome, horizon: int, *, tolerance: float = 0.02) -> pd.DataFrame:
-    """The forecaster against each peer: what `_against` gives, and not_worse.
+def compare(result: Outcome, horizon: int, *, ours: str = "resonance", tolerance: float = 0.02) -> pd.DataFrame:
+    """One of ours against each peer: what `_against` gives, and not_worse.
 
     not_worse: at most `tolerance` above the peer, or not "worse".
     """
-    rows = [
-        {"peer": METHODS[key]} | _against(result, "resonance", key, horizon)
-        for key in result.windows
-        if key not in OURS
-    ]
+    rows = [{"peer": METHODS[key]} | _against(result, ours, key, horizon) for key in result.windows if key not in OURS]
     for row in rows:
         row["not_worse"] = bool(row["ratio"] <= 1 + tolerance or row["difference"] != WORSE)
     return pd.DataFrame(rows)

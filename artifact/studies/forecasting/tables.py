@@ -18,6 +18,7 @@ METHODS = {
     "sparse": "SparseTSF",
     "timebase": "TimeBase",
     "transformer": "Patch Transformer",
+    "comb": "Comb, closed form",
     "closed": "Resonance, closed form",
     "resonance": "Resonance, fine-tuned",
 }
@@ -44,6 +45,15 @@ def tables(cells: Cells) -> dict[str, str]:
         "Width": "forecast.intervals.{}.{}.width",
         "Interval score": "forecast.intervals.{}.{}.score",
     }
+    comb = {
+        "ETTh1: comb": "forecast.horizon.{}.comb.mse (4)",
+        "Target": "forecast.comb.target.{} (4)",
+        "TimeBase": "forecast.horizon.{}.timebase.mse (4)",
+        "Ridge": "forecast.horizon.{}.ridge.mse (4)",
+        "ETTh2: comb": "forecast.etth2.{}.comb.mse (4)",
+        "Comb minus TimeBase": "forecast.etth2.{}.comb.gap.timebase [2]",
+        "Comb minus ridge": "forecast.etth2.{}.comb.gap.ridge [2]",
+    }
     counts = {
         "Tuned": "forecast.tuned.{}.all",
         "Inside the grid": "forecast.tuned.{}.inside",
@@ -55,6 +65,7 @@ def tables(cells: Cells) -> dict[str, str]:
         "forecasting_horizons": horizons(cells, "horizon", "published_horizons"),
         "forecasting_etth2": horizons(cells, "etth2", "published_etth2"),
         "forecasting_spectrum": spectrum(cells),
+        "forecasting_comb": cells.table({"Horizon": cells.lengths("forecast.comb.target.")}, comb),
         "forecasting_series": cells.table({"Method": METHODS}, series),
         "forecasting_tuned": cells.table({"Method": METHODS}, counts),
         "intervals": cells.table({"Intervals": KINDS, "Level (\\%)": (50, 80, 95)}, intervals),

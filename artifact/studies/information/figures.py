@@ -51,6 +51,24 @@ def choice(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def selected_bits(gaussian: pd.DataFrame, series: pd.DataFrame) -> Figure:
+    """Bits kept by k frequencies: every seed and the mean; a Gaussian signal with the most of any k, and a series."""
+    figure, axes = panels(2, 2.8)
+    axes[0].plot(gaussian.groupby("k")["most"].first(), color="k", lw=1.2, label="most, of any $k$")
+    for panel, table in zip(axes, (gaussian, series), strict=True):
+        groups = table.groupby("selection", sort=False)
+        for (name, group), colour, marker, line in zip(groups, PALETTE, MARKERS, LINES, strict=False):
+            panel.plot(group["k"], group["bits"], marker, ms=2.5, mfc="none", color=colour, alpha=0.5)
+            panel.plot(group.groupby("k")["bits"].mean(), marker=marker, ms=4, ls=line, lw=1, color=colour, label=name)
+        panel.set_xscale("log", base=2)
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.set_xlabel("frequencies kept $k$")
+        panel.legend(loc="lower right", fontsize=7)
+    axes[0].set(ylabel="bits about the signal", title="a Gaussian signal in noise")
+    axes[1].set(ylabel="bits about the next day, test", title="the series")
+    return figure
+
+
 def estimator(bias: pd.DataFrame, itself: pd.DataFrame) -> Figure:
     """A nearest-neighbour estimate against the closed form: one scalar channel; three maps of a short signal."""
     figure, (left, right) = panels(2, 2.8)

@@ -52,7 +52,7 @@ SEARCH = Search(
     wider=0,
     classical=(40, 40),
 )
-FIXED = ("naive", "classical", "ridge", "weighted", "reduced", "closed")  # without a seed
+FIXED = ("comb", "naive", "classical", "ridge", "weighted", "reduced", "closed")  # without a seed
 
 
 def toy_series(steps=500, channels=2, seed=0):
