@@ -46,13 +46,13 @@ def tables(cells: Cells) -> dict[str, str]:
         "Interval score": "forecast.intervals.{}.{}.score",
     }
     comb = {
-        "ETTh1: comb": "forecast.horizon.{}.comb.mse (4)",
+        "Comb": "forecast.horizon.{}.comb.mse (4)",
         "Target": "forecast.comb.target.{} (4)",
         "TimeBase": "forecast.horizon.{}.timebase.mse (4)",
         "Ridge": "forecast.horizon.{}.ridge.mse (4)",
-        "ETTh2: comb": "forecast.etth2.{}.comb.mse (4)",
-        "Comb minus TimeBase": "forecast.etth2.{}.comb.gap.timebase [2]",
-        "Comb minus ridge": "forecast.etth2.{}.comb.gap.ridge [2]",
+        "ETTh2": "forecast.etth2.{}.comb.mse (4)",
+        "Minus TimeBase": "forecast.etth2.{}.comb.gap.timebase [2]",
+        "Minus ridge": "forecast.etth2.{}.comb.gap.ridge [2]",
     }
     counts = {
         "Tuned": "forecast.tuned.{}.all",
