@@ -25,7 +25,7 @@ def call(*arguments, **environment):
     [
         (["fly"], "unknown word 'fly'; expected one of: quick full report test setup lab"),
         (["quick", "full"], "two words"),
-        (["--only", "77"], "no notebook '77'; known: 01_stable_gradients"),
+        (["--only", "77"], "no notebook '77'; known: 00_tour 01_stable_gradients"),
         (["--only"], "--only needs a value"),
         (["--profile", "nope"], "unknown profile 'nope'; known: quick full"),
         (["quick", "--profile", "full"], "disagree"),

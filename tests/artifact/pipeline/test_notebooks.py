@@ -16,7 +16,7 @@ def test_profiles_and_parameters_are_checked():
         assert set(notebooks.parameters(name, "full")) <= notebooks.declared_parameters(name)
     with pytest.raises(RunError, match="expected one of quick"):
         notebooks.check_profile("nope")
-    with pytest.raises(RunError, match="expected one of 01_"):
+    with pytest.raises(RunError, match="expected one of 00_"):
         notebooks.find_notebook("77")
 
 
