@@ -149,7 +149,8 @@ def _execute(source: Path, target: Path, chosen: dict) -> None:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join()
+    while thread.is_alive():  # a signal that the system gives to another thread would not end an endless wait
+        thread.join(0.5)
     if raised:
         raise raised[0]
 
