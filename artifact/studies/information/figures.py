@@ -53,7 +53,7 @@ def choice(table: pd.DataFrame) -> Figure:
 
 def selected_bits(gaussian: pd.DataFrame, series: pd.DataFrame) -> Figure:
     """Bits kept by k frequencies: every seed and the mean; a Gaussian signal with the most of any k, and a series."""
-    figure, axes = panels(2, 2.8)
+    figure, axes = panels(2, 3.2)
     axes[0].plot(gaussian.groupby("k")["most"].first(), color="k", lw=1.2, label="most, of any $k$")
     for panel, table in zip(axes, (gaussian, series), strict=True):
         groups = table.groupby("selection", sort=False)
@@ -63,7 +63,7 @@ def selected_bits(gaussian: pd.DataFrame, series: pd.DataFrame) -> Figure:
         panel.set_xscale("log", base=2)
         panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel("frequencies kept $k$")
-        panel.legend(loc="lower right", fontsize=7)
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=7)
     axes[0].set(ylabel="bits about the signal", title="a Gaussian signal in noise")
     axes[1].set(ylabel="bits about the next day, test", title="the series")
     return figure
