@@ -7,8 +7,8 @@ for all its bins (eq:comb):
     Y_j0 = sum_d A_jd X_d0,    Y_jq = sum_d B_jd X_dq  for q >= 1,    j a coming period
 
 On samples B acts at lags of whole periods: a comb filter, whose response repeats every 1/P; the two bands are its tooth
-at 0 and the others.  A_jd is proportional to (D - d)^-a, one number a for all; B = u v^T.  The
-first `echo_steps` are corrected by f t^T e, e the newest period minus the forecast of the coming one.
+at 0 and the others.  A_jd is proportional to (D - d)^-a, one number a for all; B = u v^T.  The first `echo_steps` are
+corrected by f t^T e, e the newest period minus the forecast of the coming one.
 
 Over whole periods the squared error is the sum of the two bands' (Parseval): they are fitted apart, and validation
 chooses both at once.  Related: SparseTSF and TimeBase fold the past by its period too, and map all bins alike.
