@@ -5,7 +5,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 TORCH=$(sed -n 's/^torch==/torch==/p' requirements.lock)
 TEX_PACKAGES="latexmk texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended texlive-science cm-super lmodern"
-WORDS="quick full report test setup lab refresh compare clean"
+WORDS="quick full report test setup lab refresh compare site clean"
 
 usage() {
   cat <<'TEXT'
@@ -20,6 +20,7 @@ usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--
   refresh  renew notebooks/ from the quick results, with the recorded costs, and the README's generated parts
   compare  a rerun beside the committed reference, verdict by verdict:  ./run_all.sh compare [A [B]]
            A and B: a profile, a folder of results, or HEAD; by default: full HEAD.  Exit 1 when a verdict differs
+  site     the reference run as pages to read in a browser, without a network         -> build/site/index.html
   clean    remove the quick results, figures and PDF, and all intermediate files; keeps .venv, data and `full`
 
   --only NN        run one notebook (again), and what it needs: ./run_all.sh full --only 08
@@ -169,6 +170,7 @@ if [ -n "$dry" ]; then
   case "$action" in
     clean) removed | sed 's/^/would remove /'; exit 0 ;;
     lab) say "would start: jupyter lab ${extra[*]+${extra[*]} }notebooks"; exit 0 ;;
+    site) say "would write build/site from the results of the reference run"; exit 0 ;;
     compare) say "would compare two ledgers and write build/compare.csv"; exit 0 ;;
     test) say "would run ruff, the unit tests, and nbval over notebooks/"; exit 0 ;;
   esac
@@ -230,6 +232,7 @@ case "$action" in
   setup) if setup_tex; then say "ready"; else say "ready, but without a TeX: no PDF can be built"; fi; exit 0 ;;
   lab) exec 9>&-; exec jupyter lab ${extra[@]+"${extra[@]}"} notebooks ;;
   compare) status=0; python -m artifact.pipeline.compare ${extra[@]+"${extra[@]}"} || status=$?; exit $status ;;
+  site) python -m artifact.pipeline.site; exit ;;
   refresh) python -m artifact.pipeline.refresh ${dry:+--dry-run}; exit ;;
   test)
     status=0 started=$SECONDS

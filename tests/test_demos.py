@@ -113,7 +113,7 @@ def test_forecaster_in_closed_form(horizon, rank):
     series = load_co2()
     task, lookback, stride = forecast_task(series, horizon), 416, 11
     body = (
-        "const task = M.makeTask({...series, values: series.values.map((v) => Float64Array.from(v))}, horizon);"
+        "const task = M.makeTask(series, horizon);"
         "const steps = M.moments(task, stride); let step = steps.next(); while (!step.done) step = steps.next();"
         "const spectra = M.spectra(task, step.value), model = M.fit(task, spectra, rank, 0.01 * spectra.size);"
         "const starts = M.starts(task, 2), forecast = (c, s) => M.predict(task, model, c, s);"

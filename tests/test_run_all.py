@@ -50,7 +50,7 @@ def test_what_is_not_known_is_refused(arguments, says):
 def test_help_names_every_word_and_option():
     done = call("--help")
     assert done.returncode == 0
-    words = ["quick", "full", "report", "test", "setup", "lab", "refresh", "clean"]
+    words = ["quick", "full", "report", "test", "setup", "lab", "refresh", "compare", "site", "clean"]
     for word in [*words, "--only", "--profile", "--jobs", "--force", "--dry-run", "RESONANCE_DATA"]:
         assert word in done.stdout
 

@@ -40,7 +40,8 @@ const Forecast = (() => {
 
   // A series cut 60/20/20, or ETTh1 and ETTh2 by the published borders, and scaled by its training rows.
   // lookback: at most 30 periods, and a third of the training rows.  Raises Error for a series too short.
-  function makeTask({ name, channels, values, period }, horizon) {
+  function makeTask({ name, channels, values: columns, period }, horizon) {
+    const values = columns.map((column) => Float64Array.from(column));
     const steps = values[0].length, published = /^ETTh[12]/.test(name) && steps >= 14400;
     const borders = published ? [8640, 11520, 14400] : [Math.floor((steps * 3) / 5), Math.floor((steps * 4) / 5), steps];
     const periods = Math.min(Math.max(1, Math.floor(720 / period)), Math.floor(borders[0] / 3 / period));
