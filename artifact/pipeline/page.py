@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
 from os.path import relpath
 from pathlib import Path, PurePosixPath
+from textwrap import dedent
 
 import mistune
 from latex2mathml.converter import convert
@@ -67,7 +68,7 @@ class Page(mistune.HTMLRenderer):
         for block in re.findall(r"(?:^ {4}.*\n?|^\n(?= {4}))+|(?:^(?! {4}).+\n?)+", text, flags=re.M):
             pieces = re.split(r"`([^`]+)`", block)
             inline = "".join(self.codespan(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces))
-            parts.append(f"<pre>{escape(block.rstrip())}</pre>" if block[0] in " \n" else f"<p>{inline}</p>")
+            parts.append(f"<pre>{escape(dedent(block).strip())}</pre>" if block[0] in " \n" else f"<p>{inline}</p>")
         return Markup("\n".join(parts))
 
     def codespan(self, text: str) -> str:

@@ -5,7 +5,7 @@
 
 const Forecast = (() => {
   const MOST = 8192; // windows x channels of one fit, as in `resonance.forecaster`
-  const RIDGES = [0.001, 0.01, 0.1, 1]; // in units of the mean eigenvalue of sum X X^H
+  const RIDGES = [0.01, 0.1, 1, 10]; // in units of the mean eigenvalue of sum X X^H
 
   // ------------------------------------------------------------------ data
 
