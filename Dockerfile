@@ -2,7 +2,7 @@
 #   docker build -t resonance . && docker run --rm -it -p 8888:8888 resonance
 FROM python:3.11-slim-bookworm
 RUN apt-get update && apt-get install -y --no-install-recommends git latexmk texlive-latex-recommended texlive-latex-extra \
-    texlive-fonts-recommended texlive-science cm-super lmodern && rm -rf /var/lib/apt/lists/*
+    texlive-fonts-recommended texlive-science texlive-pictures cm-super lmodern && rm -rf /var/lib/apt/lists/*
 WORKDIR /resonance
 COPY . .
 ENV RESONANCE_TORCH_INDEX=https://download.pytorch.org/whl/cpu

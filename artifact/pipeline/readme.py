@@ -1,4 +1,4 @@
-"""The generated parts of README.md and docs/results.md, from the reference run."""
+"""The generated parts of README.md and docs/results.md, from the reference run; the paper's table of comparisons."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from artifact.pipeline.notebooks import RunError, notebooks, settings
 from artifact.pipeline.progress import duration
 from artifact.pipeline.tables import CORES, state, wall
 from artifact.pipeline.verdicts import remark_on, said
+from artifact.studies.common.latex import escape, to_latex
 
 BOUNDS = {0: "", 1: "at least ", -1: "at most ", 2: "not decided: "}  # by what the ledger has as <key>.side
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
@@ -83,6 +84,21 @@ def against(measures: pd.DataFrame) -> str:
             cells = (plain(measure, row["digits"]), standing(measure, row["par"], row["ahead"]))
         rows.append(f"| {row['label']} | {cells[0]} | {cells[1]} |")
     return "\n".join(rows)
+
+
+def against_table(measures: pd.DataFrame) -> str:
+    """The comparisons of `against` as a table of the paper, from the measures of any run, indexed by key."""
+    rows = []
+    for _, row in listed_results().dropna(subset=["par"]).iterrows():
+        value, side = r"\notmeasured", ""
+        if row["key"] in measures.index:
+            measure, rounded = measures.loc[row["key"]], rf"\num[round-mode=places,round-precision={row['digits']:.0f}]"
+            value, low, high = (f"{rounded}{{{x:.12g}}}" for x in measure[["value", "ci_low", "ci_high"]])
+            value += "" if pd.isna(measure["ci_low"]) else f" [{low}, {high}]"
+            side = standing(measure, row["par"], row["ahead"])
+        label = re.sub(r"`(.*?)`", r"\\texttt{\1}", escape(row["label"])).replace("freed memory kept", "kept")
+        rows.append({"Comparison": label, "Value": value, "Ours is": side})
+    return to_latex(rows, r"@{}>{\RaggedRight}p{9.3cm}ll@{}")
 
 
 def standing(measure: pd.Series, par: float, ahead: str) -> str:
