@@ -65,6 +65,14 @@ class Fold:
     classes: int
     window: int  # the longest document of all, up to a power of two
 
+    def __getstate__(self) -> dict:
+        # Tensors would go to another process as an open file each, and a system allows about a thousand.
+        return self.__dict__ | {"ids": {split: [one.numpy() for one in ids] for split, ids in self.ids.items()}}
+
+    def __setstate__(self, state: dict) -> None:
+        ids = {split: [torch.from_numpy(one) for one in ids] for split, ids in state["ids"].items()}
+        self.__dict__.update(state | {"ids": ids})
+
 
 def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
     """Fold `number`: its texts test, the next fold's validate, the others train and give the vocabulary."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+from multiprocessing import reduction
+from multiprocessing.reduction import DupFd, ForkingPickler
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -192,6 +196,16 @@ def test_a_network_trained_on_short_passages_works_on_long_ones():
     tries = tuned_on_passages("resonance", [1e-4, 1e-2], 0, 0, passages, [64, 128], training)
     loss = passage_scores(model, passages, "validation", [64, 128])["loss"].mean()
     assert tries["value"].tolist() == [1e-4, 1e-2] and tries["score"].iloc[1] == loss < tries["score"].iloc[0]
+
+
+def test_a_fold_goes_to_another_process_without_an_open_file_for_each_document():
+    fold, shared = fold_of(toy_documents(), 3), []
+    with patch.object(reduction, "DupFd", side_effect=lambda file: shared.append(file) or DupFd(file)):
+        received = pickle.loads(ForkingPickler.dumps(fold))
+    assert len(shared) <= len(SPLITS)  # the labels
+    torch.testing.assert_close(received.ids, fold.ids)
+    torch.testing.assert_close(received.labels, fold.labels)
+    assert (received.texts, received.window) == (fold.texts, fold.window)
 
 
 # --------------------------------------------------------------------------- costs
