@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pandas as pd
@@ -65,13 +67,9 @@ class Fold:
     classes: int
     window: int  # the longest document of all, up to a power of two
 
-    def __getstate__(self) -> dict:
-        # Tensors would go to another process as an open file each, and a system allows about a thousand.
-        return self.__dict__ | {"ids": {split: [one.numpy() for one in ids] for split, ids in self.ids.items()}}
 
-    def __setstate__(self, state: dict) -> None:
-        ids = {split: [torch.from_numpy(one) for one in ids] for split, ids in state["ids"].items()}
-        self.__dict__.update(state | {"ids": ids})
+for kind in (Fold, Passages):  # to another process as bytes: torch sends each tensor as an open file, too many here
+    ForkingPickler.register(kind, lambda one: (pickle.loads, (pickle.dumps(one),)))
 
 
 def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:
