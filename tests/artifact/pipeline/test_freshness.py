@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import os
 import shutil
 import subprocess
+import tokenize
 
 import nbformat
 import pytest
@@ -43,7 +46,7 @@ def finished(tree, name: str, **record) -> dict:
 
 
 def edit(path) -> None:
-    path.write_text(path.read_text() + "\n# changed\n")
+    path.write_text(path.read_text() + "\nchanged = True\n")
 
 
 # --------------------------------------------------------------------------- modules
@@ -96,6 +99,37 @@ def test_a_module_makes_stale_what_imports_it_and_nothing_else(here):
         after = [freshness.digest(name, "quick") for name in notebooks.notebooks()]
         assert [a != b for a, b in zip(before, after, strict=True)] == stale
         before = after
+
+
+def test_docstrings_and_comments_make_nothing_stale(here):
+    here.add("01_first", "from resonance.polar import PolarWeight")
+    path = here.folder / "resonance" / "polar.py"
+    path.write_text('"""A module."""\n\nMARK = "# no comment"\n\n\nclass PolarWeight:\n    """One\n\n    line."""\n')
+    before = freshness.digest("01_first", "quick")
+    path.write_text(
+        path.read_text().replace("One\n\n    line", "Another").replace("\n\n\nclass", "\n\n# Why.\n\nclass")
+    )
+    assert freshness.digest("01_first", "quick") == before
+    path.write_text(path.read_text().replace("# no", "# a"))
+    assert freshness.digest("01_first", "quick") != before
+
+
+def words(source: str, without: set[tuple[int, int]] = frozenset()) -> list[str]:
+    """The tokens of a program, but comments, layout and those that start at a line and column of `without`."""
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return [token.string for token in tokens if token.type not in layout and token.start not in without]
+
+
+@pytest.mark.parametrize("package", freshness.CODE)
+def test_only_docstrings_and_comments_are_left_out(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        source = path.read_text()
+        documented = [node for node in ast.walk(ast.parse(source)) if isinstance(node, freshness.DOCUMENTED)]
+        docstrings = {
+            (node.body[0].lineno, node.body[0].col_offset) for node in documented if ast.get_docstring(node) is not None
+        }
+        assert words(freshness.statements(source)) == words(source, docstrings), path
 
 
 def test_tables_and_the_readme_make_nothing_stale():
