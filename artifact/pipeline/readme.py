@@ -12,6 +12,7 @@ from artifact.files import PAPER, ROOT
 from artifact.pipeline.ledger import printed_claims, read_ledger, read_provenance
 from artifact.pipeline.notebooks import RunError, notebooks, settings
 from artifact.pipeline.progress import duration
+from artifact.pipeline.provenance import texts
 from artifact.pipeline.tables import CORES, state, wall
 from artifact.pipeline.verdicts import remark_on, said
 from artifact.studies.common.latex import escape, to_latex
@@ -146,9 +147,9 @@ def plain(row: pd.Series, digits: float) -> str:
 
 
 def renew(tests: str | None = None, quick: dict[str, float] | None = None) -> dict[Path, str]:
-    """The text of each page with its generated parts renewed; arguments as in `parts`."""
+    """The text of each page with its generated parts renewed, and of provenance.py's files; arguments as in `parts`."""
     made = parts(tests, quick)
-    return {path: renewed(path.read_text(encoding="utf-8"), made) for path in PAGES}
+    return {path: renewed(path.read_text(encoding="utf-8"), made) for path in PAGES} | texts()
 
 
 def renewed(text: str, made: dict[str, str]) -> str:

@@ -28,6 +28,7 @@ import pandas as pd
 from artifact.files import PAPER, ROOT, write_text
 from artifact.pipeline.ledger import MEASURE_COLUMNS, VERDICTS, merge, read_ledger, read_provenance, verdict_key
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks, read_notebook
+from artifact.pipeline.provenance import texts as provenance_files
 from artifact.pipeline.readme import against_table, listed_results, renew
 from artifact.pipeline.runner import PACKAGES
 from artifact.pipeline.tables import (
@@ -38,6 +39,7 @@ from artifact.pipeline.tables import (
     provenance_table,
     stand_ins,
     state,
+    uncommitted,
     wall,
 )
 from artifact.pipeline.verdicts import audit_table, change_table, remark_on, verdict_table, word_for_word
@@ -86,6 +88,9 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
     numbers = {notebook[:2]: notebook for notebook in notebooks()}
     for name in sorted(known_figures() - drawn):
         define("known@figure", name, escape(numbers.get(name[:2], name)))
+    if said := uncommitted(provenance):  # at the foot of every page, whatever its style
+        mark = rf"\color{{red!70!black}}\footnotesize {escape(said)}"
+        lines.append(rf"\AddToHook{{shipout/foreground}}{{\put(25mm,\dimexpr8mm-\paperheight\relax){{{mark}}}}}")
     return "\n".join(lines) + "\n"
 
 
@@ -344,6 +349,8 @@ def main(arguments: list[str] | None = None) -> int:
             merge(profile)
         elif options.word == "pdf":
             build_pdf(profile)
+            for path, text in provenance_files().items() if profile == "full" else ():
+                write_text(path, text)
         elif options.word == "summary":
             print(summary(profile))
         else:

@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import warnings
 
 import nbformat
 import pandas as pd
@@ -364,6 +365,54 @@ def test_the_state_of_a_run_is_said(run):
     stand_ins = tables.stand_ins(records)
     assert "08_forecasting read something else (stand-in)" in stand_ins and "ETTh1, MNIST" in stand_ins
     assert tables.stand_ins([records[0] | {"data": {"ETTh1": "real"}}]) == ""
+
+
+def record(name, **changes):
+    """The provenance of a clean, current result."""
+    clean = {"notebook": name, "profile": "full", "commit": "0123456789", "digest": "d", "versions": {"torch": "1"}}
+    return clean | {"started": "2026-01-01T00:00:00+00:00"} | changes
+
+
+def test_results_are_of_one_state_of_the_code_or_the_reasons_are_named(monkeypatch):
+    monkeypatch.setattr(tables, "digest", lambda name, profile: "d")
+    clean = [record(name, commit=f"012345678{i % 2}") for i, name in enumerate(notebooks())]
+    assert tables.mixed(clean) == [] and not tables.uncommitted(clean)
+    assert tables.state(clean).endswith(f"at 2 commits; {tables.ONE_STATE}.")
+    first, second, third, fourth, last = notebooks()[:5]
+    others = [
+        record(first, commit="0123456789+"),
+        record(second, digest="other"),
+        record(third, versions={"torch": "2"}),
+        record(fourth, commit="unknown"),
+        *clean[5:],
+    ]
+    assert tables.mixed(others) == [
+        f"{first}: made with uncommitted changes",
+        f"{second}: the code has changed since",
+        f"{third}: other packages than most",
+        f"{fourth}: made at an unknown commit",
+        f"{last}: no result",
+    ]
+    assert tables.ONE_STATE not in tables.state(others)
+
+
+def test_a_run_from_a_tree_with_changes_says_so_on_every_page():
+    claims, measures = read_ledger("full")
+    dirty = [entry | {"commit": "0123456789+"} for entry in ledger.read_provenance("full")[:2]]
+    for provenance in (dirty, [entry | {"commit": "0123456789"} for entry in dirty]):
+        said = "Made with uncommitted changes to the code: notebooks 00, 01." in (
+            text := report.macros(claims, measures, provenance, "full")
+        )
+        assert said == (provenance is dirty) == (r"\AddToHook{shipout/foreground}" in text)
+
+
+def test_the_reference_results_are_not_said_to_be_of_one_state_of_the_code_when_they_are_not():
+    """While a reference run is under way they are not, and no text says so: the reasons are then printed."""
+    reasons = tables.mixed(ledger.read_provenance("full"))
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "ro-crate-metadata.json")]
+    assert not (reasons and any(tables.ONE_STATE in text for text in texts)), reasons
+    if reasons:
+        warnings.warn("the reference results mix states of the code: " + "; ".join(reasons), stacklevel=1)
 
 
 def test_a_table_has_one_study(monkeypatch):
