@@ -56,7 +56,7 @@ def audit_table(claims: pd.DataFrame) -> str:
                 "Condition, bar, or what is true": escape(beside.get(claim["verdict"]) or remark_on(claim)),
             }
         )
-    widths = r"@{}l>{\RaggedRight}p{3.8cm}>{\RaggedRight}p{2.5cm}>{\RaggedRight}p{7.3cm}@{}"
+    widths = r"@{}l>{\RaggedRight}p{4.1cm}>{\RaggedRight}p{2.6cm}>{\RaggedRight}p{8.6cm}@{}"
     return to_latex(rows, widths)
 
 

@@ -90,7 +90,7 @@ def test_what_the_paper_names_of_the_supplement_is_there():
         for folder in ("article", "sections", "statements")
     }
     labels = set(re.findall(r"\\label\{(.*?)\}", texts["sections"] + texts["statements"]))
-    shared = [path.stem for path in SECTIONS if path.parent.name == "statements"]
+    shared = sorted(path.stem for path in SECTIONS if path.parent.name == "statements")
     for folder in ("article", "sections"):
         assert sorted(re.findall(r"\\statement\{([\w-]+)\}", texts[folder])) == shared
     named = re.findall(r"\\(?:ref|eqref)\{S:(.*?)\}|\\supp(?:proof)?\{(.*?)\}", texts["article"])
