@@ -16,7 +16,7 @@ LOOKS = {  # by scheme
     "resonator network": (PALETTE[5], "^", ":"),
     "message passing": (PALETTE[0], "o", "-"),
     "Fourier keys": (PALETTE[1], "s", "-"),
-    "coupled Fourier keys": (PALETTE[8], "*", "-"),
+    "coupled Fourier keys": (PALETTE[9], "*", "-"),
 }
 
 
@@ -36,10 +36,10 @@ def curves(rows: pd.DataFrame, theory: pd.DataFrame, printed: dict[int, float]) 
             panel.plot(law["symbols"], law["rate"], color="k", lw=0.8, ls=look[2])
         if m in printed:
             panel.axhline(printed[m], color=GREY, lw=0.9, ls=(0, (5, 3)))
-        panel.set(title=f"$M$ = {m}", xlabel="symbols stored", ylim=(0, None))
+        panel.set(title=f"$M$ = {m}", xlabel="symbols stored", ylim=(0, 1.1 * rows["rate"].max()))
     axes[0].set_ylabel("bits read for each entry")
     handles, names = axes[-1].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5)
+    figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
 
 

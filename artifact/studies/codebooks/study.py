@@ -158,8 +158,8 @@ def limited(
 ) -> pd.DataFrame:
     """Message passing with both kinds of keys, and a matched filter, in noise and at few bits an entry: a row a trace.
 
-    Rates are shares of the column `limit`: Shannon's limit, or what a Gaussian shares at least with its quantised
-    value, (1/2) log2 of one over its mean squared error; at most `MOST`.
+    Rates are shares of the column `limit`, or of `MOST` where that is less: Shannon's limit, or what a Gaussian shares
+    at least with its quantised value, (1/2) log2 of one over its mean squared error.
     """
     channels = [(10 ** (level / 10), 0) for level in decibels] + [(math.inf, b) for b in bits]
     limit = {c: theory.shannon_rate(1 / theory.quantiser(c[1])[1] - 1 if c[1] else c[0]) for c in channels}
@@ -167,7 +167,7 @@ def limited(
         Case(scheme, m, rate, dim, seed + k, 0.0, *channel)
         for channel in channels
         for scheme in (MATCHED, OURS, FOURIER)
-        for rate in dict.fromkeys(min(share * limit[channel], MOST) for share in shares)
+        for rate in (share * min(limit[channel], MOST) for share in shares)
         for k in range(traces)
     ]
     rows = read_all(cases, processes)
