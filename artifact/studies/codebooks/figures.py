@@ -60,7 +60,8 @@ def limits(rows: pd.DataFrame) -> Figure:
     most = 1.25 * rows["rate"].max()
     left.set(xlabel="signal-to-noise ratio (dB)", ylabel="bits read for each entry", ylim=(0, most))
     right.set(xlabel="bits stored for each entry")
-    left.legend(loc="upper left")
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4)
     return figure
 
 
