@@ -8,7 +8,7 @@ SCHEMES = {
     "matched": "Matched filter",
     "explaining": "Explaining away, sweeps",
     "soft": "Soft feedback, restarts",
-    "lasso": "LASSO, interference cancellation",
+    "lasso": "LASSO, cancellation, sweeps",
     "resonator": "Resonator network, explaining away",
     "passing": "Message passing, restarts",
     "fourier": "\\quad with Fourier keys",
@@ -18,7 +18,7 @@ SIZES = (5, 15, 100)
 
 
 def tables(cells: Cells) -> dict[str, str]:
-    columns = {f"$M={m}$": f"codebooks.{m}.{{}}.best (3)" for m in SIZES}
-    columns |= {f"without error, {m}": f"codebooks.{m}.{{}}.exact (3)" for m in SIZES}
+    columns = {f"$r_{{{m}}}$": f"codebooks.{m}.{{}}.best (3)" for m in SIZES}
+    columns |= {f"$e_{{{m}}}$": f"codebooks.{m}.{{}}.exact (3)" for m in SIZES}
     columns |= {"ms": "codebooks.{}.ms (2)"}
     return {"codebooks": cells.table({"Scheme": SCHEMES}, columns)}
