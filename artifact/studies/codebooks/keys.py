@@ -60,32 +60,33 @@ class PermutedKeys:
 class FourierKeys:
     """x_im: columns of a cosine transform with random signs and order, in D/R of its rows, for every block of a band.
 
-    Neither a key nor a codebook is stored, only orders and signs.  Cost of each map: O(w N M log(N M / C)) operations.
-    Raises ValueError where R does not divide D, C does not divide N, or a block has more rows than its transform.
+    Neither a key nor a codebook is stored, only places and signs.  Cost of each map: O(w N M log(N M / C)) operations.
+    A block with more rows than columns leaves places of its transform empty.
+    Raises ValueError where R does not divide D, or C does not divide N.
     Source: Barbier, Schülke & Krzakala, J. Stat. Mech. (2015) P05013.
     """
 
     def __init__(self, n: int, m: int, dim: int, rng: np.random.Generator, *, blocks: int = 1, width: int = 1):
         rows = blocks + width - 1
-        size, high = n // blocks * m, dim // rows  # columns and rows of a block
-        if dim % rows or n % blocks or high > size:
-            raise ValueError(
-                f"expected dim a multiple of {rows}, n of {blocks}, and {dim / rows:g} rows a block in at most "
-                f"n m / blocks = {n * m / blocks:g}, got dim {dim}, n {n}, m {m}"
-            )
+        if dim % rows or n % blocks:
+            raise ValueError(f"expected dim a multiple of {rows} and n of {blocks}, got dim {dim} and n {n}")
+        columns, high = n // blocks * m, dim // rows  # of a block
+        size = max(columns, high)  # of its transform
         self.n, self.m, self.dim, self.blocks, self.width = n, m, dim, blocks, width
-        self._shape = (width, blocks, size)
-        base = size * np.arange(width * blocks)[:, None]
-        orders = rng.permuted(np.tile(np.arange(size), (width * blocks, 1)), axis=1)
-        kept = rng.permuted(np.tile(np.arange(size), (width * blocks, 1)), axis=1)[:, :high]
-        self._order, self._back = orders + base, np.argsort(orders, axis=1) + base
-        self._kept = kept + base
+        self._shape = (width, blocks, columns)
+        self._size = size
+        self._places, self._kept = (  # columns in their transforms, and the rows of these that are stored
+            rng.permuted(np.tile(np.arange(size), (width * blocks, 1)), axis=1)[:, :count]
+            + size * np.arange(width * blocks)[:, None]
+            for count in (columns, high)
+        )
         self._signs = rng.choice(np.float32([-1, 1]), self._shape)
         self._scale = np.float32((size * rows / width) ** 0.5)
 
     def apply(self, beliefs: Array) -> Array:
-        width, blocks, size = self._shape
-        x = (beliefs.reshape(blocks, size) * self._signs).ravel()[self._order]  # (w C, size)
+        width, blocks, columns = self._shape
+        x = np.zeros((width * blocks, self._size), np.float32)
+        x.ravel()[self._places] = (beliefs.reshape(blocks, columns) * self._signs).reshape(-1, columns)
         parts = fft.dct(x, norm="ortho", axis=1).ravel()[self._kept].reshape(width, blocks, -1)
         trace = np.zeros((blocks + width - 1, parts.shape[2]), np.float32)
         for shift, part in enumerate(parts):  # column block c reaches row blocks c .. c + w - 1
@@ -93,8 +94,8 @@ class FourierKeys:
         return self._scale * trace
 
     def adjoint(self, trace: Array) -> Array:
-        width, blocks, size = self._shape
-        spectrum = np.zeros(width * blocks * size, np.float32)
-        spectrum[self._kept] = np.concatenate([trace[shift : shift + blocks] for shift in range(width)])
-        x = fft.idct(spectrum.reshape(-1, size), norm="ortho", axis=1).ravel()[self._back].reshape(self._shape)
+        width, blocks, _ = self._shape
+        spectrum = np.zeros((width * blocks, self._size), np.float32)
+        spectrum.ravel()[self._kept] = np.concatenate([trace[shift : shift + blocks] for shift in range(width)])
+        x = fft.idct(spectrum, norm="ortho", axis=1).ravel()[self._places].reshape(self._shape)
         return self._scale * (x * self._signs).sum(axis=0).reshape(self.n, self.m)

@@ -11,6 +11,7 @@ N, M, D = 12, 5, 40
 KEYS = {
     "permuted": lambda rng: PermutedKeys(N, M, D, rng),
     "Fourier": lambda rng: FourierKeys(N, M, D, rng),
+    "Fourier, few": lambda rng: FourierKeys(N, M, 2 * N * M, rng),
     "band": lambda rng: FourierKeys(N, M, D, rng, blocks=3, width=2),
 }
 
@@ -39,7 +40,8 @@ def test_a_fourier_matrix_is_cosines_written_out():
     k, j = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
     cosines = np.sqrt(2 / size) * np.cos(np.pi * (2 * j + 1) * k / (2 * size))
     cosines[0] /= np.sqrt(2)
-    placed = (matrix * keys._signs.ravel())[:, keys._order.ravel()]  # as the transform sees the columns
+    placed = np.empty_like(matrix)
+    placed[:, keys._places.ravel()] = matrix * keys._signs.ravel()  # as the transform sees the columns
     np.testing.assert_allclose(placed, cosines[keys._kept.ravel()], atol=1e-5)
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(D), atol=1e-5)
 
@@ -62,7 +64,7 @@ def test_a_band_reaches_the_row_blocks_that_it_says_with_the_energy_d():
     np.testing.assert_allclose(energy, np.where(reached, 400 / 2, 0), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("n", "dim", "blocks", "width"), [(12, 41, 3, 2), (13, 40, 3, 2), (4, 40, 1, 1)])
+@pytest.mark.parametrize(("n", "dim", "blocks", "width"), [(12, 41, 3, 2), (13, 40, 3, 2)])
 def test_impossible_sizes_are_refused(n, dim, blocks, width):
     with pytest.raises(ValueError, match="expected dim a multiple of"):
         FourierKeys(n, M, dim, np.random.default_rng(0), blocks=blocks, width=width)
