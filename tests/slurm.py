@@ -4,8 +4,9 @@
     python tests/slurm.py            # minutes; prints a table and puts it into docs/cluster.md; 1 if a row says NO
     python tests/slurm.py --check    # the same, without writing
 
-Everything happens in a copy of the code in a temporary folder, with a workflow of three small notebooks.  Key, sockets,
-state and logs of munge and SLURM are in that folder too; no service of the system is started or changed.
+Everything happens in a copy of the code in a temporary folder, with three small notebooks.  Keys, sockets and logs of
+munge and SLURM are there too.  While it runs /etc/slurm/slurm.conf, which must not exist before, leads there:
+the executor drops SLURM_CONF from the environment of jobs.  No service of the system is started or changed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from conftest import Tree  # noqa: E402
 
 from artifact.files import ROOT, write_text  # noqa: E402
 
+FOUND = Path("/etc/slurm/slurm.conf")  # where Debian's SLURM looks
 PAGE = ROOT / "docs" / "cluster.md"
 NODE = socket.gethostname().split(".")[0]
 CORES, MEMORY = os.cpu_count(), psutil.virtual_memory().total // 2**20  # MiB
@@ -68,10 +70,12 @@ SLOW = "import time; time.sleep(%d)"
 
 @contextmanager
 def slurm(folder: Path) -> Iterator[None]:
-    """A munged, a slurmctld and a slurmd of our own, until the block ends; SLURM_CONF names them."""
+    """A munged, a slurmctld and a slurmd of our own, until the block ends."""
     for name in ("state", "spool"):
         (folder / name).mkdir()
     write_text(folder / "slurm.conf", CONFIGURATION.format(folder=folder).lstrip())
+    FOUND.parent.mkdir(exist_ok=True)
+    FOUND.symlink_to(folder / "slurm.conf")  # FileExistsError where this machine has a SLURM of its own
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
@@ -81,7 +85,6 @@ def slurm(folder: Path) -> Iterator[None]:
         ["slurmctld", "-D", "-f", f"{folder}/slurm.conf"],
         ["slurmd", "-D", "-f", f"{folder}/slurm.conf", "-N", NODE],
     ]
-    os.environ["SLURM_CONF"] = f"{folder}/slurm.conf"
     running = []
     try:
         for daemon in daemons:
@@ -101,6 +104,7 @@ def slurm(folder: Path) -> Iterator[None]:
         for daemon in reversed(running):
             daemon.terminate()
             daemon.wait()
+        FOUND.unlink()
 
 
 def said_by(*command: str) -> str:
@@ -117,7 +121,6 @@ def workflow(folder: Path) -> Tree:
     """A copy of the code with three small notebooks."""
     folder.mkdir()
     tree = Tree(folder)
-    tree.environment.update({key: value for key, value in os.environ.items() if key == "SLURM_CONF"})
     shutil.copytree(ROOT / "profiles", folder / "profiles")
     for name, timed in NOTEBOOKS.items():
         tree.add(name, SLOW % 5, Tree.result(name), timed=timed)

@@ -36,7 +36,7 @@ def test_ranks_of_one_machine_are_one_process():
 
 def test_a_rank_that_fails_is_reported():
     with pytest.raises(RuntimeError, match=r"2 of 2 ranks failed:[\s\S]*expected a sample on each of 2 ranks"):
-        run_ranks([("equality", {"n": 1})], 2)
+        run_ranks([("equality", {"n": 16})], 2)
 
 
 @pytest.mark.parametrize("how", ["SIGKILL", "SIGSTOP"])
