@@ -96,7 +96,7 @@ def quiet(seconds: float = 0.1) -> int:
     return bytes_sent()
 
 
-def wire(lengths: list[int], repeats: int = 2) -> list[dict]:
+def wire(lengths: list[int], repeats: int = 1) -> list[dict]:
     """Bytes that this rank sends in one pass, counted at the interface, by model, n and direction.
 
     Of `network`, layers together, and of one `CausalMixing`; "weights" is the sum of all parameters' gradients.

@@ -90,7 +90,7 @@ def test_hosts_count_what_they_send_and_vanish():
 
 @needs_hosts
 def test_bytes_at_the_interface_are_those_of_the_formula_whatever_the_length():
-    found = study.found_by(HOSTS, 2, {"wire": {"lengths": [4096, 8192], "repeats": 1}})
+    found = study.found_by(HOSTS, 2, {"wire": {"lengths": [4096, 8192], "repeats": 2}})
     wire = study.wire_table(found, 2)
     over = wire["bytes"] / wire["formula"]
     assert len(wire) == 12 and (over > 1).all() and (over < 1.15).all(), wire
