@@ -13,7 +13,7 @@ LOOKS = tuple(zip(PALETTE, "os^Dv", ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1,
 
 def latency(summary: pd.DataFrame, frames: pd.DataFrame) -> Figure:
     """Latency against clients at once (left), p50 to p99; share of frames of sound that take longer (right)."""
-    figure, (left, right) = panels(2, 2.7)
+    figure, (left, right) = panels(2, 2.9)
     for endpoint, (colour, marker, line) in zip(KEYS, LOOKS, strict=False):
         own = summary[summary["endpoint"] == endpoint].sort_values("clients")
         left.plot(own["clients"], own["p50"], color=colour, marker=marker, ls=line, ms=3.5, lw=1.2, label=endpoint)
@@ -29,6 +29,6 @@ def latency(summary: pd.DataFrame, frames: pd.DataFrame) -> Figure:
         xscale="log", yscale="log", xlabel="latency of a frame of sound (ms)", ylabel="frames that take longer (%)"
     )
     right.axvline(1000 * FRAME_S, color="k", lw=0.9, label="length of a frame")
-    right.legend(loc="lower left")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=3)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure

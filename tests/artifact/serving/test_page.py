@@ -20,9 +20,11 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installe
 TOKEN = "a-token-of-the-tests"
 CSV = "when,load\n" + "\n".join(f"hour {i},{np.sin(i / 4) + 2:.4f}" for i in range(200))
 DROP = """
+{
 const data = new DataTransfer();
 data.items.add(new File([%s], "mine.csv", {type: "text/csv"}));
 document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: data, cancelable: true}));
+}
 """
 
 
