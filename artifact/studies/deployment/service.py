@@ -146,18 +146,23 @@ async def write(client: httpx.AsyncClient, clients: int, body: dict) -> list[Sam
     return samples if whole else [*samples, Sample(FIRST, clients, 0.0, f"status {answer.status_code}, no end")]
 
 
-async def speak(service: Service, clients: int, pcm: bytes, hop: int) -> list[Sample]:
-    """One stream in real time: a frame every 20 ms, and the time from when it was due to its answer."""
+async def speak(service: Service, ready: asyncio.Barrier, offset: float, pcm: bytes, hop: int) -> list[Sample]:
+    """One stream in real time: a frame every 20 ms, and the time from when it was due to its answer.
+
+    All streams of `ready` are open before the first frame; offset: of this one's frames, in seconds.
+    """
     samples = []
     async with open_stream(service.sound) as socket:
-        begun = time.perf_counter() + FRAME_S * np.random.default_rng(len(pcm)).random()  # not all at one moment
+        async with asyncio.timeout(60):  # a stream that was refused will not come
+            await ready.wait()
+        begun = time.perf_counter() + offset
         for at in range(len(pcm) // (2 * hop)):
             due = begun + at * FRAME_S
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             await socket.send(pcm[2 * hop * at : 2 * hop * (at + 1)])
             answer = json.loads(await socket.recv())
             fault = NO_FAULT if answer["frames"] == at + 1 else f"{answer['frames']} frames"
-            samples.append(Sample(FRAME, clients, time.perf_counter() - due, fault))
+            samples.append(Sample(FRAME, ready.parties, time.perf_counter() - due, fault))
     return samples
 
 
@@ -186,8 +191,13 @@ def latencies(
                 async def forecasts(at: int, count: int = count) -> list[Sample]:
                     return [s for _ in range(requests) for s in await post(client, FORECAST, count, series)]
 
+                ready, offsets = asyncio.Barrier(count), np.random.default_rng(0).uniform(0, FRAME_S, count)
+
+                async def sound(at: int, ready=ready, offsets=offsets) -> list[Sample]:
+                    return await speak(service, ready, offsets[at], sounds[at % len(sounds)], model.hop)
+
                 endpoints = {
-                    FRAME: lambda at, count=count: speak(service, count, sounds[at % len(sounds)], model.hop),
+                    FRAME: sound,
                     FORECAST: forecasts,
                     FIRST: lambda at, count=count: write(client, count, _prompt(service.models["text"], at, tokens)),
                     FIT: lambda at, count=count: post(client, FIT, count, series | {"period": 24, "horizon": 24}),
