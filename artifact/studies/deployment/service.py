@@ -65,7 +65,8 @@ class Service:
 
 
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
-open_stream = partial(connect, additional_headers=HEADERS, compression=None, open_timeout=60)
+# The service is on this machine, whatever proxy the environment names.
+open_stream = partial(connect, additional_headers=HEADERS, compression=None, open_timeout=60, proxy=None)
 
 
 @contextmanager
@@ -119,7 +120,7 @@ class Sample(NamedTuple):
 async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a service, with its token, for any number of connections."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=service.base, headers=HEADERS, timeout=120, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=service.base, headers=HEADERS, timeout=120, limits=limits, trust_env=False) as client:
         yield client
 
 
@@ -371,7 +372,7 @@ def refused(service: Service) -> pd.DataFrame:
 def stopped(service: Service, tokens: int) -> dict[str, float]:
     """Stop the service by SIGTERM after the first token of a text: tokens received, exit status, seconds."""
     received = 0
-    with httpx.Client(base_url=service.base, headers=HEADERS, timeout=60) as client:
+    with httpx.Client(base_url=service.base, headers=HEADERS, timeout=60, trust_env=False) as client:
         with client.stream("POST", "text", json=_prompt(service.models["text"], 0, tokens)) as answer:
             for line in answer.iter_lines():
                 if line.startswith('data: {"text'):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from artifact.serving.app import create_app
 from artifact.serving.guard import Limits
 from artifact.serving.models import KINDS, load_models, save_model
 from artifact.serving.server import configured
+
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"  # the service is here, whatever leads elsewhere
 
 SETTINGS = {
     "classifier": {"labels": ["no", "yes", "other"], "rate": 8000, "dim": 16, "num_layers": 2, "num_resonators": 4},
