@@ -109,7 +109,7 @@ def depth_growth(profiles: pd.DataFrame) -> Figure:
     bounds = whole.dropna(subset="log10_upper").groupby("depth")[["log10_upper", "log10_mean"]].median()
     axes.plot(10 ** bounds["log10_upper"], color=GREY, lw=1, ls="--", label="bound, pre-norm")
     axes.plot(10 ** bounds["log10_mean"], color=GREY, lw=1, ls="-.", label="bound over phases, pre-norm")
-    axes.plot(bounds.index, np.sqrt(1 + bounds.index), color=GREY, lw=1, ls=":", label=r"$\sqrt{1+L}$")
+    axes.plot(bounds.index, np.sqrt(1 + bounds.index), color=GREY, lw=1, ls=":", label=r"$(1+L)^{1/2}$")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sorted(whole["depth"].unique()), sorted(whole["depth"].unique()))
