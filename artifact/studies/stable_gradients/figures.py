@@ -179,7 +179,8 @@ def tuning(results: pd.DataFrame) -> Figure:
         axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
         axis.set_xscale("log")
         best = cell["score"].min()
-        axis.set_ylim(top=1.1 * untrained if best < 0.2 * untrained else 1.5 * best)
+        top = 1.1 * untrained if best < 0.2 * untrained else 1.5 * best
+        axis.set_ylim(best - 0.08 * (top - best), top)  # runs that nearly diverged lie above
         axis.set(title=f"{task}, {optimizer}", ylabel=METRICS[task])
     for axis in axes[1]:
         axis.set_xlabel("rate")
