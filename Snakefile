@@ -1,4 +1,4 @@
-# The graph of the artifact: notebooks -> results -> ledger -> scoreboard -> report.
+# The graph of the artifact: notebooks -> results -> ledger -> scoreboard -> paper and supplement.
 # Called by run_all.sh; `snakemake --cores 2` alone runs the quick profile.  artifact/pipeline/runner.py runs one
 # notebook; freshness.py says when a result is out of date; progress.py what a run prints.
 import shlex
@@ -12,6 +12,7 @@ PROFILE = check_profile(config.get("profile", "quick"))
 # frozen: build the report from the results as they stand, without running a notebook again.
 FROZEN = config.get("frozen") in (True, 1, "1", "true", "True")
 RESULTS = f"data/results/{PROFILE}"
+PDFS = [f"paper/build/{PROFILE}/{name}.pdf" for name in ("paper", "supplement")]
 PYTHON = shlex.quote(sys.executable)
 freshness.settle(PROFILE)
 BY_RESULTS = {
@@ -46,14 +47,18 @@ def notebook_threads(wildcards):
 
 def report_sources(wildcards):
     # All that the report is made from beside the results: its text, and every module that may write a part of it.
-    globs = ["paper/*.tex", "paper/*.bib", "paper/*.csv", "paper/sections/*.tex", "artifact/studies/*/tables.py",
+    globs = ["paper/*.tex", "paper/*.bib", "paper/*.csv", "paper/*/*.tex", "artifact/studies/*/tables.py",
              "artifact/studies/common/*.py", "artifact/pipeline/*.py"]
     return sorted(str(path) for pattern in globs for path in Path(".").glob(pattern))
 
 
+# On a cluster too these run where Snakemake does: they take seconds, and a TeX may be there alone.
+localrules: report, results, ledger, pdf
+
+
 rule report:
     input:
-        f"paper/build/{PROFILE}/report.pdf",
+        PDFS,
 
 rule results:
     input:
@@ -92,8 +97,8 @@ rule pdf:
         records(BY_RESULTS[False] + BY_RESULTS[True]),
         rules.ledger.output,
     output:
-        f"paper/build/{PROFILE}/report.pdf",
+        PDFS,
     message:
-        "report, profile " + PROFILE
+        "paper and supplement, profile " + PROFILE
     shell:
         "exec {PYTHON} -m artifact.pipeline.report pdf --profile {PROFILE}"

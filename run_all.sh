@@ -4,16 +4,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 TORCH=$(sed -n 's/^torch==/torch==/p' requirements.lock)
-TEX_PACKAGES="latexmk texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended texlive-science cm-super lmodern"
+TEX_PACKAGES="latexmk texlive-latex-recommended texlive-latex-extra texlive-fonts-recommended texlive-science texlive-pictures cm-super lmodern"
 WORDS="quick full report test setup lab refresh compare site clean"
 
 usage() {
   cat <<'TEXT'
 usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--dry-run] [-- OPTIONS]
 
-  quick    every notebook, figure and the PDF in minutes (the default)  -> paper/build/quick/report.pdf
-  full     the reference run                                            -> paper/report.pdf
-  report   the PDF from the results as they are; of the notebooks only the scoreboard may run again
+  quick    every notebook, figure and both PDFs in minutes (the default) -> paper/build/quick/{paper,supplement}.pdf
+  full     the reference run                                             -> paper/paper.pdf, paper/supplement.pdf
+  report   both PDFs from the results as they are; of the notebooks only the scoreboard may run again
   test     ruff, the unit tests, and nbval over notebooks/
   setup    the environment (.venv, and a TeX where it may install one), nothing else
   lab      JupyterLab on notebooks/; in a container as root:  ./run_all.sh lab -- --allow-root --no-browser
@@ -21,7 +21,7 @@ usage: ./run_all.sh [WORD] [--only NN] [--profile NAME] [--jobs N] [--force] [--
   compare  a rerun beside the committed reference, verdict by verdict:  ./run_all.sh compare [A [B]]
            A and B: a profile, a folder of results, or HEAD; by default: full HEAD.  Exit 1 when a verdict differs
   site     the reference run as pages to read in a browser, without a network         -> build/site/index.html
-  clean    remove the quick results, figures and PDF, and all intermediate files; keeps .venv, data and `full`
+  clean    remove the quick results, figures and PDFs, and all intermediate files; keeps .venv, data and `full`
 
   --only NN        run one notebook (again), and what it needs: ./run_all.sh full --only 08
   --profile NAME   quick, full, or another notebooks/NAME.yaml
@@ -207,7 +207,7 @@ if [ "$action" = clean ]; then
     say "removing $path ($(du -sh "$path" | cut -f1))"
     rm -rf "$path"
   done
-  say "kept: .venv, data/cache, data/results/full, figures/full, paper/report.pdf"
+  say "kept: .venv, data/cache, data/results/full, figures/full, paper/paper.pdf, paper/supplement.pdf"
   exit 0
 fi
 

@@ -87,7 +87,10 @@ class Workflow(Tree):
         for path in (folder / "artifact" / "studies").iterdir():
             if path.is_dir() and path.name != "common":
                 shutil.rmtree(path)
-        (folder / "paper" / "report.tex").write_text(REPORT)
+        for name in ("results.csv", "rule_changes.csv"):
+            shutil.copy(ROOT / "paper" / name, folder / "paper")
+        for name in ("supplement", "paper"):
+            (folder / "paper" / f"{name}.tex").write_text(REPORT)
         for name, rows in zip(NAMES[:2], (50, 100_000), strict=True):
             self.add(name, OPENED.format(name=name), MEASURED.format(name=name, rows=rows), "e.close()")
         total = 'e.save("ledger", read_ledger(e.profile)[1])'
@@ -98,7 +101,8 @@ class Workflow(Tree):
         self.program("snakemake", f'exec "{sys.executable}" -m snakemake "$@"')
         if not (shutil.which("latexmk") and shutil.which("pdflatex")):  # what is tested here is not TeX
             self.program("pdflatex", "")
-            self.program("latexmk", "cat report.tex ../../../generated/quick/macros.tex >report.pdf; : >report.log")
+            made = 'cat "$last" ../../../generated/quick/macros.tex >"${last%.tex}.pdf"; : >"${last%.tex}.log"'
+            self.program("latexmk", f"for last; do :; done; {made}")
         stamp = 'echo "$("$0" --version) $(cat requirements.lock pyproject.toml | cksum) $PWD" >.venv/.complete'
         subprocess.run(["bash", "-c", stamp, sys.executable], cwd=folder, check=True)
 
@@ -142,7 +146,7 @@ class Workflow(Tree):
         found = {}
         for path in sorted((self.folder / "data" / "results").rglob("*.csv")):
             found[str(path)] = pd.read_csv(path).drop(columns="seconds", errors="ignore").to_csv().encode()
-        pages = [*(self.folder / "figures").rglob("*.*"), self.folder / "paper" / "build" / "quick" / "report.pdf"]
+        pages = [*(self.folder / "figures").rglob("*.*"), *(self.folder / "paper" / "build" / "quick").glob("*.pdf")]
         found |= {str(path): path.read_bytes() for path in pages if path.exists()}
         return {path.removeprefix(str(self.folder)): content for path, content in found.items()}
 

@@ -12,9 +12,12 @@ import zipfile
 from email.parser import HeaderParser
 from importlib import metadata
 
+import jsonschema
 import pytest
 import yaml
+from packaging.markers import Marker
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -55,6 +58,18 @@ def test_the_lock_brings_no_gpu_packages():
     assert not [r.name for r in LOCK if r.name.startswith(("nvidia", "cuda", "triton"))]
 
 
+def test_pylock_has_the_same_packages_but_torch_and_a_digest_of_every_file():
+    """torch comes first, from the index that is chosen for it; renewed by the command at the head of pylock.toml."""
+    packages = tomllib.loads((ROOT / "pylock.toml").read_text())["packages"]
+    marked = {(p["name"], p["version"], str(Marker(p["marker"])) if "marker" in p else "") for p in packages}
+    versions = {(r.name, next(iter(r.specifier)).version, str(r.marker or "")) for r in LOCK if r.name != "torch"}
+    assert marked == versions
+    for package in packages:
+        files = [*package.get("wheels", []), *([package["sdist"]] if "sdist" in package else [])]
+        assert files and all(len(file["hashes"]["sha256"]) == 64 for file in files), package["name"]
+        assert all(file["url"].startswith("https://files.pythonhosted.org/") for file in files), package["name"]
+
+
 def test_what_is_installed_is_what_is_locked():
     wrong = []
     for requirement in LOCK:
@@ -85,23 +100,29 @@ def test_versions_agree():
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-def test_the_citation_has_what_its_format_requires_and_zenodo_says_the_same():
+def test_the_citation_is_valid_by_the_schema_of_its_format():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert {"cff-version", "message", "title", "authors"} <= set(citation)  # required by version 1.2.0
-    assert citation["cff-version"] == "1.2.0" and citation["type"] == "software"
-    assert all(set(author) & {"name", "family-names"} for author in citation["authors"])
-    zenodo = json.loads((ROOT / ".zenodo.json").read_text())
-    same = {"title": "title", "description": "abstract", "version": "version", "license": "license"}
-    for theirs, ours in (same | {"keywords": "keywords"}).items():
-        assert zenodo[theirs] == citation[ours]
-    assert zenodo["publication_date"] == str(citation["date-released"])
-    assert [creator["name"] for creator in zenodo["creators"]] == [author["name"] for author in citation["authors"]]
+    citation["date-released"] = str(citation["date-released"])  # YAML reads a date, the schema asks for text
+    schema = json.loads((ROOT / "tests" / "citation_schema.json").read_text())
+    jsonschema.validate(citation, schema, format_checker=jsonschema.FormatChecker())
+    for wrong in ({"authors": []}, {"license": "none of SPDX"}, {"unknown": 1}, {"date-released": "today"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(citation | wrong, schema, format_checker=jsonschema.FormatChecker())
 
 
 def test_the_image_installs_the_tex_of_the_script():
     packages = re.search(r'^TEX_PACKAGES="(.+)"$', (ROOT / "run_all.sh").read_text(), re.M)[1].split()
     image = (ROOT / "Dockerfile").read_text()
     assert all(re.search(rf"\b{package}\b", image) for package in packages) and "./run_all.sh setup" in image
+
+
+def test_binder_has_the_tex_of_the_script_and_the_packages_of_the_lock():
+    packages = re.search(r'^TEX_PACKAGES="(.+)"$', (ROOT / "run_all.sh").read_text(), re.M)[1].split()
+    assert (ROOT / ".binder" / "apt.txt").read_text().split() == packages
+    python = (ROOT / ".binder" / "runtime.txt").read_text().strip().removeprefix("python-")
+    assert f"{python}.0" in SpecifierSet(PROJECT["requires-python"])
+    build = ROOT / ".binder" / "postBuild"
+    assert os.access(build, os.X_OK) and build.read_text().index("torch==") < build.read_text().index("-r requirements")
 
 
 # --------------------------------------------------------------------------- the library by itself

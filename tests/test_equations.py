@@ -1,4 +1,4 @@
-"""From the report to the code and back: every equation, theorem and proposition names objects that name it."""
+"""From paper and supplement to the code and back: each equation and theorem names objects that name it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import pytest
 
 from artifact.files import ROOT
 
-SECTIONS = {path.stem: path.read_text() for path in sorted((ROOT / "paper" / "sections").glob("*.tex"))}
+SECTIONS = {
+    f"{path.parent.name}/{path.stem}": path.read_text() for path in sorted((ROOT / "paper").glob("*/*.tex"))
+}  # the paper's article/ and the supplement's sections/; what both print stands once, in statements/
 LABEL = r"(?:eq|thm|prop):[a-z][a-z0-9-]*"
 LABELS = [
     (section, label) for section, text in SECTIONS.items() for label in re.findall(rf"\\label{{({LABEL})}}", text)

@@ -12,17 +12,29 @@ from __future__ import annotations
 import ast
 import csv
 import hashlib
+import io
 import json
 import os
 import time
+import tokenize
 import warnings
 from functools import cache
 from pathlib import Path
 
 from artifact.files import ROOT, write_text
-from artifact.pipeline.notebooks import code_cells, notebooks, parameters, read_record, result_folder, settings
+from artifact.pipeline.notebooks import (
+    code_cells,
+    defaults,
+    notebooks,
+    parameters,
+    parameters_cell,
+    read_record,
+    result_folder,
+    settings,
+)
 
 CODE = ("resonance", "artifact")
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 # --------------------------------------------------------------------------- modules
@@ -92,16 +104,36 @@ def dependencies(name: str) -> list[str]:
 def digest(name: str, profile: str) -> str:
     """A digest of all that a result is made from but its data: code cells, parameters, modules, the claims it judges.
 
-    Outputs and prose of the notebook are not part of it.
+    Outputs and prose of the notebook, docstrings and comments of modules are not part of it, nor are those of the
+    notebook's own parameters that the profile replaces.
     """
     hasher = hashlib.sha256()
     with (ROOT / "paper" / "claims.csv").open(newline="", encoding="utf-8") as file:
         claims = [row for row in csv.DictReader(file) if row["notebook"] == name[:2]]
-    hasher.update(json.dumps([code_cells(name), parameters(name, profile), claims], sort_keys=True).encode())
+    cells = [cell for cell in code_cells(name) if cell != parameters_cell(name)]
+    chosen = defaults(name) | {key: repr(value) for key, value in parameters(name, profile).items()}
+    hasher.update(json.dumps([cells, chosen, claims], sort_keys=True).encode())
     files = [ROOT / file for file in settings(name)["files"]]
-    for path in [*(module_file(module) for module in dependencies(name)), *files]:
+    for module in dependencies(name):
+        hasher.update(statements(module_file(module).read_text(encoding="utf-8")).encode())
+    for path in files:
         hasher.update(path.read_bytes())
     return hasher.hexdigest()
+
+
+@cache
+def statements(source: str) -> str:
+    """Python source without docstrings and comments, which change no result."""
+    lines: list[str | None] = source.split("\n")
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip() or None
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            first = node.body[0]  # on lines of its own
+            lines[first.lineno - 1 : first.end_lineno] = [None] * (first.end_lineno - first.lineno + 1)
+    return "\n".join(line for line in lines if line is not None)
 
 
 @cache

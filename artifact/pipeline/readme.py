@@ -1,4 +1,4 @@
-"""The generated parts of README.md and docs/results.md, from the reference run."""
+"""The generated parts of README.md and docs/results.md, from the reference run; the paper's table of comparisons."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from artifact.files import PAPER, ROOT
 from artifact.pipeline.ledger import printed_claims, read_ledger, read_provenance
 from artifact.pipeline.notebooks import RunError, notebooks, settings
 from artifact.pipeline.progress import duration
+from artifact.pipeline.provenance import texts
 from artifact.pipeline.tables import CORES, state, wall
 from artifact.pipeline.verdicts import remark_on, said
+from artifact.studies.common.latex import escape, to_latex
 
 BOUNDS = {0: "", 1: "at least ", -1: "at most ", 2: "not decided: "}  # by what the ledger has as <key>.side
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
@@ -85,6 +87,21 @@ def against(measures: pd.DataFrame) -> str:
     return "\n".join(rows)
 
 
+def against_table(measures: pd.DataFrame) -> str:
+    """The comparisons of `against` as a table of the paper, from the measures of any run, indexed by key."""
+    rows = []
+    for _, row in listed_results().dropna(subset=["par"]).iterrows():
+        value, side = r"\notmeasured", ""
+        if row["key"] in measures.index:
+            measure, rounded = measures.loc[row["key"]], rf"\num[round-mode=places,round-precision={row['digits']:.0f}]"
+            value, low, high = (f"{rounded}{{{x:.12g}}}" for x in measure[["value", "ci_low", "ci_high"]])
+            value += "" if pd.isna(measure["ci_low"]) else f" [{low}, {high}]"
+            side = standing(measure, row["par"], row["ahead"])
+        label = re.sub(r"`(.*?)`", r"\\texttt{\1}", escape(row["label"])).replace("freed memory kept", "kept")
+        rows.append({"Comparison": label, "Value": value, "Ours is": side})
+    return to_latex(rows, r"@{}>{\RaggedRight}p{9.3cm}ll@{}")
+
+
 def standing(measure: pd.Series, par: float, ahead: str) -> str:
     """Where ours stands in a comparison: "ahead" or "behind" if the whole interval is on that side of par."""
     low, high = measure["ci_low"], measure["ci_high"]
@@ -130,9 +147,9 @@ def plain(row: pd.Series, digits: float) -> str:
 
 
 def renew(tests: str | None = None, quick: dict[str, float] | None = None) -> dict[Path, str]:
-    """The text of each page with its generated parts renewed; arguments as in `parts`."""
+    """The text of each page with its generated parts renewed, and of provenance.py's files; arguments as in `parts`."""
     made = parts(tests, quick)
-    return {path: renewed(path.read_text(encoding="utf-8"), made) for path in PAGES}
+    return {path: renewed(path.read_text(encoding="utf-8"), made) for path in PAGES} | texts()
 
 
 def renewed(text: str, made: dict[str, str]) -> str:

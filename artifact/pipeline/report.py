@@ -1,13 +1,13 @@
-"""From the ledger to the report, the README and docs/results.md: macros, tables, the PDF.
+"""From the ledger to the paper, its supplement, the README and docs/results.md: macros, tables, the PDFs.
 
     python -m artifact.pipeline.report ledger  --profile quick     # merge the notebooks' ledgers
-    python -m artifact.pipeline.report pdf     --profile quick     # macros, tables, LaTeX; the checked PDF
-    python -m artifact.pipeline.report summary --profile quick     # print the verdicts and where the PDF is
+    python -m artifact.pipeline.report pdf     --profile quick     # macros, tables, LaTeX; the checked PDFs
+    python -m artifact.pipeline.report summary --profile quick     # print the verdicts and where the PDFs are
     python -m artifact.pipeline.report readme                      # renew the README and docs/results.md from `full`
 
-Every number of ours in the report is a macro: \\val{key} is a row of measures.csv, rounded by siunitx.  A run need not
-have measured everything: what the reference run has and this run lacks prints as "not measured"; a key, figure or
-fact that neither has is a LaTeX error.
+Every number of ours in either document is a macro: \\val{key} is a row of measures.csv, rounded by siunitx.  A run
+need not have measured everything: what the reference run has and this run lacks prints as "not measured"; a key,
+figure or fact that neither has is a LaTeX error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import re
 import shutil
@@ -27,7 +28,8 @@ import pandas as pd
 from artifact.files import PAPER, ROOT, write_text
 from artifact.pipeline.ledger import MEASURE_COLUMNS, VERDICTS, merge, read_ledger, read_provenance, verdict_key
 from artifact.pipeline.notebooks import RunError, check_profile, notebooks, read_notebook
-from artifact.pipeline.readme import listed_results, renew
+from artifact.pipeline.provenance import texts as provenance_files
+from artifact.pipeline.readme import against_table, listed_results, renew
 from artifact.pipeline.runner import PACKAGES
 from artifact.pipeline.tables import (
     MINUTES,
@@ -37,12 +39,15 @@ from artifact.pipeline.tables import (
     provenance_table,
     stand_ins,
     state,
+    uncommitted,
     wall,
 )
-from artifact.pipeline.verdicts import change_table, remark_on, verdict_table, word_for_word
+from artifact.pipeline.verdicts import audit_table, change_table, remark_on, verdict_table, word_for_word
 from artifact.studies.common.latex import Cells, escape, with_interval
 
+DOCUMENTS = ("supplement", "paper")  # in this order: the paper reads the supplement's numbers from its .aux
 USES, DRAWS = r"\\(?:val|valint|ci|ifmeasured)(?:\[\d\])?\{([\w.-]+)\}", r"\\includegraphics\[[^\]]*\]\{(\d\d_\w+)\}"
+PARTS = ["value", "ci_low", "ci_high"]
 FACTS = ("device", "cores", "memory", "system", "seconds", "minutes", "limit")
 
 # --------------------------------------------------------------------------- macros and tables
@@ -57,7 +62,7 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
 
     for _, row in measures.iterrows():
         define("val", row["key"], f"{row['value']:.12g}")
-        define("ci", row["key"], with_interval(row))
+        define("ci", row["key"], sensible(row))
     for key in sorted(known_keys() - set(measures["key"])):
         define("known@val", key)
         define("known@ci", key)
@@ -83,7 +88,25 @@ def macros(claims: pd.DataFrame, measures: pd.DataFrame, provenance: list[dict],
     numbers = {notebook[:2]: notebook for notebook in notebooks()}
     for name in sorted(known_figures() - drawn):
         define("known@figure", name, escape(numbers.get(name[:2], name)))
+    if said := uncommitted(provenance):  # at the foot of every page, whatever its style
+        mark = rf"\color{{red!70!black}}\footnotesize {escape(said)}"
+        lines.append(rf"\AddToHook{{shipout/foreground}}{{\put(25mm,\dimexpr8mm-\paperheight\relax){{{mark}}}}}")
     return "\n".join(lines) + "\n"
+
+
+def sensible(row: pd.Series) -> str:
+    """A measure with its interval, all three with as many places as half the interval's width has two figures.
+
+    At most four figures of the value are printed; without an interval, or with one of no width, as `with_interval` has.
+    """
+    value, low, high = row[PARTS]
+    if not high > low or (0 <= 1000 * low < value and high > 1000 * value):
+        return with_interval(row)
+    places = 1 - math.floor(math.log10((high - low) / 2))
+    if value:
+        places = min(places, 3 - math.floor(math.log10(abs(value))))
+    value, low, high = (rf"\num[round-mode=places,round-precision={max(0, places)}]{{{x:.12g}}}" for x in row[PARTS])
+    return f"{value} [{low}, {high}]"
 
 
 def known_keys() -> set[str]:
@@ -132,8 +155,13 @@ def _out_of_date() -> set[str]:
 
 
 def _used(pattern: str) -> set[str]:
-    """What the sections use."""
-    return {name for path in (PAPER / "sections").glob("*.tex") for name in re.findall(pattern, path.read_text())}
+    """What the text of the two documents uses."""
+    return {name for path in tex_sources() for name in re.findall(pattern, path.read_text())}
+
+
+def tex_sources() -> list[Path]:
+    """The text of the two documents: both, the paper's article/, the supplement's sections/, the shared statements/."""
+    return sorted(PAPER.glob("*.tex")) + sorted(PAPER.glob("*/*.tex"))
 
 
 def facts_of(provenance: list[dict]) -> dict[str, object]:
@@ -174,6 +202,8 @@ def generate(profile: str) -> Path:
     folder = PAPER / "generated" / profile
     texts = {
         "macros": macros(claims, measures, provenance, profile),
+        "audit": audit_table(claims),
+        "against": against_table(measures.set_index("key")),
         "verdicts": verdict_table(claims),
         "changes": change_table(claims),
         "provenance": provenance_table(provenance) or "No notebook has run.\n",
@@ -182,75 +212,82 @@ def generate(profile: str) -> Path:
     }
     tables = study_tables(measures)
     if twice := set(texts) & set(tables):
-        raise ValueError(f"a study makes a table of the report's own: {', '.join(sorted(twice))}")
+        raise ValueError(f"a study makes a table of the pipeline's own: {', '.join(sorted(twice))}")
     for name, text in (texts | tables).items():
         write_text(folder / f"{name}.tex", text)
     return folder
 
 
-# --------------------------------------------------------------------------- the PDF
+# --------------------------------------------------------------------------- the PDFs
 
 
 def tex_command() -> list[str] | None:
-    """The command that builds a PDF from report.tex in its folder: latexmk, else tectonic, else None."""
+    """The command that builds a PDF from the file named after it, in its folder: latexmk, else tectonic, else None."""
     if shutil.which("latexmk") and shutil.which("pdflatex"):
-        return ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error", "report.tex"]
+        return ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-file-line-error"]
     if shutil.which("tectonic"):
-        return ["tectonic", "--keep-logs", "--print", "report.tex"]
+        return ["tectonic", "--keep-logs", "--keep-intermediates", "--print"]
     return None
 
 
-def build_pdf(profile: str) -> Path:
-    """Build, check and put in place the report of a profile; return its path.
+def build_pdf(profile: str) -> list[Path]:
+    """Build, check and put in place supplement and paper of a profile; return their paths.
 
-    Raises RunError without a TeX, for a LaTeX error, and for a report with undefined references, boxes overfull by
-    more than 10 pt or missing glyphs.  Its first line, the reason, is kept for `summary`.
+    Raises RunError without a TeX, for a LaTeX error, and for a document with undefined references, boxes overfull by
+    more than 10 pt or missing glyphs.  Its first line, the reason, is kept for `summary`.  Both are put in place, or
+    neither.
     """
-    target, reason = PAPER / "build" / profile / "report.pdf", _reason_file(profile)
-    target.unlink(missing_ok=True)
+    folder, reason = PAPER / "build" / profile, _reason_file(profile)
+    targets = [folder / f"{name}.pdf" for name in DOCUMENTS]
+    for target in targets:
+        target.unlink(missing_ok=True)
     try:
-        built = _run_tex(profile)
+        if (command := tex_command()) is None:
+            raise RunError("TeX is missing: expected latexmk with pdflatex, or tectonic, on the path")
+        work = prepare(profile)
+        built = [_run_tex(command, work, name) for name in DOCUMENTS]
     except Exception as error:
         write_text(reason, (str(error) or type(error).__name__).splitlines()[0] + "\n")
         raise
-    os.replace(built, target)
-    if profile == "full":
-        from resonance.training.checkpoint import written_aside  # not above: it brings torch, which no merge needs
+    for made, target in zip(built, targets, strict=True):
+        os.replace(made, target)
+        if profile == "full":
+            from resonance.training.checkpoint import written_aside  # not above: it brings torch, which no merge needs
 
-        with written_aside(PAPER / "report.pdf") as aside:
-            shutil.copyfile(target, aside)
+            with written_aside(PAPER / target.name) as aside:
+                shutil.copyfile(target, aside)
     reason.unlink(missing_ok=True)
-    return target
+    return targets
 
 
 def prepare(profile: str) -> Path:
-    """Write the generated files and the main file of a profile; return the folder in which LaTeX is to run."""
+    """Write the generated files and the main files of a profile; return the folder in which LaTeX is to run."""
     generate(profile)
     work = PAPER / "build" / profile / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     folders = {"paperroot": "", "generated": f"/generated/{profile}", "figures": f"/../figures/{profile}"}
     lines = [rf"\newcommand{{\{name}}}{{../../..{folder}}}" for name, folder in folders.items()]
-    write_text(work / "report.tex", "\n".join([*lines, r"\input{../../../report.tex}"]) + "\n")
+    for name in DOCUMENTS:
+        write_text(work / f"{name}.tex", "\n".join([*lines, rf"\input{{../../../{name}.tex}}"]) + "\n")
     return work
 
 
-def _run_tex(profile: str) -> Path:
-    command = tex_command()
-    if command is None:
-        raise RunError("TeX is missing: expected latexmk with pdflatex, or tectonic, on the path")
-    work = prepare(profile)
+def _run_tex(command: list[str], work: Path, name: str) -> Path:
     # The same sources then give the same PDF, and the log is not broken at 79 characters.
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1", "max_print_line": "10000"}
-    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, errors="replace")
-    log = (work / "report.log").read_text(errors="replace") if (work / "report.log").exists() else done.stdout
+    done = subprocess.run(
+        [*command, f"{name}.tex"], cwd=work, env=environment, capture_output=True, text=True, errors="replace"
+    )
+    path = work / f"{name}.log"
+    log = path.read_text(errors="replace") if path.exists() else done.stdout
     if done.returncode:
         shown = [line for line in log.splitlines() if re.match(r"!|.*:\d+: |l\.\d+", line)]
         shown = shown[:20] or (done.stdout + done.stderr).splitlines()[-20:] or [f"{command[0]} gave no message"]
-        raise RunError("the LaTeX run failed: " + "\n".join(shown))
+        raise RunError(f"the LaTeX run of {name}.tex failed: " + "\n".join(shown))
     if faults := log_faults(log):
-        raise RunError("the report is not clean: " + "\n".join(faults[:20]))
-    return work / "report.pdf"
+        raise RunError(f"{name}.tex is not clean: " + "\n".join(faults[:20]))
+    return work / f"{name}.pdf"
 
 
 def _reason_file(profile: str) -> Path:
@@ -269,7 +306,7 @@ def log_faults(log: str) -> list[str]:
 
 
 def summary(profile: str) -> str:
-    """The verdicts of a profile as text, with the data behind each, and the place of the PDF or why there is none."""
+    """The verdicts of a profile as text, with the data behind each, and where the PDFs are or why there are none."""
     claims, _ = read_ledger(profile)
     width = claims["id"].str.len().max()
     judged = claims[claims["verdict"] != "not measured"]
@@ -284,14 +321,15 @@ def summary(profile: str) -> str:
 
 
 def _where_pdf(profile: str) -> str:
-    """The path of the PDF of a profile, or "not built" and the reason."""
-    pdf = PAPER / "report.pdf" if profile == "full" else PAPER / "build" / profile / "report.pdf"
-    shown = pdf.relative_to(PAPER.parent)
+    """The paths of paper and supplement of a profile, or "not built" and the reason."""
+    folder = PAPER if profile == "full" else PAPER / "build" / profile
+    pdfs = [folder / f"{name}.pdf" for name in reversed(DOCUMENTS)]
+    shown, there = ", ".join(str(pdf.relative_to(PAPER.parent)) for pdf in pdfs), all(pdf.exists() for pdf in pdfs)
     if _reason_file(profile).exists():
-        earlier = f" ({shown} is from an earlier run)" if pdf.exists() else ""
+        earlier = f" ({shown} are from an earlier run)" if there else ""
         return f"not built: {_reason_file(profile).read_text().strip()}{earlier}"
-    if pdf.exists():
-        return str(shown)
+    if there:
+        return shown
     finished = {record["notebook"] for record in read_provenance(profile)}
     lacking = [name for name in notebooks() if name not in finished]
     if tex_command() is None:
@@ -311,6 +349,8 @@ def main(arguments: list[str] | None = None) -> int:
             merge(profile)
         elif options.word == "pdf":
             build_pdf(profile)
+            for path, text in provenance_files().items() if profile == "full" else ():
+                write_text(path, text)
         elif options.word == "summary":
             print(summary(profile))
         else:

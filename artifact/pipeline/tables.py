@@ -13,6 +13,7 @@ from artifact.studies.common.latex import escape, number, to_latex
 from artifact.studies.common.statistics import wilson_interval
 
 CORES, MINUTES = 2, 180  # the reference run is to take no longer on so many cores
+ONE_STATE = "all made from clean trees, by one state of the code and of its packages"  # if `mixed` finds nothing
 
 
 def wall(seconds: Mapping[str, float], cores: int = CORES) -> float:
@@ -42,6 +43,30 @@ def provenance_table(provenance: list[dict]) -> str:
     return to_latex(rows, r"@{}l>{\RaggedRight}p{4.2cm}rrll@{}")
 
 
+def mixed(provenance: list[dict]) -> list[str]:
+    """Why the results of a run are not all of one state of the code, notebook by notebook; empty when they are.
+
+    A run of hours is resumed over days, and commits that change no result land in between: what counts is not one
+    commit but that every result is there, was made from a clean tree by the code, parameters and rules as they are now,
+    and by the same versions of packages.
+    """
+    records = {record["notebook"]: record for record in provenance}
+    versions = [record["versions"] for record in provenance]
+    found = []
+    for name in dict.fromkeys([*notebooks(), *records]):
+        record = records.get(name)
+        reasons = {"no result": record is None}
+        if record:
+            reasons |= {
+                "made with uncommitted changes": record["commit"].endswith("+"),
+                "made at an unknown commit": record["commit"] == "unknown",
+                "the code has changed since": changed_since(record),
+                "other packages than most": record["versions"] != max(versions, key=versions.count),
+            }
+        found += [f"{name}: {reason}" for reason, so in reasons.items() if so]
+    return found
+
+
 def state(provenance: list[dict]) -> str:
     """One sentence on the results of a run: how many, made when and at which commits, and how many are out of date."""
     if not provenance:
@@ -54,8 +79,15 @@ def state(provenance: list[dict]) -> str:
         + (f"on {days[0]}, " if len(days) == 1 else f"between {days[0]} and {days[-1]}, ")
         + (f"at commit {commits[0]}" if len(commits) == 1 else f"at {len(commits)} commits")
         + (", some with uncommitted changes" if any(commit.endswith("+") for commit in commits) else "")
-        + f"; the code of {changed} of them has changed since."
+        + (f"; the code of {changed} of them has changed since." if mixed(provenance) else f"; {ONE_STATE}.")
     )
+
+
+def uncommitted(provenance: list[dict]) -> str:
+    """A sentence for every page, naming the notebooks that ran with uncommitted changes; "" where none did."""
+    numbers = [record["notebook"][:2] for record in provenance if record["commit"].endswith("+")]
+    many = "s" if len(numbers) > 1 else ""
+    return f"Made with uncommitted changes to the code: notebook{many} {', '.join(numbers)}." if numbers else ""
 
 
 def stand_ins(provenance: list[dict]) -> str:

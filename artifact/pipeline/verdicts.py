@@ -1,4 +1,4 @@
-"""The report's tables of verdicts: every claim with its verdict, and every rule that changed after a result was seen.
+"""The tables of verdicts: every claim on one page and in full, and every rule that changed after a result was seen.
 
 `paper/rule_changes.csv` has a row for each change: the claim, the old rule and the verdict under it, the commit of the
 results that had been seen, whether the change is one of `substance` or of `wording` alone, and why.
@@ -39,6 +39,25 @@ def remark_on(verdict: pd.Series) -> str:
     if verdict["verdict"] == "not comparable" and not corrected:
         return printed_claims().loc[verdict["id"], "reading"]
     return corrected
+
+
+def audit_table(claims: pd.DataFrame) -> str:
+    """Every claim in a line or two: what is claimed, the verdict, and its condition, our bar, or what is true."""
+    printed, rows = printed_claims(), []
+    for _, claim in claims.iterrows():
+        judged = claim["verdict"] != "not measured"
+        beside = {"holds if": claim["condition"], "works": f"our bar: {claim['bar']}"}
+        other = "" if pd.isna(claim["printed_reading"]) else rf" / {escape(claim['printed_reading'])}"
+        rows.append(
+            {
+                "Claim": rf"\texttt{{{escape(claim['id'])}}}",
+                "What is claimed": escape(printed.loc[claim["id"], "short"]),
+                "Verdict": rf"\textbf{{{escape(claim['verdict'])}}}{other}" if judged else escape(claim["verdict"]),
+                "Condition, bar, or what is true": escape(beside.get(claim["verdict"]) or remark_on(claim)),
+            }
+        )
+    widths = r"@{}l>{\RaggedRight}p{4.1cm}>{\RaggedRight}p{2.6cm}>{\RaggedRight}p{8.6cm}@{}"
+    return to_latex(rows, widths)
 
 
 def verdict_table(claims: pd.DataFrame) -> str:

@@ -53,7 +53,7 @@ def _relatives(cells: Cells) -> str:
     def accuracy(task: str):
         def cell(key: str) -> str:
             star = "*" if cells.value(f"causal.relatives.{key}.{task}.inside") == 0 else ""
-            return cells.cell(f"causal.relatives.{{}}.{task} [3]", key) + star
+            return cells.cell(f"causal.relatives.{{}}.{task} [2]", key) + star
 
         return cell
 

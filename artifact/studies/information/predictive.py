@@ -96,7 +96,8 @@ def residual_moments(
     kept = torch.isin(train.frequency, torch.tensor(list(frequencies))).nonzero()[:, 0]
     fitted = train.covariance
     gram = fitted[:, kept[:, None], kept] + ridge * torch.eye(len(kept), dtype=torch.float64)
-    b = torch.linalg.solve(gram, fitted[:, kept, p:])  # (channels, |S|, horizon)
+    # torch 2.13 with several threads is silently wrong in `linalg.solve` of many matrices of more than about 130 rows.
+    b = torch.cholesky_solve(fitted[:, kept, p:], torch.linalg.cholesky(gram))  # (channels, |S|, horizon)
     blocks = held.blocks
     cross = blocks[..., p:, kept] @ b
     marginal = blocks[..., p:, p:]

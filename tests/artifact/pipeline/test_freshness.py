@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import io
 import json
 import os
 import shutil
 import subprocess
+import tokenize
 
 import nbformat
 import pytest
@@ -43,7 +46,7 @@ def finished(tree, name: str, **record) -> dict:
 
 
 def edit(path) -> None:
-    path.write_text(path.read_text() + "\n# changed\n")
+    path.write_text(path.read_text() + "\nchanged = True\n")
 
 
 # --------------------------------------------------------------------------- modules
@@ -98,6 +101,37 @@ def test_a_module_makes_stale_what_imports_it_and_nothing_else(here):
         before = after
 
 
+def test_docstrings_and_comments_make_nothing_stale(here):
+    here.add("01_first", "from resonance.polar import PolarWeight")
+    path = here.folder / "resonance" / "polar.py"
+    path.write_text('"""A module."""\n\nMARK = "# no comment"\n\n\nclass PolarWeight:\n    """One\n\n    line."""\n')
+    before = freshness.digest("01_first", "quick")
+    path.write_text(
+        path.read_text().replace("One\n\n    line", "Another").replace("\n\n\nclass", "\n\n# Why.\n\nclass")
+    )
+    assert freshness.digest("01_first", "quick") == before
+    path.write_text(path.read_text().replace("# no", "# a"))
+    assert freshness.digest("01_first", "quick") != before
+
+
+def words(source: str, without: set[tuple[int, int]] = frozenset()) -> list[str]:
+    """The tokens of a program, but comments, layout and those that start at a line and column of `without`."""
+    layout = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return [token.string for token in tokens if token.type not in layout and token.start not in without]
+
+
+@pytest.mark.parametrize("package", freshness.CODE)
+def test_only_docstrings_and_comments_are_left_out(package):
+    for path in sorted((ROOT / package).rglob("*.py")):
+        source = path.read_text()
+        documented = [node for node in ast.walk(ast.parse(source)) if isinstance(node, freshness.DOCUMENTED)]
+        docstrings = {
+            (node.body[0].lineno, node.body[0].col_offset) for node in documented if ast.get_docstring(node) is not None
+        }
+        assert words(freshness.statements(source)) == words(source, docstrings), path
+
+
 def test_tables_and_the_readme_make_nothing_stale():
     used = {freshness.module_file(module) for name in notebooks.notebooks() for module in freshness.dependencies(name)}
     tables = set((ROOT / "artifact" / "studies").glob("*/tables.py"))
@@ -117,6 +151,24 @@ def test_prose_and_outputs_make_nothing_stale(here):
     here.add("01_first", "x = 2")
     notebooks.read_notebook.cache_clear()
     assert freshness.digest("01_first", "quick") != before
+
+
+def test_a_parameter_makes_stale_what_runs_with_it(here):
+    """A notebook's own value is none of a profile that replaces it; its notes and its order never count."""
+
+    def digests(parameters: str) -> list[str]:
+        here.add("01_first", "x = steps", parameters=parameters)
+        notebooks.read_notebook.cache_clear()
+        return [freshness.digest("01_first", profile) for profile in ("quick", "other")]
+
+    (here.folder / "notebooks" / "other.yaml").write_text("01_first: {steps: 900}\n")
+    quick, other = digests("steps = 30\nrate = 0.1")
+    assert digests("rate = 0.1  # tried first\nsteps = 30") == [quick, other]
+    fewer, same = digests("steps = 20\nrate = 0.1")
+    assert fewer != quick and same == other
+    assert all(a != b for a, b in zip(digests("steps = 30\nrate = 0.2"), (quick, other), strict=True))
+    (here.folder / "notebooks" / "other.yaml").write_text("01_first: {steps: 800}\n")
+    assert digests("steps = 30\nrate = 0.1")[0] == quick != digests("steps = 30\nrate = 0.1")[1] != other
 
 
 # --------------------------------------------------------------------------- results
@@ -250,8 +302,8 @@ def test_the_report_follows_its_text_and_every_table(tree):
     """Each file that a part of the report comes from makes the PDF, and no notebook, run again."""
     tree.add("01_first", tree.result("01_first"))
     assert tree.run(tree.snakemake("results")).returncode == 0
-    pdf = tree.folder / "paper" / "build" / "quick" / "report.pdf"
-    sources = [tree.folder / "paper" / name for name in ("report.tex", "sections/one.tex")]
+    pdfs = [tree.folder / "paper" / "build" / "quick" / f"{name}.pdf" for name in ("paper", "supplement")]
+    sources = [tree.folder / "paper" / name for name in ("paper.tex", "statements/one.tex")]
     sources += sorted(tree.folder.glob("artifact/studies/*/tables.py"))
     for path in sources[:2]:
         path.parent.mkdir(exist_ok=True)
@@ -263,14 +315,15 @@ def test_the_report_follows_its_text_and_every_table(tree):
         done = tree.run([*tree.snakemake("report"), "-n"])
         return done.stdout + done.stderr
 
-    pdf.parent.mkdir(parents=True, exist_ok=True)
-    pdf.write_text("old")
+    for pdf in pdfs:
+        pdf.parent.mkdir(parents=True, exist_ok=True)
+        pdf.write_text("old")
     assert "Nothing to be done" in planned()
     for source in sources:
         edit(source)
         os.utime(source, (pdf.stat().st_mtime + 10,) * 2)
         plan = planned()
-        assert "rule pdf" in plan or "report, profile" in plan, source
+        assert "rule pdf" in plan or "paper and supplement, profile" in plan, source
         assert "notebook 01_first" not in plan, source
         os.utime(source, (1e9, 1e9))
     assert "Nothing to be done" in planned(), "of the last file alone came the last plan"

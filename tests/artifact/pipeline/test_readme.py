@@ -48,6 +48,10 @@ def test_a_comparison_says_who_is_ahead_and_losses_are_listed_too():
     assert set(listed["ahead"]) == {"above", "below"} and len(listed) > 10
     text = readme.against(REFERENCE.set_index("key"))
     assert "| behind |" in text and "| ahead |" in text and len(text.splitlines()) == 2 + len(listed)
+    table = readme.against_table(REFERENCE.set_index("key"))
+    assert table.count(r"\\") == 1 + len(listed) and "& behind" in table and r"\texttt{BandMixing}" in table
+    assert "`" not in table
+    assert readme.against_table(REFERENCE.set_index("key")[:0]).count(r"\notmeasured") == len(listed)
     row = pd.Series({"value": 2.0, "ci_low": 1.5, "ci_high": 2.5})
     assert [readme.standing(row, par, "above") for par in (1, 2, 3)] == ["ahead", "no difference seen", "behind"]
     assert [readme.standing(row, par, "below") for par in (1, 2, 3)] == ["behind", "no difference seen", "ahead"]

@@ -137,6 +137,8 @@ def test_ctrl_c_ends_a_run_at_once_and_in_silence(tree):
     tree.add("01_first", f"import pathlib, time; pathlib.Path({str(at_work)!r}).touch(); time.sleep(60)")
     command = [sys.executable, "-m", "artifact.pipeline.runner", "run", "01"]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    # A shell starts what runs in the background with this signal ignored, which the tests would pass on.
+    options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
     run = subprocess.Popen(command, cwd=tree.folder, env=tree.environment, **options)
     assert run.stdout.readline() == "01_first starts\n"
     deadline = time.time() + 60

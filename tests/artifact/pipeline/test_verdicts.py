@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from artifact.pipeline.ledger import read_ledger
-from artifact.pipeline.verdicts import change_table, remark_on, rule_changes, said, verdict_table
+from artifact.pipeline.verdicts import audit_table, change_table, remark_on, rule_changes, said, verdict_table
 
 
 def test_what_stands_beside_a_verdict():
@@ -26,6 +26,10 @@ def test_what_stands_beside_a_verdict():
 def test_every_claim_and_every_change_of_substance_has_its_row():
     claims, changes = read_ledger("full")[0], rule_changes()
     table = verdict_table(claims)
-    assert all(rf"\texttt{{{claim}}}" in table for claim in claims["id"])
+    short = audit_table(claims)
+    assert all(rf"\texttt{{{claim}}}" in text for claim in claims["id"] for text in (table, short))
+    first = claims.iloc[[0]].assign(verdict="holds if", condition="k is 5 %", printed_reading="false as printed")
+    assert r"\textbf{holds if} / false as printed" in audit_table(first) and r"k is 5 \%" in audit_table(first)
+    assert r"\textbf" not in audit_table(first.assign(verdict="not measured", printed_reading=None)).split("midrule")[1]
     changed = change_table(claims)
     assert all(rf"\texttt{{{claim}}}" in changed for claim in changes.loc[changes["change"] == "substance", "claim"])

@@ -52,7 +52,8 @@ import torch
 from artifact.studies.common.timing import resident_bytes
 before = resident_bytes(peak=False)
 held = torch.ones(2**24)
-print(resident_bytes(peak=False) - before, resident_bytes(peak=True) - resident_bytes(peak=False))
+now = resident_bytes(peak=False)  # before the peak: to read one takes memory, too
+print(now - before, resident_bytes(peak=True) - now)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     grown, above = map(int, done.stdout.split())

@@ -10,6 +10,7 @@ import torch
 from sklearn.cross_decomposition import CCA
 
 from artifact.studies.information.predictive import (
+    PastFuture,
     Ridges,
     Splits,
     band_table,
@@ -89,6 +90,20 @@ def test_block_scores_average_to_the_log_determinant(splits):
 def test_in_sample_bits_grow_with_every_frequency(splits):
     grown = [mean_bits(splits.train, splits.train, range(k), 1e-8) for k in range(1, 18)]
     assert all(a < b for a, b in zip(grown, grown[1:]))  # noqa: B905, RUF007
+
+
+def test_many_channels_on_several_threads_give_what_each_gives_alone():
+    data = torch.randn(3, 500, 208, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    moments = PastFuture(torch.arange(200), (data.mT @ data)[None] / 500, torch.ones(1, dtype=torch.float64))
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        _, together = residual_moments(moments, moments, range(200), 0.1)
+    finally:
+        torch.set_num_threads(threads)
+    for channel in range(3):
+        alone = moments.channels([channel])
+        torch.testing.assert_close(residual_moments(alone, alone, range(200), 0.1)[1], together[:, [channel]])
 
 
 def test_noise_tells_nothing_out_of_sample_and_something_in_sample():
