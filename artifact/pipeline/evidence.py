@@ -103,10 +103,13 @@ def evidence(notebook: nbformat.NotebookNode, claim: str) -> Evidence:
         if isinstance(node, ast.Import | ast.ImportFrom) or (place < chosen[0] and not _stored(node) & needed):
             continue
         computed.add(at)
+        if isinstance(node, ast.Assign):  # what these names held before is of no account
+            needed -= {inner.id for target in node.targets for inner in _plain(target)}
+        own = _own(node) | {"experiment"}
         for inner in ast.walk(node):
             if isinstance(inner, ast.Name) and inner.id in imported:
                 called.add(imported[inner.id])
-            elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load) and inner.id != "experiment":
+            elif isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Load) and inner.id not in own:
                 needed.add(inner.id)
             elif isinstance(inner, ast.Attribute) and isinstance(inner.value, ast.Name) and inner.value.id in imported:
                 called.add(f"{imported[inner.value.id]}.{inner.attr}")  # of an imported module
@@ -116,15 +119,28 @@ def evidence(notebook: nbformat.NotebookNode, claim: str) -> Evidence:
     return Evidence(rule, statements[chosen[0]][0], sorted(computed), functions)
 
 
+def _plain(target: ast.expr) -> list[ast.Name]:
+    """The names that the target of an assignment binds, without those of which it changes an entry or attribute."""
+    if isinstance(target, ast.Tuple | ast.List):
+        return [name for part in target.elts for name in _plain(part)]
+    return [target] if isinstance(target, ast.Name) else []
+
+
 def _stored(node: ast.stmt) -> set[str]:
-    """Names that a statement assigns, also those that it assigns an entry or attribute of."""
+    """Names that a statement assigns, also those that it assigns an entry or attribute of, without its own."""
     found = {inner.name for inner in ast.walk(node) if isinstance(inner, ast.FunctionDef | ast.ClassDef)}
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name | ast.Subscript | ast.Attribute) and isinstance(inner.ctx, ast.Store):
             while isinstance(inner, ast.Subscript | ast.Attribute):
                 inner = inner.value
             found |= {inner.id} if isinstance(inner, ast.Name) else set()
-    return found
+    return found - _own(node)
+
+
+def _own(node: ast.stmt) -> set[str]:
+    """Names that have a meaning within a statement only: the variables of its comprehensions."""
+    targets = [inner.target for inner in ast.walk(node) if isinstance(inner, ast.comprehension)]
+    return {name.id for target in targets for name in _plain(target)}
 
 
 def _python(source: str) -> str:

@@ -14,7 +14,7 @@ from latex2mathml.converter import convert
 from markupsafe import Markup, escape
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
+from pygments.lexers import PythonConsoleLexer, PythonLexer
 
 
 class SiteError(RuntimeError):
@@ -22,8 +22,9 @@ class SiteError(RuntimeError):
 
 
 def python(source: str) -> Markup:
-    """Python source, highlighted."""
-    return Markup(f'<pre class="code">{highlight(source, PythonLexer(), HtmlFormatter(nowrap=True))}</pre>')
+    """Python source, or what a console shows, highlighted."""
+    lexer = PythonConsoleLexer() if source.startswith(">>>") else PythonLexer()
+    return Markup(f'<pre class="code">{highlight(source, lexer, HtmlFormatter(nowrap=True))}</pre>')
 
 
 def formula(source: str, display: str = "inline") -> str:
@@ -63,9 +64,14 @@ class Page(mistune.HTMLRenderer):
         return self.to(url) + mark + anchor
 
     def docstring(self, text: str) -> Markup:
-        """A docstring: paragraphs, names in code style, and indented lines as they stand."""
+        """A docstring: paragraphs, names in code style, examples, and indented lines as they stand."""
         parts = []
-        for block in re.findall(r"(?:^ {4}.*\n?|^\n(?= {4}))+|(?:^(?! {4}).+\n?)+", text, flags=re.M):
+        for block in re.findall(
+            r"(?:^ {4}.*\n?|^\n(?= {4}))+|^>>>(?:.+\n?)+|(?:^(?! {4}|>>>).+\n?)+", text, flags=re.M
+        ):
+            if block.startswith(">>>"):
+                parts.append(python(block))
+                continue
             pieces = re.split(r"`([^`]+)`", block)
             inline = "".join(self.codespan(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces))
             parts.append(f"<pre>{escape(dedent(block).strip())}</pre>" if block[0] in " \n" else f"<p>{inline}</p>")

@@ -15,6 +15,7 @@ import json
 import math
 import re
 import shutil
+import struct
 import sys
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from pygments.formatters import HtmlFormatter
 from artifact.datasets.series import load_co2
 from artifact.files import ROOT, write_text
 from artifact.pipeline.evidence import evidence, exported, modules
-from artifact.pipeline.ledger import printed_claims, read_ledger, read_provenance
-from artifact.pipeline.notebooks import profiles, result_folder
+from artifact.pipeline.ledger import printed_claims, read_ledger, read_provenance, rule_of
+from artifact.pipeline.notebooks import notebooks, profiles, result_folder
 from artifact.pipeline.page import Page, SiteError, broken, python
 from artifact.pipeline.progress import duration
 from artifact.pipeline.tables import changed_since, state
@@ -89,12 +90,8 @@ class Site:
         write_text(self.folder / url, self.templates.get_template("page.html").render(values))
         for part in re.split(r"(?=<h[1-3]\b)", body):
             head = re.match(r'<h[1-3](?: id="([^"]*)")?[^>]*>(.*?)</h[1-3]>', part, re.S)
-            bare = re.sub(
-                r"<(summary|pre|script|style|math|svg|form)\b.*?</\1>",
-                " ",
-                part[head.end() if head else 0 :],
-                flags=re.S,
-            )
+            below = part[head.end() :] if head else part
+            bare = re.sub(r"<(summary|pre|script|style|math|svg|form)\b.*?</\1>", " ", below, flags=re.S)
             name = plain(head[2]) if head else title
             text, full = plain(bare)[:SEARCHED], title if name == title else f"{title}: {name}"
             if head or text:
@@ -123,7 +120,7 @@ class Site:
             items.append((url, title, ""))
         examples = [(path.name, path.read_text(encoding="utf-8")) for path in sorted((ROOT / "examples").glob("*.py"))]
         self.fill("examples.html", "examples.html", "Examples", examples=examples)
-        items.append(("examples.html", "Examples", "short programs, each whole"))
+        items.append(("examples.html", "Examples", ""))
         self.fill("list.html", "how-to.html", "How to", items=items[1:], lead="")
 
     def reference(self) -> None:
@@ -131,7 +128,7 @@ class Site:
         for module in modules().values():
             self.fill("module.html", f"api/{module.name}.html", module.name, module=module)
         listed = sorted(modules().values(), key=lambda module: not module.name.startswith("resonance"))
-        items = [(f"api/{m.name}.html", m.name, " ".join(m.doc.partition("\n\n")[0].split())) for m in listed]
+        items = [(f"api/{m.name}.html", m.name, summary(m.doc)) for m in listed]
         lead = "From the docstrings: the library, then what makes the paper."
         self.fill("list.html", "api/index.html", "Reference of the code", items=items, lead=lead)
 
@@ -147,7 +144,9 @@ class Site:
             values = {"made": ", ".join(facts), "stale": changed_since(record), "measures": rows}
             self.fill("notebook.html", url, title, cells=self.cells(name, read[name], self.page(url, source)), **values)
             items.append((url, title, ""))
+        missing = [name for name in notebooks() if name not in read]
         lead = f"As executed in the profile {self.profile!r}. {self.state}"
+        lead += f" Not measured yet: {', '.join(missing)}." if missing else ""
         self.fill("list.html", "notebooks/index.html", "Notebooks", items=items, lead=lead)
         return read
 
@@ -160,24 +159,34 @@ class Site:
                 continue
             number += 1
             calls = FIGURE.findall(cell.source)
-            drawn = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+            pictures = [output.get("data", {}).get("image/png") for output in cell.outputs]
+            drawn = list(
+                dict.fromkeys(filter(None, pictures))
+            )  # a figure that a cell displays may be shown again at its end
             outputs = []
-            for output in cell.outputs:
+            for place, output in enumerate(cell.outputs):
                 data = output.get("data", {})
-                if "image/png" in data:
-                    at = drawn.index(output)
+                if picture := pictures[place]:
+                    if picture in pictures[:place]:
+                        continue
+                    at = drawn.index(picture)
                     label, function = calls[at] if len(calls) == len(drawn) else (f"{number}_{at + 1}", "")
-                    file = self.folder / "notebooks" / f"{name}_{label}.png"
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.write_bytes(base64.b64decode(data["image/png"]))
                     alt = drawing(notebook, function) or f"Picture {at + 1} of cell {number}"
-                    outputs.append({"picture": file.name, "label": f"{name[:2]}_{label}", "alt": alt})
+                    outputs.append(self.picture(name, label, picture) | {"alt": alt})
                 elif "text/html" in data:
-                    outputs.append({"html": Markup(data["text/html"])})
+                    outputs.append({"html": Markup(re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.S))})
                 else:
                     outputs.append({"text": output.get("text") or data.get("text/plain", "")})
             cells.append({"source": cell.source, "number": number, "outputs": outputs})
         return cells
+
+    def picture(self, name: str, label: str, png: str) -> dict:
+        """Write a picture beside its notebook's page; its file, its size in pixels, and its label in the report."""
+        file, data = self.folder / "notebooks" / f"{name}_{label}.png", base64.b64decode(png)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        width, height = struct.unpack(">II", data[16:24])
+        return {"picture": file.name, "width": width, "height": height, "label": f"{name[:2]}_{label}"}
 
     def verdicts(self, notebooks: dict[str, nbformat.NotebookNode]) -> None:
         """Every claim and its verdict; rule, measure, cells and functions one click away."""
@@ -185,13 +194,9 @@ class Site:
         for _, claim in read_ledger(self.profile)[0].iterrows():
             row = {key: "" if pd.isna(value) else value for key, value in claim.items()}
             found = evidence(notebooks[row["notebook"]], row["id"]) if row["notebook"] in notebooks else None
-            texts = {
-                "now": printed_claims().loc[row["id"]],
-                "said": said(claim),
-                "remark": remark_on(claim),
-                "found": found,
-            }
-            rows.append(row | texts | measured({"value": claim["measured"]} | claim.to_dict()))
+            now = printed_claims().loc[row["id"]]
+            texts = {"short": now["short"], "standing": rule_of(now), "said": said(claim), "remark": remark_on(claim)}
+            rows.append(row | texts | {"found": found} | measured({"value": claim["measured"]} | claim.to_dict()))
         self.fill("verdicts.html", "verdicts.html", "Verdicts", rows=rows, lead=self.state)
 
     def demonstrations(self) -> None:
@@ -207,12 +212,8 @@ class Site:
         for path in DEMOS.glob("*.js"):
             shutil.copyfile(path, self.folder / "demos" / path.name)
         co2 = load_co2()
-        series = {
-            "name": "CO2 at Mauna Loa",
-            "channels": co2.channels,
-            "period": co2.period,
-            "values": co2.values.T.tolist(),
-        }
+        series = {"channels": co2.channels, "period": co2.period, "values": co2.values.T.tolist()}
+        series["name"] = "CO2 at Mauna Loa"
         write_text(self.folder / "demos" / "co2.js", f"const CO2 = {json.dumps(series)};\n")
         lead = "Each computes in your browser what the library computes."
         self.fill("list.html", "demos/index.html", "Demonstrations", items=items, lead=lead)
@@ -230,12 +231,17 @@ def plain(fragment: str) -> str:
     return " ".join(html.unescape(re.sub("<[^>]+>", " ", fragment)).split())
 
 
+def summary(doc: str) -> str:
+    """The first paragraph of a docstring, in one line."""
+    return " ".join(doc.partition("\n\n")[0].replace("`", "").split())
+
+
 def drawing(notebook: nbformat.NotebookNode, function: str) -> str:
     """What a figure of a notebook's study shows: the docstring of the function that draws it; "" where it has none."""
     sources = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     study = re.search(r"from (artifact\.studies\.\w+) import .*\bfigures\b", sources)
     items = modules()[f"{study[1]}.figures"].items if study and f"{study[1]}.figures" in modules() else []
-    return next((" ".join(item.doc.partition("\n\n")[0].split()) for item in items if item.name == function), "")
+    return next((summary(item.doc) for item in items if item.name == function), "")
 
 
 def measured(row: dict) -> dict[str, str]:

@@ -34,7 +34,7 @@ CELLS = [
 def executed(cells):
     made = [new_code_cell(source) for source in cells]
     made[1].outputs = [new_output("stream", text=f"{CLAIM}, a statement: it is conserved\n")]
-    made[4].outputs = [new_output("display_data", {"image/png": PNG, "text/plain": "<Figure>"})]
+    made[4].outputs = [new_output("display_data", {"image/png": PNG, "text/plain": "<Figure>"})] * 2  # and at its end
     text = "# 04 What of it?\n\nFor $|w|\\le\\tfrac12$ see `BandMixing`, `T4.information` and\n\n$$\\mathbb E\\,x^2.$$"
     return new_notebook(cells=[new_markdown_cell(text), *made])
 
@@ -49,7 +49,8 @@ def results(tmp_path_factory):
     (root / "paper" / "claims.csv").write_bytes((ROOT / "paper" / "claims.csv").read_bytes())
     nbformat.write(executed(CELLS), folder / NAME / "notebook.ipynb")
     record = {"notebook": NAME, "profile": "full", "digest": "other", "started": "2026-01-02T03:04:05", "seconds": 60.0}
-    (folder / NAME / "provenance.json").write_text(json.dumps(record | {"device": "a machine", "commit": "abc"}))
+    record |= {"device": "a machine", "commit": "abc", "versions": {}}
+    (folder / NAME / "provenance.json").write_text(json.dumps(record))
     row = {"id": CLAIM, "verdict": "holds if", "condition": "it is <injective>", "measured": 0.1234567, "ci_low": 0.1}
     row |= {"ci_high": 0.2, "unit": "share", "notebook": NAME, "rule": "the rule then", "seeds": 3, "commit": "abc"}
     rows = [row if claim == CLAIM else {"id": claim, "verdict": "not measured"} for claim in printed_claims().index]
@@ -69,6 +70,7 @@ def built(results, tmp_path_factory):
         chosen = {name: module for name, module in code.modules().items() if name.startswith(few)}
         chosen |= {"resonance.spectral": code.modules()["resonance.spectral"]}
         patch.setattr(site, "modules", lambda: chosen)
+        patch.setattr(site, "notebooks", lambda: [NAME, "05_efficiency"])
         folder = tmp_path_factory.mktemp("built") / "site"
         docs = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
         count = site.build(folder, "full", docs)
@@ -112,6 +114,8 @@ def test_evidence_follows_assignments_back():
     loop = [*CELLS[:5], "for claim in ('x', 'y'):\n    experiment.verdict(claim, 'holds')"]
     assert evidence(executed(loop), "z").verdict == 6, "a verdict on a claim named by a variable"
     assert evidence(executed([*CELLS[:5], "1"]), CLAIM) == (2, None, [], [])
+    again = [*CELLS[:4], "shares, table = 1, {1: 2}", CELLS[5]]
+    assert evidence(executed(again), CLAIM).computed == [5, 6], "what a name held before it was assigned again"
 
 
 def test_evidence_of_the_reference_run():
@@ -132,7 +136,11 @@ def test_a_notebook_is_whole(built):
         assert f'href="{link}"' in text
     picture = re.search(r'<img src="([^"]+)" alt="([^"]+)"', text)
     assert (built / "notebooks" / picture[1]).stat().st_size and picture[2].startswith("Share of the information")
-    assert "information.worst" in text and text.count('class="cell"') == len(CELLS)
+    assert text.count("<img") == 1 and "information.worst" in text and text.count('class="cell"') == len(CELLS)
+
+
+def test_a_notebook_without_results_is_not_measured(built):
+    assert "Not measured yet: 05_efficiency." in (built / "notebooks" / "index.html").read_text(encoding="utf-8")
 
 
 def test_every_formula_of_the_notebooks_becomes_mathml():
@@ -151,6 +159,7 @@ def test_the_reference_has_docstrings_and_sources(built):
     text = (built / "api" / "resonance.layers.html").read_text(encoding="utf-8")
     assert 'id="BandMixing"' in text and "Source of BandMixing" in text and "def forward" in text
     assert "(batch, n, dim)" in text and 'id="_' not in text
+    assert '<span class="gp">&gt;&gt;&gt; </span>' in text and "<p>&gt;&gt;&gt;" not in text
 
 
 def test_the_search_knows_pages_and_their_sections(built):
