@@ -89,13 +89,11 @@ class Site:
         values = {"title": title, "body": Markup(body), "root": "../" * url.count("/"), "url": url}
         write_text(self.folder / url, self.templates.get_template("page.html").render(values))
         for part in re.split(r"(?=<h[1-3]\b)", body):
-            head = re.match(r'<h[1-3](?: id="([^"]*)")?[^>]*>(.*?)</h[1-3]>', part, re.S)
-            below = part[head.end() :] if head else part
-            bare = re.sub(r"<(summary|pre|script|style|math|svg|form)\b.*?</\1>", " ", below, flags=re.S)
-            name = plain(head[2]) if head else title
-            text, full = plain(bare)[:SEARCHED], title if name == title else f"{title}: {name}"
-            if head or text:
-                self.sections.append((full, url + (f"#{head[1]}" if head and head[1] else ""), text))
+            if head := re.match(r'<h[1-3](?: id="([^"]*)")?[^>]*>(.*?)</h[1-3]>', part, re.S):
+                name, below = plain(head[2]), part[head.end() :]
+                bare = re.sub(r"<(summary|pre|script|style|math|svg|form)\b.*?</\1>", " ", below, flags=re.S)
+                full = title if name == title else f"{title}: {name}"
+                self.sections.append((full, url + (f"#{head[1]}" if head[1] else ""), plain(bare)[:SEARCHED]))
 
     def fill(self, template: str, url: str, title: str, **values) -> None:
         """Write a page from a template of its own."""
