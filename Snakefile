@@ -52,6 +52,10 @@ def report_sources(wildcards):
     return sorted(str(path) for pattern in globs for path in Path(".").glob(pattern))
 
 
+# On a cluster too these run where Snakemake does: they take seconds, and a TeX may be there alone.
+localrules: report, results, ledger, pdf
+
+
 rule report:
     input:
         PDFS,

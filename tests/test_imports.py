@@ -22,11 +22,12 @@ MODULES = {
 }
 # A module may import what starts with one of these; the first prefix that fits the module counts.
 LIBRARY, DATA = "resonance", ("resonance", "artifact.files", "artifact.datasets")
-STUDIES = (*DATA, "artifact.peers", "artifact.studies.common", "artifact.pipeline.ledger")
+STUDIES = (*DATA, "artifact.peers", "artifact.serving", "artifact.studies.common", "artifact.pipeline.ledger")
 ALLOWED = {
     "resonance": (LIBRARY,),
     "artifact.files": (),
     "artifact.datasets": DATA,
+    "artifact.serving": (LIBRARY, "artifact.serving"),
     "artifact.peers": (*DATA, "artifact.peers"),
     "artifact.studies.common": STUDIES,
     "artifact.studies": STUDIES,

@@ -22,7 +22,16 @@ from functools import cache
 from pathlib import Path
 
 from artifact.files import ROOT, write_text
-from artifact.pipeline.notebooks import code_cells, notebooks, parameters, read_record, result_folder, settings
+from artifact.pipeline.notebooks import (
+    code_cells,
+    defaults,
+    notebooks,
+    parameters,
+    parameters_cell,
+    read_record,
+    result_folder,
+    settings,
+)
 
 CODE = ("resonance", "artifact")
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -95,12 +104,15 @@ def dependencies(name: str) -> list[str]:
 def digest(name: str, profile: str) -> str:
     """A digest of all that a result is made from but its data: code cells, parameters, modules, the claims it judges.
 
-    Outputs and prose of the notebook, docstrings and comments of modules are not part of it.
+    Outputs and prose of the notebook, docstrings and comments of modules are not part of it, nor are those of the
+    notebook's own parameters that the profile replaces.
     """
     hasher = hashlib.sha256()
     with (ROOT / "paper" / "claims.csv").open(newline="", encoding="utf-8") as file:
         claims = [row for row in csv.DictReader(file) if row["notebook"] == name[:2]]
-    hasher.update(json.dumps([code_cells(name), parameters(name, profile), claims], sort_keys=True).encode())
+    cells = [cell for cell in code_cells(name) if cell != parameters_cell(name)]
+    chosen = defaults(name) | {key: repr(value) for key, value in parameters(name, profile).items()}
+    hasher.update(json.dumps([cells, chosen, claims], sort_keys=True).encode())
     files = [ROOT / file for file in settings(name)["files"]]
     for module in dependencies(name):
         hasher.update(statements(module_file(module).read_text(encoding="utf-8")).encode())

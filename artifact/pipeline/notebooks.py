@@ -67,15 +67,23 @@ def code_cells(name: str) -> list[str]:
     return [cell.source for cell in read_notebook(name).cells if cell.cell_type == "code"]
 
 
-def declared_parameters(name: str) -> set[str]:
-    """The names that the notebook's `parameters` cell assigns; RunError when it has no such cell."""
+def parameters_cell(name: str) -> str:
+    """The source of the notebook's `parameters` cell; RunError when it has no such cell."""
     cells = [c for c in read_notebook(name).cells if "parameters" in c.metadata.get("tags", [])]
     if len(cells) != 1:
         raise RunError(f"{name}: expected one cell tagged 'parameters', found {len(cells)}")
-    tree = ast.parse(cells[0].source)
-    targets = [t for node in tree.body if isinstance(node, ast.Assign) for t in node.targets]
-    targets += [node.target for node in tree.body if isinstance(node, ast.AnnAssign)]
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    return cells[0].source
+
+
+def defaults(name: str) -> dict[str, str]:
+    """What the notebook's `parameters` cell assigns: name to source."""
+    found = {}
+    for node in ast.parse(parameters_cell(name)).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    found[target.id] = ast.unparse(node.value)
+    return found
 
 
 def parameters(name: str, profile: str) -> dict:
@@ -87,7 +95,7 @@ def parameters(name: str, profile: str) -> dict:
     if strangers := set(changes) - set(notebooks()):
         raise RunError(f"{profile}.yaml names no notebook of ours: {', '.join(sorted(strangers))}")
     chosen = changes.get(name) or {}
-    known = declared_parameters(name)
+    known = set(defaults(name))
     if unknown := sorted(set(chosen) - known):
         raise RunError(
             f"{profile}.yaml: {name} has no parameter {', '.join(unknown)}; "

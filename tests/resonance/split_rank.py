@@ -4,7 +4,7 @@
     python split_rank.py FOLDER RANK SIZE SIGKILL      train, and lose rank 1 by a signal in mid-step
 
 A check computes on every rank a model on the whole sequence, in the rank's own process, and the same model split, on
-the rank's stretch.  All ranks draw the same random numbers.
+the rank's stretch.  All ranks draw the same random numbers.  The largest errors are in FOLDER/errors-RANK.json.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from resonance.layers import AsSelfAttention, FeedForward
 
 FOLDER, RANK, SIZE = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
-CHECKS = {}
+CHECKS, ERRORS = {}, {}  # by name; the largest relative error of each comparison
 
 
 def check(function):
@@ -70,6 +70,7 @@ def split(model: nn.Module, own: slice, group=None) -> nn.Module:
 def close(ours, reference, scale, what: str, tolerance: float | None = None) -> None:
     """Raise AssertionError unless the error is small against the norm of `scale`."""
     error, size = (ours - reference).norm().item(), scale.norm().item()
+    ERRORS[what] = max(ERRORS.get(what, 0.0), error / max(size, 1e-300))
     bound = (tolerance or TOLERANCE[ours.dtype]) * size
     assert ours.shape == reference.shape and error <= bound, f"{what}: an error of {error} where {bound} is allowed"
 
@@ -442,6 +443,7 @@ if __name__ == "__main__":
         except Exception:
             found[name] = traceback.format_exc()
             break  # the others would wait for this rank
+    (FOLDER / f"errors-{RANK}.json").write_text(json.dumps(ERRORS))
     (FOLDER / f"{RANK}.json").write_text(json.dumps(found))
     sys.stdout.flush()
     os._exit(0)  # an orderly end would wait for a rank that is lost

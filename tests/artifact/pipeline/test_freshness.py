@@ -153,6 +153,24 @@ def test_prose_and_outputs_make_nothing_stale(here):
     assert freshness.digest("01_first", "quick") != before
 
 
+def test_a_parameter_makes_stale_what_runs_with_it(here):
+    """A notebook's own value is none of a profile that replaces it; its notes and its order never count."""
+
+    def digests(parameters: str) -> list[str]:
+        here.add("01_first", "x = steps", parameters=parameters)
+        notebooks.read_notebook.cache_clear()
+        return [freshness.digest("01_first", profile) for profile in ("quick", "other")]
+
+    (here.folder / "notebooks" / "other.yaml").write_text("01_first: {steps: 900}\n")
+    quick, other = digests("steps = 30\nrate = 0.1")
+    assert digests("rate = 0.1  # tried first\nsteps = 30") == [quick, other]
+    fewer, same = digests("steps = 20\nrate = 0.1")
+    assert fewer != quick and same == other
+    assert all(a != b for a, b in zip(digests("steps = 30\nrate = 0.2"), (quick, other), strict=True))
+    (here.folder / "notebooks" / "other.yaml").write_text("01_first: {steps: 800}\n")
+    assert digests("steps = 30\nrate = 0.1")[0] == quick != digests("steps = 30\nrate = 0.1")[1] != other
+
+
 # --------------------------------------------------------------------------- results
 
 

@@ -13,7 +13,7 @@ def test_profiles_and_parameters_are_checked():
     assert notebooks.profiles()[0] == "quick" and "full" in notebooks.profiles()
     for name in notebooks.notebooks():
         assert notebooks.parameters(name, "quick") == {}
-        assert set(notebooks.parameters(name, "full")) <= notebooks.declared_parameters(name)
+        assert set(notebooks.parameters(name, "full")) <= set(notebooks.defaults(name))
     with pytest.raises(RunError, match="expected one of quick"):
         notebooks.check_profile("nope")
     with pytest.raises(RunError, match="expected one of 00_"):

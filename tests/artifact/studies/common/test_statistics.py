@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
@@ -85,6 +85,7 @@ def test_a_ratio_of_nothing_is_refused():
     assert ratio_interval([4], [2])[0] == pytest.approx(2) and math.isnan(ratio_interval([4], [2])[1])
 
 
+@settings(max_examples=20)  # statsmodels collects garbage in every call, for a quarter of a second
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_is_that_of_the_textbook(p):
     np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1], atol=1e-12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import pandas as pd
@@ -14,6 +15,12 @@ from artifact.studies.state_tracking.groups import task
 from artifact.studies.state_tracking.study import MODELS, OURS, PLANE, SPACE, Case, Curriculum, Tracker, measured
 
 SMALL = {"steps": 3, "batch": 4, "words": 4, "tested": (8,)}
+
+
+@pytest.fixture
+def few_words(monkeypatch):
+    """Extraction from a hundred words: it refuses an untrained network as well as from two thousand."""
+    monkeypatch.setattr(study, "extracted", partial(study.extracted, count=100))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -60,12 +67,12 @@ def test_a_network_that_counts_is_read_exactly(kind):
     assert found is not None and len(found.outputs) == 2 and study.exact_at(found, case, 10_000)
 
 
-def test_an_untrained_network_is_refused_and_restarts_are_counted():
+def test_an_untrained_network_is_refused_and_restarts_are_counted(few_words):
     row = measured(Case(SPACE, "A5", **SMALL), longest=100, restarts=2)
     assert not row["accepted"] and not row["exact"] and row["trainings"] == 3
 
 
-def test_rates_are_chosen_on_a_seed_of_their_own_and_measures_named():
+def test_rates_are_chosen_on_a_seed_of_their_own_and_measures_named(few_words):
     tries, runs = study.compared(
         ["A5"],
         [PLANE, SPACE, "LSTM"],

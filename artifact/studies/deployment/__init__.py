@@ -1,0 +1,1 @@
+"""The service, measured on loopback: `19_deployment`."""
