@@ -120,7 +120,9 @@ class Sample(NamedTuple):
 async def http(service: Service) -> AsyncIterator[httpx.AsyncClient]:
     """A client of a service, with its token, for any number of connections."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=service.base, headers=HEADERS, timeout=120, limits=limits, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=service.base, headers=HEADERS, timeout=120, limits=limits, trust_env=False
+    ) as client:
         yield client
 
 
