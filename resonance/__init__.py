@@ -8,7 +8,7 @@ An hour's reading, about 2,000 lines, smallest part to whole (labels such as eq:
     causal_mixing, causal  damped resonators, the causal form; CausalResonance
     recall                 HolographicRecall: a write and a read of a causal hologram at every token
 The rest: turning frames and automata, selection, long contexts, images (plane, vision), sound, text, several
-modalities, series, comb, live, training/; distributed, imported by its full name.
+modalities, series, comb, live, training/, pretrained; distributed, imported by its full name.
 """
 
 from .audio import ResonanceAudioNet, SpectrumFrames
@@ -25,6 +25,7 @@ from .multimodal import MultimodalResonanceNet
 from .output_head import HierarchicalHead
 from .plane import PlaneMixing
 from .polar import Interference, PolarWeight, natural_polar_step
+from .pretrained import from_pretrained, save_pretrained
 from .recall import HolographicRecall
 from .selection import EnergySelection, LearnedSelection, SelectiveMixing
 from .spectral import analysis, synthesis
@@ -37,40 +38,11 @@ from .vocabulary import HierarchicalEmbedding
 
 __version__ = "0.1.0"
 __all__ = [
-    "BandMixing",
-    "CausalMixing",
-    "CausalResonance",
-    "DocumentClassifier",
-    "EnergySelection",
-    "Forecast",
-    "Forecaster",
-    "HierarchicalEmbedding",
-    "HierarchicalHead",
-    "HolographicMemory",
-    "HolographicRecall",
-    "Interference",
-    "LearnedSelection",
-    "LiveAudioNet",
-    "LiveForecaster",
-    "LongContextResonanceNet",
-    "MultimodalResonanceNet",
-    "NaturalPolarTrainer",
-    "PatchEmbedding",
-    "PlaneMixing",
-    "PolarTrainer",
-    "PolarWeight",
-    "Recollection",
-    "ResonanceAudioNet",
-    "ResonanceLM",
-    "ResonanceLayer",
-    "ResonanceNet",
-    "ResonanceTimeSeriesNet",
-    "ResonanceTrainer",
-    "ResonanceVisionNet",
-    "SelectiveMixing",
-    "SpectrumFrames",
-    "TurningMixing",
-    "analysis",
-    "natural_polar_step",
-    "synthesis",
-]
+    "BandMixing", "CausalMixing", "CausalResonance", "DocumentClassifier", "EnergySelection", "Forecast", "Forecaster",
+    "HierarchicalEmbedding", "HierarchicalHead", "HolographicMemory", "HolographicRecall", "Interference",
+    "LearnedSelection", "LiveAudioNet", "LiveForecaster", "LongContextResonanceNet", "MultimodalResonanceNet",
+    "NaturalPolarTrainer", "PatchEmbedding", "PlaneMixing", "PolarTrainer", "PolarWeight", "Recollection",
+    "ResonanceAudioNet", "ResonanceLM", "ResonanceLayer", "ResonanceNet", "ResonanceTimeSeriesNet", "ResonanceTrainer",
+    "ResonanceVisionNet", "SelectiveMixing", "SpectrumFrames", "TurningMixing", "analysis", "from_pretrained",
+    "natural_polar_step", "save_pretrained", "synthesis",
+]  # fmt: skip

@@ -26,9 +26,7 @@ BLUE, GREY = "#0072B2", "#555555"
 def account(series: Series, coming: Forecast, plot: str) -> str:
     """One page of Markdown: the data, the errors on held-back rows beside both baselines, what limits the forecast."""
     steps, repeat = len(coming.values), coming.held_back["seasonal repeat"].mse
-    ends = (
-        [] if series.times is None else [str(time.astype("M8[s]")).replace("T", " ") for time in series.times[[0, -1]]]
-    )
+    ends = [] if series.times is None else [str(t.astype("M8[s]")).replace("T", " ") for t in series.times[[0, -1]]]
     span = f" from {ends[0]} to {ends[1]}," if ends else ""
     rows = "\n".join(
         f"| {'**' * (name == coming.method)}{name}{'**' * (name == coming.method)} | {error.mse:.4g} | {error.mae:.4g} "
@@ -64,16 +62,13 @@ def draw(series: Series, coming: Forecast, path: Path) -> None:
 
     shown, before = series.channels[:SHOWN], min(len(series.values), 3 * len(coming.values))
     times = np.arange(len(series.values)) if series.times is None else series.times
-    figure, panels = plt.subplots(
-        len(shown), 1, figsize=(8, 1 + 1.6 * len(shown)), sharex=True, squeeze=False, layout="constrained"
-    )
+    size = (8, 1 + 1.6 * len(shown))
+    figure, panels = plt.subplots(len(shown), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")
     for at, (axes, name) in enumerate(zip(panels[:, 0], shown, strict=True)):
         axes.plot(times[-before:], series.values[-before:, at], color=GREY, lw=1, label="measured")
         axes.plot(coming.times, coming.values[:, at], color=BLUE, lw=1.5, label=f"forecast: {coming.method}")
-        band = f"intervals of {coming.level:.0%}"
-        axes.fill_between(
-            coming.times, coming.lower[:, at], coming.upper[:, at], color=BLUE, alpha=0.2, lw=0, label=band
-        )
+        low, high, band = coming.lower[:, at], coming.upper[:, at], f"intervals of {coming.level:.0%}"
+        axes.fill_between(coming.times, low, high, color=BLUE, alpha=0.2, lw=0, label=band)
         axes.set_ylabel(name)
         axes.spines[["top", "right"]].set_visible(False)
     if series.times is not None:
@@ -90,9 +85,7 @@ def write(series: Series, coming: Forecast, folder: Path) -> None:
     import pandas as pd
 
     parts = {"": coming.values, " lower": coming.lower, " upper": coming.upper}
-    columns = {
-        f"{name}{part}": values[:, at] for at, name in enumerate(coming.channels) for part, values in parts.items()
-    }
+    columns = {name + part: v[:, at] for at, name in enumerate(coming.channels) for part, v in parts.items()}
     with written_aside(folder / "forecast.csv") as aside:
         pd.DataFrame(columns, pd.Index(coming.times, name="date")).to_csv(aside)
     draw(series, coming, folder / "forecast.png")

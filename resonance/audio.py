@@ -1,10 +1,6 @@
 """Sound classified from its waveform in the frequency domain: no mel scale, no convolution, no attention.
 
-    frames        log power of the linear bins of each frame (`SpectrumFrames`), or of learned filters (`LearnedFrames`)
-    tokens        recordings at unit power, one projected token a frame (`FrameTokens`)
-    network       resonance layers over the frames, each followed by a feed-forward; mean, linear map
-
-Unit power removes loudness alone: subtracting the mean spectrum would also remove steady sounds.
+Recordings have unit power, which removes loudness alone: subtracting the mean spectrum would also remove steady sounds.
 """
 
 from __future__ import annotations
@@ -18,7 +14,6 @@ from torch.nn import functional as F
 
 from .engines.tables import BUILDERS, constants
 from .layers import BandMixing, FeedForward, ResonanceLayer, length_mask
-from .polar import PolarWeight
 from .settings import WithSettings, placed
 from .spectral import check_signal, widened
 
@@ -50,6 +45,10 @@ class SpectrumFrames(WithSettings):
     (batch, samples) -> (batch, frames, bins), bins = frame // 2 + 1; bin f is at f rate / frame Hz.  A wave shorter
     than one frame is zero-padded to one; samples after the last whole frame are dropped.
     Raises as `check_waves`, and ValueError for hop outside 1..frame.  Cost: frames x frame log(frame).
+
+    >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(8000) / 8000)  # 1 kHz at 8 kHz
+    >>> SpectrumFrames(256, 128)(tone[None]).mean(dim=1).argmax().item() * 8000 / 256
+    1000.0
     """
 
     defines = ("frame", "hop", "floor")
@@ -86,32 +85,6 @@ class SpectrumFrames(WithSettings):
         spectra = torch.fft.rfft(frames)  # (batch, frames, bins)
         power = spectra.real.square() + spectra.imag.square()
         return torch.log(self.floor + power / (self.frame / 2))
-
-
-class LearnedFrames(SpectrumFrames):
-    """Log power of learned complex filters of each frame, in place of a fixed transform.
-
-        S[t, b] = log(floor + |sum_s w[b, s] x[t hop + s]|^2)
-
-    (batch, samples) -> (batch, frames, bins).  w, polar weights (bins, frame), start as the windowed transform of
-    `SpectrumFrames` at `bins` frequencies evenly spaced from zero to Nyquist.  Short waves, errors: as there, and
-    ValueError for fewer than two bins.  Parameters, multiply-adds a frame: 2 bins frame.
-    Source: the modulus of learned filters of a waveform, as in LEAF (Zeghidour et al. 2021); there Gabor filters.
-    """
-
-    def __init__(self, frame: int = 256, hop: int = 128, bins: int | None = None, floor: float = 1e-6):
-        super().__init__(frame, hop, floor)
-        self.bins = self.bins if bins is None else bins
-        if self.bins < 2:
-            raise ValueError(f"expected bins >= 2, got {bins}")
-        turns = torch.outer(torch.linspace(0, 0.5, self.bins).double(), torch.arange(frame).double())
-        angle, envelope = -2 * math.pi * turns, self.window(turns) / math.sqrt(frame / 2)
-        self.weight = PolarWeight(self.bins, frame).set_(envelope * angle.cos(), envelope * angle.sin())
-
-    def forward(self, waves: Tensor) -> Tensor:
-        frames = self.cut(waves)
-        re, im = (frames @ part.T.to(frames.dtype) for part in self.weight.pair())  # (batch, frames, bins)
-        return torch.log(self.floor + re.square() + im.square())
 
 
 class FrameTokens(nn.Module):
@@ -156,12 +129,16 @@ class ResonanceAudioNet(nn.Module):
     (batch, samples) -> (batch, num_classes) logits.  `lengths`, (batch,), in samples: padding behind a recording has
     no effect, since `window` fixes the grid of the mixing.
     Arguments: frame and hop in samples; dim, num_layers and num_frequencies of the resonance layers, each followed by a
-    feed-forward 2 dim wide; window, the most frames of a recording; front_end, `LearnedFrames` in place of
-    `SpectrumFrames` (frame and hop are then its own).  Each channel starts as a shift by up to 4 frames either way
-    (`delays_`).  The defaults suit 5 s at 44.1 kHz, 429 frames of 23 ms.
+    feed-forward 2 dim wide; window, the most frames of a recording; front_end, in place of `SpectrumFrames` (frame and
+    hop are then its own).  Each channel starts as a shift by up to 4 frames either way (`delays_`).  The defaults suit
+    5 s at 44.1 kHz, 429 frames of 23 ms.
     Raises as `check_waves`, and ValueError for more frames than the window.
     Parameters: (bins + 1) dim, for each layer 2 k dim + 2 k^2 + 4 dim^2 + 7 dim, 2 dim, (dim + 1) classes.
     Cost: linear in the samples, beside the transform of a frame.
+
+    >>> model = ResonanceAudioNet(3, dim=16, num_layers=1).eval()
+    >>> torch.allclose(model(0.1 * (waves := torch.randn(2, 8000))), model(waves), atol=1e-4)  # at any loudness
+    True
     """
 
     longest_delay = 4.0  # frames

@@ -20,6 +20,7 @@ LARGEST_GRID = 60  # of the orders that `phase_codes` tries
 CANDIDATES = 16  # codes that sets are formed of: those that know most about the label
 FEW = 50  # words, which refute most sets of codes
 MOST_POINTS = 256  # of a head's points that `point_codes` tells apart
+FEW = 4096  # frames that show whether a head has more
 NEAR = 1 / 3  # of the distance of two grid points: how far a turn may lie from one
 
 
@@ -67,19 +68,28 @@ def phase_codes(turns: Tensor) -> Tensor:
 def point_codes(frames: Tensor, radius: float) -> Tensor:
     """Codes (words, n + 1, heads) of unit quaternions (words, n, heads, 4), q and -q one rotation: the nearest seen.
 
-    A frame has the code of the first one, from no turn on, within `radius` of it; one beyond `MOST_POINTS` gets -1.
+    A frame has the code of the first one, from no turn on, within `radius` of it.  A head with more than `MOST_POINTS`
+    gets -1 for those beyond, or throughout.
     """
     start = frames.new_tensor([1.0, 0.0, 0.0, 0.0]).expand(len(frames), 1, frames.shape[2], 4)
     points = torch.cat([start, frames.detach()], dim=1).double().flatten(0, 1)  # (words (n + 1), heads, 4)
     codes = torch.full(points.shape[:2], -1)
     for own, code in zip(points.unbind(1), codes.unbind(1), strict=True):
-        for at in range(MOST_POINTS):
-            left = (code < 0).nonzero()
-            if not len(left):
-                break
-            near = (own @ own[left[0, 0]]).abs() >= 1 - radius**2 / 2
-            code[near & (code < 0)] = at
+        if (_first_near(own[:FEW], radius) >= 0).all():  # what is too many among the first is too many among all
+            code.copy_(_first_near(own, radius))
     return codes.view(len(frames), -1, frames.shape[2])
+
+
+def _first_near(points: Tensor, radius: float) -> Tensor:
+    """For each of some unit quaternions (points, 4) the number of the first within `radius`; -1 beyond MOST_POINTS."""
+    code = torch.full(points.shape[:1], -1)
+    for at in range(MOST_POINTS):
+        left = (code < 0).nonzero()
+        if not len(left):
+            break
+        near = (points @ points[left[0, 0]]).abs() >= 1 - radius**2 / 2
+        code[near & (code < 0)] = at
+    return code
 
 
 def extract_automaton(codes: Tensor, ids: Tensor, labels: Tensor, tokens: int, *, most: int = 3) -> Automaton | None:

@@ -65,9 +65,8 @@ class CombForecaster(WithSettings):
             raise ValueError(f"expected a past of lookback={self.lookback} steps, got {x.shape[1]}")
         forecast = self.bands(x)
         echo = self.lead[:, None] * (self.newest @ self.surprise(x, forecast))[:, None]  # (batch, echo_steps, channels)
-        return (forecast + nn.functional.pad(echo, (0, 0, 0, forecast.shape[1] - len(self.lead))))[
-            :, : self.pred_horizon
-        ]
+        echo = nn.functional.pad(echo, (0, 0, 0, forecast.shape[1] - len(self.lead)))
+        return (forecast + echo)[:, : self.pred_horizon]
 
     def bands(self, x: Tensor) -> Tensor:
         """The forecast of whole periods without the echo, (batch, K P, channels)."""
@@ -99,9 +98,6 @@ def level_weights(exponent: Tensor, periods: int) -> Tensor:
     """Rows of A of eq:comb, (periods,): (D - d)^-a over their sum, the oldest period first."""
     lag = torch.arange(periods, 0, -1, dtype=exponent.dtype, device=exponent.device)
     return torch.softmax(-exponent * lag.log(), dim=0)
-
-
-# --------------------------------------------------------------------------- the closed form
 
 
 class Band(NamedTuple):
@@ -176,15 +172,6 @@ class Chosen(NamedTuple):
     echo_ridge: float  # in those of the newest period's surprise; inf: no echo
     score: float  # mean over channels of the logarithm of the validation MSE
 
-    def tuned(self) -> list[tuple[str, float, float, float, bool, bool]]:
-        """Of each setting: name, value, lowest and highest tried, whether inside, whether at an end of its own."""
-        rows = []
-        for name, grid in GRIDS.items():
-            value = getattr(self, name)
-            bound = value in OWN_ENDS.get(name, ())
-            rows.append((name, value, grid[0], grid[-1], grid[0] < value < grid[-1], bound))
-        return rows
-
 
 NONE, INF = 1e-9, float("inf")  # a ridge as good as none; one that leaves nothing
 DECADES = tuple(10.0**e for e in range(-6, 5))
@@ -195,7 +182,6 @@ GRIDS = {
     "ridge": DECADES,
     "echo_ridge": (NONE, *DECADES, INF),
 }
-OWN_ENDS = {"exponent": (0.0,), "variance_power": (0.0,), "growth": (0.0,), "echo_ridge": (NONE, INF)}  # none beyond
 
 
 @torch.no_grad()

@@ -1,10 +1,5 @@
 """Sequences split over the processes of a torch.distributed group: a rank holds a stretch, layers exchange bands.
 
-    own = own_stretch(n, group)                         # a slice; group: None (all), a ProcessGroup or a 1-D DeviceMesh
-    split_sequence(model, own.stop - own.start, group)  # in place, on every rank
-    criterion(model(x[:, own]), target[:, own]).backward()
-    sum_gradients(model, group)
-
 A coefficient is a sum over samples.  So the band of a sequence is the sum of those of its stretches, each turned by the
 phase of its offset t_r in the grid, and a stretch of the output is synthesised from the band turned back (eq:layer):
 
@@ -51,7 +46,7 @@ from .polar import Interference, PolarWeight
 from .selection import Selection
 from .spectral import check_sequences, without_autocast
 
-Group = dist.ProcessGroup | DeviceMesh | None
+Group = dist.ProcessGroup | DeviceMesh | None  # a mesh of one dimension; None: all processes
 
 
 def rank_in(group: Group) -> tuple[dist.ProcessGroup | None, int, int]:
@@ -131,8 +126,7 @@ class Stretch:
             s = sum_{q < r} lambda^(t_r - t_(q+1)) s^(q)        on rank r
 
         The transfer is linear, so a scan by doubling computes it: in round j a rank sends what its last 2^j stretches
-        leave to the rank 2^j places on, in all ceil(log2 R) messages of 2 k d numbers.  A chain of ranks sends one
-        each, but they wait in turn, R - 1 times; gathering all states takes one step, but R - 1 messages to each.
+        leave to the rank 2^j places on, in all ceil(log2 R) messages of 2 k d numbers.
         """
         before, reach = torch.zeros_like(state), 1  # what the last reach - 1 stretches leave
         while reach < self.size:

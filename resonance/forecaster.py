@@ -75,6 +75,11 @@ class Forecaster:
     coverage: the share of values that the intervals should hold, inside (0, 1).
     Raises ValueError for a horizon below 1, and in `fit` for fewer rows than a period and a horizon.
     Cost: that of `Moments.of` and lookback^3, a few times for each lookback up to 1,024 steps.
+
+    >>> day = np.sin(2 * np.pi * np.arange(624) / 24)
+    >>> coming = Forecaster(24, period=24).fit(day[:600]).predict()
+    >>> bool(abs(coming.values[:, 0] - day[600:]).max() < 0.01)
+    True
     """
 
     def __init__(self, horizon: int, *, period: int | None = None, coverage: float = 0.9):
@@ -144,9 +149,6 @@ class Forecaster:
         values, half = values * whole.std + whole.mean, half * whole.std
         shown = (times, series.channels, values, values - half, values + half)
         return Forecast(*shown, self.coverage, measured, best, held_back, tuple(notes))
-
-
-# --------------------------------------------------------------------------- methods and their choice
 
 
 class Fitted(NamedTuple):

@@ -63,10 +63,8 @@ class KeyIndex(nn.Module):
         if overwrite not in (None, "oldest"):
             raise ValueError(f"expected overwrite=None or 'oldest', got {overwrite!r}")
         if len(self) + count > self.capacity and overwrite is None:
-            raise RuntimeError(
-                f"the memory is full: it holds {len(self)} of capacity {self.capacity} patterns and was given {count} "
-                "more; forget some, or encode(..., overwrite='oldest')"
-            )
+            given = f"it holds {len(self)} of capacity {self.capacity} patterns and was given {count} more"
+            raise RuntimeError(f"the memory is full: {given}; forget some, or encode(..., overwrite='oldest')")
         return self.age.argsort(stable=True)[:count]  # free slots have age 0
 
     def assign(self, slots: Tensor, keys: list[int]) -> None:

@@ -1,9 +1,6 @@
 """A language model that is trained in parallel and generates as a recurrence with a state of constant size.
 
-    ids -> embedding -> blocks -> norm -> logits, by the rows of the embedding (tied)
-    block    h + mixer(norm h) for each of its mixers, then h + feed-forward(norm h)
-
-`LanguageModel` takes any causal mixers; `ResonanceLM` has `CausalResonance` and, as an option, `HolographicRecall`.
+ids -> embedding -> blocks -> norm -> logits, by the rows of the embedding (tied)
 """
 
 from __future__ import annotations
@@ -113,8 +110,6 @@ class LanguageModel(nn.Module):
                 if getattr(module, "bias", None) is not None:
                     module.bias.zero_()
 
-    # ----------------------------------------------------------------------- three ways to run it
-
     def embed(self, ids: Tensor, state: State | None) -> Tensor:
         """Vectors of ids that follow `state` (None: the zero state)."""
         return self.embedding(ids)
@@ -145,8 +140,6 @@ class LanguageModel(nn.Module):
             raise ValueError(f"expected ids of shape {shape}, at least one, got {tuple(ids.shape)}")
         return ids
 
-    # ----------------------------------------------------------------------- the state
-
     def initial_state(self, batch: int, *, device=None, dtype: torch.dtype | None = None) -> State:
         """State before any id, for a batch; by default on the device and in the dtype of the weights."""
         weight = self.embedding.weight
@@ -164,8 +157,6 @@ class LanguageModel(nn.Module):
         if own != found:
             raise ValueError(f"{path} is the state of another model: expected {own}, got {found}")
         return {name: tensor.to(self.embedding.weight.device) for name, tensor in state.items()}
-
-    # ----------------------------------------------------------------------- generation
 
     @torch.no_grad()
     def generate(
@@ -211,6 +202,11 @@ class ResonanceLM(LanguageModel):
     recall_heads > 0, then a feed-forward 4 hidden_dim wide.  Time scales start even in octaves up to `longest` steps,
     64, not 2048: fast ones learn sooner (ablation in 13_language); texts may be longer.
     Parameters a block: about 11 d^2 + 2 k d, d channels and k resonators.
+
+    >>> model, ids = ResonanceLM(50, 16, num_layers=2, num_resonators=4), torch.randint(50, (1, 9))
+    >>> logits, state = model.extend(ids[:, :8], model.initial_state(1))
+    >>> torch.allclose(model.step(ids[:, 8], state)[0], model(ids)[:, 8], atol=1e-4)
+    True
     """
 
     @placed

@@ -1,10 +1,5 @@
 """The resonance layer: mixing along the sequence by k kept frequencies, without attention.
 
-    BandMixing        S M W A x      A analysis, W polar weights, M interference, S synthesis (eq:layer)
-    ResonanceLayer    x + dropout(BandMixing(LayerNorm(x)))
-    FeedForward       x + dropout(W_2 gelu(W_1 LayerNorm(x)))
-    AsSelfAttention   BandMixing where `nn.TransformerEncoderLayer` has its `self_attn`
-
 LayerNorm comes first, so that the residual path carries the gradient through any depth (thm:depth); the source puts it
 after the residual sum.
 """
@@ -48,6 +43,11 @@ class BandMixing(WithSettings):
     Raises ValueError for a wrong shape, for a frequency above the band of the grid, for n above the window.  Weights of
     other frequencies or of another grid do not load.
     Parameters: 2 k dim, and 2 k^2 for M.  Cost: two band transforms and 4 k^2 dim multiply-adds.
+
+    >>> mixing, x = BandMixing(4, 3, window=16), torch.randn(2, 9, 4)
+    >>> longer = torch.cat([x, torch.zeros(2, 7, 4)], dim=1)  # padding has no effect: (2, 16, 4)
+    >>> torch.allclose(mixing(longer)[:, :9], mixing(x), atol=1e-5)
+    True
     """
 
     defines = ("frequencies", "window")
@@ -134,6 +134,10 @@ class ResonanceLayer(nn.Module):
     behind them: the mixing treats the padding as zero, and it passes through unchanged.  With `window` as well, a
     sample's output does not depend on how far its batch was padded.
     Arguments, errors, cost: as `BandMixing`, where `window` matters; `dropout` acts on the branch.
+
+    >>> layer, x = ResonanceLayer(4, 3, window=16), torch.randn(2, 9, 4)
+    >>> torch.equal(layer(x, lengths=torch.tensor([9, 5]))[1, 5:], x[1, 5:])  # the padding
+    True
     """
 
     @placed
@@ -194,8 +198,7 @@ class AsSelfAttention(nn.Module):
     `need_weights`, a key or value that is not the query; and for padding before a token.
     """
 
-    # `nn.TransformerEncoderLayer` reads these to choose its fused fast path, which bypasses `forward`; these values
-    # disable it.
+    # These disable the fused path of `nn.TransformerEncoderLayer`, which reads them and bypasses `forward`.
     in_proj_bias, _qkv_same_embed_dim, out_proj = None, False, SimpleNamespace(weight=None, bias=None)
     in_proj_weight = type("Overridden", (), {"__torch_function__": None})()
 

@@ -88,6 +88,12 @@ class LiveAudioNet(nn.Module):
     layer, their longest time scale `longest` in frames; mixing, a function that returns a causal sublayer in place of
     `CausalResonance`.  Feed-forwards are 2 dim wide.
     Raises ValueError for a wrong shape or length.  Cost: constant a frame.
+
+    >>> model, waves = LiveAudioNet(dim=16, num_layers=1), torch.randn(1, 1600)
+    >>> state = model.initial_state(1)
+    >>> for new in waves.split(160, dim=1): logits, state = model.step(new, state)
+    >>> torch.allclose(logits, model(waves)[:, -1], atol=1e-4)
+    True
     """
 
     level, spread = FrameTokens.level, FrameTokens.spread
@@ -151,10 +157,7 @@ class LiveAudioNet(nn.Module):
 
 
 class OneSignalMixing(CausalMixing):
-    """`CausalMixing` whose channels are all driven by the same signal: one state of k resonators serves them all.
-
-    The parallel form is that of `CausalMixing` on the signal repeated; `drive` and `read` are its recurrence, in parts.
-    """
+    """`CausalMixing` of one signal, repeated for every channel: one state of k resonators serves them all."""
 
     @torch.no_grad()
     def set_poles_(self, time_scales: Tensor, frequencies: Tensor) -> OneSignalMixing:
@@ -187,6 +190,10 @@ class LiveForecaster(WithSettings):
     State: "resonators" (batch, channels + 1, k, 2), "recent" (batch, period, channels), "count" (batch,).
     Raises ValueError for a wrong shape, or sizes below 1.  Parameters: 2 k, and (2 k + 1) pred_horizon.
     Cost a step: (4 k + 2 k pred_horizon) (channels + 1) multiply-adds.
+
+    >>> model, x = LiveForecaster(4, channels=2).double(), torch.randn(1, 50, 2).double()
+    >>> torch.allclose(model(x + 10), model(x) + 10)
+    True
     """
 
     defines = ("period",)

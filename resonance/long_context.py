@@ -191,6 +191,11 @@ class LongContextResonanceNet(nn.Module):
     `torch.export` fixes n: how many chunks there are, and the rest of the last one, decide the operations.
     Raises ValueError for a wrong shape, for n above max_context_length (naming both), for bands that do not fit.
     Parameters: num_layers (2 (k_l + k) hidden + 2 k_l^2 + 2 k^2 + 2 hidden), 2 hidden, and the two projections.
+
+    >>> model = LongContextResonanceNet(2, 64, 16, 2, hidden_dim=8, num_frequencies=4, local_frequencies=4)
+    >>> x = torch.randn(1, 40, 2)
+    >>> torch.allclose(torch.cat([*model.stream(x.split(16, dim=1))], dim=1), model(x), atol=1e-4)
+    True
     """
 
     @placed
@@ -214,10 +219,8 @@ class LongContextResonanceNet(nn.Module):
             raise ValueError(f"expected num_layers >= 1, input_dim >= 1, 1 <= chunk_size <= max_context_length, {got}")
         self.input_dim, self.max_context_length, self.chunk_size = input_dim, max_context_length, chunk_size
         self.input_projection = nn.Linear(input_dim, hidden_dim)
-        self.layers = nn.ModuleList(
-            BridgedLayer(hidden_dim, max_context_length, chunk_size, num_frequencies, local_frequencies)
-            for _ in range(num_layers)
-        )
+        sizes = hidden_dim, max_context_length, chunk_size, num_frequencies, local_frequencies
+        self.layers = nn.ModuleList(BridgedLayer(*sizes) for _ in range(num_layers))
         self.norm = nn.LayerNorm(hidden_dim)
         self.output_projection = nn.Linear(hidden_dim, output_dim or input_dim)
 

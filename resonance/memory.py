@@ -45,6 +45,10 @@ class HolographicMemory(WithSettings):
     largest stored pattern, so patterns of small amplitude have a larger relative error.
     Cost: dim X reals.  Writing or reading m patterns is one product of (dim, X) with (X, m).  A plain table of the
     patterns is as small and faster: the hologram is an orthogonal transform of it.
+
+    >>> memory, patterns = HolographicMemory(8, capacity=3), torch.randn(3, 8)
+    >>> torch.allclose(memory.reconstruct(memory.encode(patterns)), patterns, atol=1e-5)  # by their keys
+    True
     """
 
     defines = ("complex_patterns",)

@@ -1,10 +1,4 @@
-"""Models of the architecture: sequence to sequence with a holographic memory, and classifiers of token sequences.
-
-Recollection          reads a holographic memory: one step of a modern Hopfield network
-ResonanceNet          projection, resonance layers, optional memory, projection
-PooledClassifier      embedding, encoder, mean over the positions, logits
-DocumentClassifier    a PooledClassifier whose encoder is resonance layers and feed-forward blocks
-"""
+"""Models of the architecture: sequence to sequence with a holographic memory, and classifiers of token sequences."""
 
 from __future__ import annotations
 
@@ -68,9 +62,12 @@ class ResonanceNet(nn.Module):
     memory it replaces the oldest pattern.  With both, the whole batch is read before any of it is written.
     Under DistributedDataParallel, broadcast_buffers=False gives each process a memory of its own; a network trained
     without use_memory needs holographic_capacity=0, because its gate would get no gradient.
-
     Raises ValueError for a wrong shape, a band too short, a memory used where there is none.
     Parameters: num_layers (2 k hidden + 2 k^2 + 2 hidden), 2 hidden, the two projections, and hidden + 2 to read.
+
+    >>> model, x = ResonanceNet(3, 5, hidden_dim=8, output_dim=1, window=20).eval(), torch.randn(2, 20, 3)
+    >>> torch.equal(model(x, use_memory=True), model(x))  # (2, 20, 1); the gate is 0 until it is trained
+    True
     """
 
     @placed
@@ -95,10 +92,8 @@ class ResonanceNet(nn.Module):
             raise ValueError(f"expected num_layers >= 1, input_dim >= 1 and holographic_capacity >= 0, {got}")
         self.input_dim, self.holographic_capacity = input_dim, holographic_capacity
         self.input_projection = nn.Linear(input_dim, hidden_dim)
-        self.layers = nn.ModuleList(
-            ResonanceLayer(hidden_dim, num_frequencies, engine=engine, dropout=dropout, window=window)
-            for _ in range(num_layers)
-        )
+        options = {"engine": engine, "dropout": dropout, "window": window}
+        self.layers = nn.ModuleList(ResonanceLayer(hidden_dim, num_frequencies, **options) for _ in range(num_layers))
         self.holographic_memory = None
         if holographic_capacity > 0:
             self.holographic_memory = HolographicMemory(input_dim, holographic_capacity)
@@ -175,6 +170,10 @@ class DocumentClassifier(PooledClassifier):
     Arguments: vocabulary, number of ids; classes, their number; window, the longest document in tokens, whose grid all
     documents share.  Raises ValueError for a longer document.
     Parameters a block: 2 k dim + 2 k^2 + 8 dim^2.  Cost: linear in n; no attention, no product of two tokens.
+
+    >>> model, ids = DocumentClassifier(100, 3, window=64).eval(), torch.randint(2, 100, (2, 30))
+    >>> torch.allclose(model(ids, torch.tensor([30, 20]))[1:], model(ids[1:, :20]), atol=1e-5)  # without the padding
+    True
     """
 
     @placed

@@ -1,12 +1,4 @@
-"""Vision, audio and text in one network, fused by cross-modal resonance: any subset of them at each call.
-
-    Line, Plane            the kept band of a modality's tokens: A_m x / s_m and its adjoint; `PaddedLine` with lengths
-    CrossModalMixing       the bands of all modalities present, coupled by one matrix M (eq:crossmodal)
-    CrossModalResonance    the residual block around it
-    MultimodalNet          fronts, summaries and heads;  MultimodalResonanceNet adds the layers
-
-Patches of an image are a plane, frames of a recording and words lines.  The logits of the modalities present add up.
-"""
+"""Vision, audio and text in one network, fused by cross-modal resonance: any subset of them at each call."""
 
 from __future__ import annotations
 
@@ -309,6 +301,10 @@ class MultimodalResonanceNet(MultimodalNet):
     in_channels, patch_size in pixels, frame and hop in samples.
     `torch.export` leaves the batch open and fixes sizes and lengths: the grid of a modality's band is made from them.
     Raises ValueError for sizes that do not fit, and as `MultimodalNet.tokens`.  Cost: linear in the tokens.
+
+    >>> net = MultimodalResonanceNet(1000, (32, 32), 16, 1, vision_frequencies=(1, 1), num_classes=3)
+    >>> net(audio=torch.randn(2, 4000), text=torch.randint(1000, (2, 7))).shape  # no image
+    torch.Size([2, 3])
     """
 
     @placed

@@ -53,6 +53,10 @@ class HierarchicalHead(HierarchicalRows):
     Raises ValueError for hidden states that are not (..., dim), and as `HierarchicalRows` and `check_ids`.
     Parameters: 2 k L b + direct dim, and a bias for each node, about vocab_size.
     Cost of the log-probability of a target: (direct + L b) dim multiply-adds, against vocab_size dim.
+
+    >>> head, hidden = HierarchicalHead(500, 16), torch.randn(2, 16)
+    >>> torch.allclose(head.log_prob(hidden).exp().sum(dim=1), torch.ones(2), atol=1e-4)
+    True
     """
 
     def add_parameters(self) -> None:

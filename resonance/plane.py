@@ -11,9 +11,6 @@ at any size.  The spectrum of a real plane is conjugate symmetric, so one half p
 
 Synthesis counts DC once and every other frequency twice, for its conjugate; no band reaches Nyquist, its own conjugate.
 A plane too small for a frequency does not hold it: its coefficient is zero, and synthesis ignores it.
-
-Computed by two band transforms of `spectral`, along columns and along rows, by any of their engines; for small planes
-by one real product with the table of both ("dense"): more multiplications, in a single call.
 """
 
 from __future__ import annotations
@@ -153,7 +150,7 @@ def plane_analysis(x: Tensor, num_frequencies: int | tuple[int, int], engine: st
     """Kept band of a plane (eq:plane), packed: (batch, 2K, d), real parts before imaginary ones.
 
     x: (batch, rows, columns, d), real.  num_frequencies: (k_y, k_x), or one number for both; the order of the K is that
-    of `plane_frequencies`.  engine: one of `spectral`, "dense" being one table for both axes.
+    of `plane_frequencies`.  engine: one of `spectral`, along columns and along rows, "dense" by one table for both.
     Raises TypeError or ValueError for a wrong shape or dtype, for no frequency, for an unknown engine.
     Multiply-adds a channel: 2 K R C by one table; by two steps 2 k_x R C + 4 k_y k_x R, or fewer with "fast".
     """
@@ -194,6 +191,10 @@ class PlaneMixing(WithSettings):
     circular convolution with a kernel that grows with the image.
     Arguments: dim, channels; num_frequencies, (k_y, k_x) or one number for both; engine.  Raises as `plane_analysis`.
     Parameters: 2 K dim, and 2 K^2 for M.  Cost: two transforms and 4 K^2 dim multiply-adds a plane.
+
+    >>> mixing = PlaneMixing(4, 3)
+    >>> [tuple(mixing(torch.randn(2, n, n + 1, 4)).shape) for n in (6, 9)]  # the same weights
+    [(2, 6, 7, 4), (2, 9, 10, 4)]
     """
 
     defines = ("num_frequencies",)

@@ -1,11 +1,7 @@
 """Polar weights: complex weights whose magnitude and phase are separate real parameters.
 
-    glossary   code          report
-               magnitude     r = |w|
-               phase         phi = arg w
-               g             dL/da + i dL/db for w = a + i b: what PyTorch calls the gradient of a complex weight
-
-The chain rule through w = r e^{i phi} gives, with u = e^{i phi} (thm:polar),
+For w = r e^{i phi} = a + i b, u = e^{i phi} and g = dL/da + i dL/db, the gradient of PyTorch, the chain rule gives
+(thm:polar)
 
     dL/dr = Re(g conj(u)),    dL/dphi = Im(g conj(w)),
 
@@ -105,6 +101,10 @@ class PolarWeight(nn.Module):
     random walk and its gradient grows like the root of the depth, not in proportion to it.  r may become negative.
     Both may be pruned (`torch.nn.utils.prune`) or parametrised; the natural step needs a phase that is not.
     Parameters: 2 reals a weight.
+
+    >>> re, im = torch.randn(2, 3, 4)
+    >>> torch.allclose(PolarWeight(3, 4).set_(re, im).pair()[0], re, atol=1e-5)
+    True
     """
 
     @placed
@@ -234,6 +234,11 @@ def natural_polar_step(model: nn.Module, floor: float = 1e-3) -> Iterator[None]:
     The optimiser gets the gradient in the orthonormal frame (dr, r dphi), eq:natural.  Plain descent then divides each
     phase gradient by r^2: descent on the complex weight itself, to first order.  Phases should have no weight decay.
     Raises ValueError for a parametrised phase.  `NaturalPolarTrainer` does this within a whole training step.
+
+    >>> (before := (weight := PolarWeight(5)).pair()[0]).sum().backward()
+    >>> with natural_polar_step(weight): torch.optim.SGD(weight.parameters(), lr=1e-3).step()
+    >>> torch.allclose(weight.pair()[0], before - 1e-3, atol=1e-4)  # as descent on the complex weight
+    True
     """
     arc_gradients_(model, floor)
     with arc_step(model, floor):

@@ -7,14 +7,10 @@
                queries      q_t: the reference that a value is read with
                hologram     S_t: (F, dim / heads) a head, the state
 
-    PlainRecall          S_t = S_(t-1) + beta_t r_t v_t'                             y_t = S_t' q_t
-    HolographicRecall    S_t = S_(t-1) + beta_t r_t (v_t - S_(t-1)' r_t)'            y_t = S_t' q_t
-
 References are F/2 phasors e^{i phi} / sqrt(F/2) of phases phi = W x, stored as cosines and sines, so that r_i' r_j is
-the mean of cos(phi_i - phi_j).  The first rule sums the bound pairs, and other pairs add crosstalk to a reading; the
-second subtracts what the hologram already returns for the key, the delta rule (Widrow, Hoff 1960; Schlag, Irie,
-Schmidhuber 2021), so that a pair recorded with strength 1 is read exactly right after.  Relation to attention, linear
-attention, DeltaNet and Hrrformer: report, section "Recall".
+the mean of cos(phi_i - phi_j).  `PlainRecall` sums the bound pairs, and other pairs add crosstalk to a reading;
+`HolographicRecall` subtracts what is already read for the key, the delta rule (Widrow, Hoff 1960; Schlag, Irie,
+Schmidhuber 2021), so that a pair recorded with strength 1 is read exactly right after.
 """
 
 from __future__ import annotations
@@ -45,7 +41,6 @@ class PlainRecall(nn.Module):
 
     Initially keys come from the previous token and the rest from the current one, query and key weights are equal, and
     O is the inverse of the value map: a value is read back as it was recorded.  x: (batch, n, dim) -> (batch, n, dim).
-
     Arguments: dim, channels; heads, holograms of dim / heads channels each; features, F, real features of a reference.
     Raises ValueError for heads that do not divide dim, or features that are not even.
     Parameters: 2 dim^2 + dim heads (F + 1) + heads + 4 dim.  State: F dim + dim reals, whatever the length.
@@ -157,6 +152,10 @@ class HolographicRecall(PlainRecall):
     Up to F pairs under orthogonal references, recorded with strength 1, are read exactly; a pair recorded again
     replaces the one before.  Arguments, shapes, parameters, state, errors: as `PlainRecall`.  Cost: F dim multiply-adds
     a step more in the recurrence, and a triangular system of C unknowns a chunk.
+
+    >>> y, state = HolographicRecall(8, heads=2).extend(torch.randn(1, 100, 8), None)
+    >>> state["hologram"].shape  # whatever the length
+    torch.Size([1, 2, 64, 4])
     """
 
     def update(self, keys: Tensor, values: Tensor, hologram: Tensor) -> Tensor:

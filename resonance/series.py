@@ -57,8 +57,6 @@ class Series:
         return found.after(self.times[-1], horizon)
 
 
-# --------------------------------------------------------------------------- dates
-
 DAY, HOUR, MINUTE, SECOND = (np.timedelta64(seconds, "s") for seconds in (86400, 3600, 60, 1))
 
 
@@ -172,9 +170,6 @@ def _times(column: pd.Series, dayfirst: bool | None) -> pd.Series:
     if times.sort_values().diff().median() >= pd.Timedelta(hours=23):  # days are those of the clock on the wall
         times = parse(text.str.replace(OFFSET, r"\1", regex=True))
     return times.dt.tz_localize(None)
-
-
-# --------------------------------------------------------------------------- a CSV
 
 
 def _text(path: str | Path, encoding: str | None) -> str:

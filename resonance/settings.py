@@ -1,7 +1,6 @@
-"""What belongs to a module beside its map: settings that travel with its weights, and torch's `device` and `dtype`.
+"""What belongs to a module beside its map: settings that travel with its weights, and how it was constructed.
 
-What some weights mean depends on settings: those of `BandMixing` belong to frequencies of its grid.  A module with such
-settings writes them into its state dict, as one more tensor, and compares them with its own when weights are loaded.
+What some weights mean depends on settings: those of `BandMixing` belong to frequencies of its grid.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 import torch
@@ -20,8 +20,17 @@ ENTRY = "_extra_state"  # torch's name for what `get_extra_state` returns
 Init = TypeVar("Init", bound=Callable[..., None])
 
 
+def as_json(arguments: dict[str, Any]) -> str | None:
+    """Arguments of a constructor, arrays and ranges as lists; None where JSON cannot hold one, a function say."""
+    try:
+        return json.dumps(arguments, default=lambda value: list(value) if isinstance(value, range) else value.tolist())
+    except (AttributeError, TypeError, ValueError):
+        return None
+
+
 def placed(init: Init) -> Init:
-    """Give a constructor that names `device` and `dtype` torch's meaning of them, of parameters and buffers."""
+    """Give a constructor torch's `device` and `dtype`, of parameters and buffers; keep the others in `arguments`."""
+    names = list(signature(init).parameters)[1:]
 
     @wraps(init)
     def constructor(self, *args, device=None, dtype=None, **options):
@@ -30,6 +39,7 @@ def placed(init: Init) -> Init:
         with nullcontext() if device is None else torch.device(device):
             init(self, *args, **options)
         self.to(dtype=dtype)
+        self.arguments = as_json(dict(zip(names, args, strict=False)) | options)
 
     return constructor  # type: ignore[return-value]
 

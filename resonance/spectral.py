@@ -1,16 +1,9 @@
 """Band transforms: a sequence to its kept frequencies and back, in real arithmetic.
 
-Every layer of the architecture is built on two linear maps on a grid of N samples, A and S of eq:layer:
-
-    analysis    X_f = N^(-1/2) sum_t x_t exp(-2 pi i f t / N),               f in the kept band, 0 .. k-1 say
-    synthesis   y_t = N^(-1/2) sum_f c_f Re[ Y_f exp(2 pi i f t / N) ],      t = 0 .. n-1
-
-with c_f = 2 inside the band and c_f = 1 at DC and at Nyquist (N even), because a real signal has each inner frequency
-twice.  Synthesis is the adjoint of analysis under the inner product weighted by c; with the whole band kept and n = N
-it is its inverse.
-
-Complex numbers are real tensors, pairs (re, im) of (batch, k, d) here and packed, (batch, 2k, d), within a layer:
-autocast, compilation, export and gradient all-reduce then work as for any other tensor.
+Every layer of the architecture is built on `analysis` and `synthesis`, A and S of eq:layer, on a grid of N samples.
+In synthesis c_f = 2 inside the band and c_f = 1 at DC and at Nyquist (N even), because a real signal has each inner
+frequency twice.  It is the adjoint of analysis under the inner product weighted by c; with the whole band kept and
+n = N, its inverse.  Spectra are pairs (re, im) of (batch, k, d), and packed, (batch, 2k, d), within a layer.
 
 Engines compute these two maps: "fft", the reference, "dense", one real matrix product, and "fast", three small ones,
 linear in n (`engines.linear_time`).  A new one is a row of `ENGINES` and a line in `choose_engine`.
@@ -58,8 +51,7 @@ BUILDERS["counts"] = _counts
 
 def _fft_adjoint(spectrum: Tensor, band: Band) -> Tensor:
     re, im = widened(spectrum).chunk(2, dim=1)  # (batch, k, d) each
-    # irfft counts inner frequencies twice, the adjoint once; libraries differ in what they do with an imaginary part at
-    # DC and Nyquist: pass none.
+    # irfft counts inner frequencies twice, the adjoint once; libraries differ about imaginary parts at DC and Nyquist.
     _, weight, inner, places = constants("counts", band.key, re)  # (k, 1), (k, 1), (k,)
     full = torch.complex(re * weight, im * inner)  # (batch, k, d)
     if not band.is_lowest:
@@ -89,11 +81,7 @@ def fft_cost(band: Band) -> float:
 
 
 def choose_engine(band: Band) -> str:
-    """Choose the engine of `"auto"`: "fast", unless an FFT is clearly cheaper.
-
-    Both costs are estimates in multiply-adds of a large product.  Notebook 03 maps the time of the choice over that of
-    the best of the three.  "fast" reduces to "dense" where blocks do not pay, so "dense" is never returned.
-    """
+    """The engine of `"auto"`: "fast", which reduces to "dense" where blocks do not pay, or "fft", where cheaper."""
     return "fast" if linear_time.make_plan(band, torch.float32).cost(band) <= fft_cost(band) else "fft"
 
 
@@ -105,10 +93,7 @@ def check_engine(name: str) -> str:
 
 
 def check_sequences(x: Tensor, dim: int | None = None, axes: tuple[str, ...] = ("n",)) -> Tensor:
-    """Pass on x when it is a floating tensor (batch, *axes, d), with d = dim if given and nothing empty but the batch.
-
-    Raises TypeError or ValueError otherwise.
-    """
+    """Pass on a floating x (batch, *axes, d), d = dim if given, only the batch empty; else TypeError or ValueError."""
     expected = f"({', '.join(('batch', *axes, str(dim or 'd')))})"
     if not isinstance(x, Tensor):
         raise TypeError(f"expected a torch tensor {expected}, got {type(x).__name__}")
@@ -325,6 +310,10 @@ def analysis(
     Raises ValueError for a shape that is not (batch, n, d), for frequencies above N//2, for an unknown engine.
     Operations a channel: 2.5 N log2 N ("fft"), 4 n k ("dense"), 2 n p + p m (m + 2) + 8 k p, or for few frequencies
     2 n p + 4 k m p ("fast", thm:linear).
+
+    >>> x = torch.randn(2, 6, 3)
+    >>> torch.allclose(synthesis(*analysis(x, 4, grid=6), 6, grid=6), x, atol=1e-5)  # the whole band
+    True
     """
     band = open_band(check_sequences(x).shape[1], frequencies, grid)
     return torch.unsafe_chunk(packed_analysis(x, band, engine), 2, dim=1)  # not views: each may change in place

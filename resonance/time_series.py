@@ -51,6 +51,10 @@ class ResonanceTimeSeriesNet(WithSettings):
     x: (batch, lookback, channels) -> (batch, pred_horizon, channels), in the units of x.
     Raises ValueError for a wrong shape.  Parameters: 2 rank (k + pred_horizon//2 + 1), whatever the channels.
     Source: FITS (Xu, Zeng, Xu 2024), whose head is unfactored and untapered.
+
+    >>> model, x = ResonanceTimeSeriesNet(8, lookback=48), torch.randn(1, 48, 7)
+    >>> torch.allclose(model(x + 10), model(x) + 10, atol=1e-4)
+    True
     """
 
     defines = ("pred_horizon", "lookback", "level_steps", "taper")
@@ -103,9 +107,6 @@ class ResonanceTimeSeriesNet(WithSettings):
         return constants("taper", (self.lookback, self.taper), like)[0]
 
 
-# --------------------------------------------------------------------------- the closed form
-
-
 @dataclass(frozen=True)
 class Moments:
     """Second moments of past x and future y, their level subtracted, over windows and channels; float64."""
@@ -119,7 +120,6 @@ class Moments:
     def of(cls, windows: Windows, level_steps: int, *, variance_power: float = 0.0, stride: int = 1) -> Moments:
         """Sum over every `stride`-th window, (window, channel) weighted by sd^-variance_power, sd that of its past.
 
-        A high-variance window adds noise in proportion to its variance, hence a lower weight.
         level: the mean of the past's last `level_steps`.
         Cost: windows / stride x channels x lookback (lookback + horizon) multiply-adds.
         """
@@ -231,9 +231,6 @@ class RidgePath:
         quadratic = (future.T @ future) * (past @ self.validation.past_past @ past.T)
         quadratic = quadratic.cumsum(0).cumsum(1).diagonal()
         return ((self.validation.future - 2 * cross + quadratic) / self.validation.count)[1::2]
-
-
-# --------------------------------------------------------------------------- choosing and fine-tuning
 
 
 @dataclass(frozen=True, order=True)

@@ -1,9 +1,4 @@
-"""Images classified through the two-dimensional spectra of their patches, without convolution or attention.
-
-PatchEmbedding       square patches that do not overlap, each through one linear map
-PlaneBlock           h = x + dropout(PlaneMixing(LayerNorm(x))), then a feed-forward; mixing by eq:plane
-ResonanceVisionNet   patches, blocks, LayerNorm, the lowest frequencies of the tokens, linear map
-"""
+"""Images classified through the two-dimensional spectra of their patches, without convolution or attention."""
 
 from __future__ import annotations
 
@@ -92,6 +87,10 @@ class ResonanceVisionNet(nn.Module):
     part (0: none).  Raises as `check_images`.
     Parameters: the blocks', hidden_dim (in_channels patch_size^2 + 3), num_classes (hidden_dim (2 P - 1) + 1), with
     P = p^2 + (p - 1)^2 of p = pooled_frequencies.  Cost: linear in the pixels at a fixed band.
+
+    >>> model = ResonanceVisionNet(10, in_channels=1, patch_size=4, hidden_dim=8, num_layers=1, num_frequencies=2)
+    >>> [tuple(model(torch.rand(2, 1, n, n)).shape) for n in (28, 45)]
+    [(2, 10), (2, 10)]
     """
 
     @placed
@@ -117,10 +116,8 @@ class ResonanceVisionNet(nn.Module):
             raise ValueError(f"expected at least 1 class, layer and pooled frequency and expansion >= 0, {got}")
         self.patch_size, self.hidden_dim, self.pooled_frequencies = patch_size, hidden_dim, pooled_frequencies
         self.embedding = PatchEmbedding(in_channels, patch_size, hidden_dim)
-        self.blocks = nn.ModuleList(
-            PlaneBlock(hidden_dim, num_frequencies, expansion=expansion, dropout=dropout, engine=engine)
-            for _ in range(num_layers)
-        )
+        options = {"expansion": expansion, "dropout": dropout, "engine": engine}
+        self.blocks = nn.ModuleList(PlaneBlock(hidden_dim, num_frequencies, **options) for _ in range(num_layers))
         self.norm = nn.LayerNorm(hidden_dim)
         pooled = 2 * (pooled_frequencies**2 + (pooled_frequencies - 1) ** 2) - 1
         self.classifier = nn.Linear(pooled * hidden_dim, num_classes)

@@ -10,7 +10,6 @@ waves convolves their spectra, so rows of two ids that share a digit are nearly 
 have a cosine of one half.  The transform acts on the L b digits: a lookup is L gathers from tables that fit a cache.
 
 Number ids by falling frequency: the most frequent then own rows, and the first digit is a band of frequency ranks.
-`output_head` maps hidden states to log-probabilities along the same tree.
 Related: quotient and remainder embeddings (Shi et al., KDD 2020), binding of vectors (Plate 1995).
 """
 
@@ -121,8 +120,8 @@ def plain_rows(
 class _Rows(PlainFunction):
     """Rows of flat ids, own rows and products of waves, in chunks that stay in the cache.
 
-    The backward pass gathers the waves again: nothing of the size of the result is kept.  For second
-    derivatives the backward pass of `plain_rows` is used.
+    The backward pass gathers the waves again: nothing as large as the result is kept; that of second derivatives is
+    the one of `plain_rows`.
     """
 
     CHUNK = 2**18  # elements: a megabyte in float32, so that two of them fit the cache of a core
@@ -230,10 +229,13 @@ class HierarchicalEmbedding(HierarchicalRows):
 
     ids: any shape, integers in 0 .. vocab_size-1 -> (*shape, dim).  A drop-in for `nn.Embedding`: rows start with
     entries of mean square std^2 and nearly orthogonal.  Only rows and waves that were looked up get a gradient, and c.
-
     Arguments, errors: as `HierarchicalRows` and `check_ids`.
     Parameters: 2 k L b + (direct + 1) dim, b the root of degree L of the ids without a row, rounded up: 1.03% of the
     table at 1,000,000 x 768.  Cost: L gathers and L - 1 products of dim a token, and L b waves at most a call.
+
+    >>> table = HierarchicalEmbedding(1_000_000, 64)
+    >>> table(torch.tensor([[3, 999_999]])).shape, sum(p.numel() for p in table.parameters()) < 0.02 * 64_000_000
+    (torch.Size([1, 2, 64]), True)
     """
 
     def add_parameters(self) -> None:

@@ -25,7 +25,9 @@ def code_of(text: str) -> list[str]:
     return [textwrap.dedent(block).strip("\n") for block in blocks if re.search(r"^    (from|import) ", block, re.M)]
 
 
-CODE = [pytest.param(code, id=f"{page}-{at}") for page, text in TEXTS.items() for at, code in enumerate(code_of(text))]
+BLOCKS = {page: code_of(text) for page, text in TEXTS.items()}
+BLOCKS["drop_in.md"] = ["\n\n".join(BLOCKS["drop_in.md"])]  # one script
+CODE = [pytest.param(code, id=f"{page}-{at}") for page, blocks in BLOCKS.items() for at, code in enumerate(blocks)]
 
 
 @pytest.mark.parametrize("code", CODE)

@@ -76,11 +76,8 @@ def plain_name(name: str) -> str:
     return WRAPPED.sub("", name)
 
 
-# --------------------------------------------------------------------------- weights alone
-
-
-def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) -> None:
-    """Write a model's parameters and buffers, or a state dict of tensors, to a safetensors file.
+def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path, **texts: str) -> None:
+    """Write a model's parameters and buffers, or a state dict of tensors, to a safetensors file; texts as metadata.
 
     Tied tensors are written once, under the first of their names.  Raises TypeError for what is no tensor, or a shard.
     """
@@ -97,7 +94,7 @@ def save_weights(weights: nn.Module | Mapping[str, Tensor], path: str | Path) ->
         else:
             shared[name] = owner
     with written_aside(Path(path)) as aside:
-        save_file(tensors, aside, metadata={"format": "pt", "shared": json.dumps(shared)})
+        save_file(tensors, aside, metadata={"format": "pt", "shared": json.dumps(shared), **texts})
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -150,9 +147,6 @@ def set_weights(model: nn.Module, weights: Mapping[str, Any], source: str = "the
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Read a file of `save_weights` or a checkpoint into a model; raise as `read_weights` and `set_weights`."""
     set_weights(model, read_weights(path), str(path))
-
-
-# --------------------------------------------------------------------------- checkpoints
 
 
 @dataclass(frozen=True)
@@ -246,8 +240,6 @@ def _digest(path: Path, sync: bool = False) -> str:
             os.fsync(file.fileno())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
-
-# --------------------------------------------------------------------------- random state and place in the data
 
 Generator = torch.Generator | np.random.Generator | random.Random
 Batches = Callable[[int], Iterable[Any]] | Iterable[Any]

@@ -33,10 +33,7 @@ def gradient_norm(parameters: list[nn.Parameter]) -> Tensor:
 
 
 class PolarHealth:
-    """Compare the polar weights of a model with those of now, kept in `start`: arg w by module name.
-
-    Cost: a copy of the phases, and one pass over the polar weights a reading.
-    """
+    """Compare the polar weights of a model with those of now, of which `start` keeps a copy: arg w by module name."""
 
     def __init__(self, model: nn.Module):
         weights = (pair for pair in model.named_modules() if isinstance(pair[1], PolarWeight))

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resonance import ResonanceAudioNet, SpectrumFrames
-from resonance.audio import FrameTokens, LearnedFrames, delays_
+from resonance.audio import FrameTokens, delays_
 from resonance.layers import BandMixing
 from resonance.polar import count_parameters
 
@@ -41,10 +41,9 @@ def test_parameters_are_those_of_the_docstring():
     assert count_parameters(small()) == expected + 2 * dim + (dim + 1) * classes
 
 
-@pytest.mark.parametrize("build", [small, lambda: small(front_end=LearnedFrames(64, 32, 20))])
-def test_what_stands_behind_a_recording_has_no_effect(build):
+def test_what_stands_behind_a_recording_has_no_effect():
     torch.manual_seed(0)
-    model, lengths = build(), torch.tensor([900, 500, 64, 10])
+    model, lengths = small(), torch.tensor([900, 500, 64, 10])
     alone = [torch.randn(1, n) for n in lengths.tolist()]
     together = torch.full((4, 1000), math.nan)
     for row, wave in zip(together, alone, strict=True):
@@ -73,7 +72,7 @@ def test_loudness_has_no_effect(gain, samples, seed):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-@pytest.mark.parametrize("front_end", [None, LearnedFrames(64, 32, 20)])
+@pytest.mark.parametrize("front_end", [None, SpectrumFrames(32, 32)])
 def test_whole_models_of_other_precision(dtype, front_end):
     torch.manual_seed(0)
     model, waves, lengths = small(front_end=front_end), 30 * torch.randn(2, 900), [900, 300]
@@ -93,9 +92,7 @@ def test_no_waves_and_activations_in_place():
 
 @pytest.mark.parametrize("lengths", [None, [800]])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
-@pytest.mark.parametrize(
-    "model", [small(), LearnedFrames(64, 32), SpectrumFrames(64, 32), FrameTokens(SpectrumFrames(), 3)]
-)
+@pytest.mark.parametrize("model", [small(), SpectrumFrames(64, 32), FrameTokens(SpectrumFrames(), 3)])
 def test_integers_are_refused_with_their_range(model, dtype, lengths):
     arguments = (torch.ones(1, 800, dtype=dtype),) + (
         (lengths,) if lengths and not isinstance(model, SpectrumFrames) else ()
@@ -127,8 +124,6 @@ def test_bad_input_is_named():
         model(torch.randn(1, 64 + 32 * 32))
     with pytest.raises(ValueError, match="num_layers"):
         ResonanceAudioNet(10, num_layers=0)
-    with pytest.raises(ValueError, match="bins >= 2"):
-        LearnedFrames(64, 32, 1)
 
 
 # --------------------------------------------------------------------------- frames and tokens
@@ -140,21 +135,6 @@ def test_tokens_are_of_size_one_at_the_start_of_training():
     scaled = (embedding.spectrum(waves) - embedding.level) / embedding.spread
     assert scaled.square().mean().sqrt().item() == pytest.approx(1.0, abs=0.5)
     torch.testing.assert_close(scaled.mean(dim=(1, 2)), scaled.mean().expand(4), rtol=0.2, atol=0.1)
-
-
-def test_learned_frames_start_as_the_transform():
-    waves = torch.randn(2, 777)
-    torch.testing.assert_close(LearnedFrames(64, 16)(waves), SpectrumFrames(64, 16)(waves), rtol=1e-3, atol=1e-3)
-    assert LearnedFrames(64, 16, 20)(waves).shape == (2, 45, 20)
-    assert LearnedFrames(64, 16)(waves[:, :30]).shape == (2, 1, 33)
-
-
-def test_the_modulus_forgets_a_common_phase():
-    frames, waves = LearnedFrames(32, 16, 9), torch.randn(1, 200)
-    before = frames(waves)
-    with torch.no_grad():
-        frames.weight.phase += 1.234
-    torch.testing.assert_close(frames(waves), before, rtol=1e-3, atol=1e-3)
 
 
 # --------------------------------------------------------------------------- phases

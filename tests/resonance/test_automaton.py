@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from resonance import automaton
 from resonance.automaton import Automaton, extract_automaton, phase_codes, point_codes
 from resonance.turning import prefix_products, unit_quaternion
 
@@ -72,6 +73,20 @@ def test_points_without_end_get_no_code():
     assert codes.min() == -1
     labels = torch.zeros(1, 3000, dtype=torch.long)
     assert extract_automaton(codes, torch.zeros(1, 3000, dtype=torch.long), labels, 1) is None
+
+
+def test_a_head_is_refused_by_its_first_frames_just_where_all_of_them_refuse_it(monkeypatch):
+    """With the same codes where it is not: few frames are a beginning of all."""
+    few = torch.nn.functional.normalize(torch.randn(1, 6, 1, 4), dim=-1)
+    frames = few[:, torch.randint(6, (2000,))]  # six points, again and again
+    monkeypatch.setattr(automaton, "MOST_POINTS", 7)
+    monkeypatch.setattr(automaton, "FEW", 10**9)
+    codes = point_codes(frames, 1e-3)
+    late = torch.cat([frames, torch.nn.functional.normalize(torch.randn(1, 900, 1, 4), dim=-1)], dim=1)
+    assert sorted(codes.unique().tolist()) == list(range(7)) and point_codes(late, 1e-3).min() == -1
+    monkeypatch.setattr(automaton, "FEW", 64)
+    assert torch.equal(point_codes(frames, 1e-3), codes)
+    assert point_codes(late, 1e-3).min() == -1 and (point_codes(late.flip(1), 1e-3) == -1).all()
 
 
 def codes_of(order, ids):

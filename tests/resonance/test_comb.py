@@ -125,9 +125,7 @@ def test_the_fit_finds_a_comb_and_validation_chooses_from_the_grids():
     errors = (future - found.model(past)).detach().square().mean((0, 1))
     assert found.score == pytest.approx(float(errors.log().mean()), abs=1e-4)
     assert found.score < math.log(0.1)  # of what was 1 before
-    assert [row[0] for row in found.tuned()] == list(GRIDS)
-    for name, value, lowest, highest, inside, bound in found.tuned():
-        assert value in GRIDS[name] and lowest <= value <= highest and not (inside and bound)
+    assert all(getattr(found, name) in grid for name, grid in GRIDS.items())
 
 
 def test_the_echo_is_kept_where_it_helps():

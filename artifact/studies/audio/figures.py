@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -33,9 +34,10 @@ def accuracy_by_speaker(scores: pd.DataFrame, splits: Sequence[str]) -> Figure:
     for method, (colour, _, line) in looks.items():
         axes.plot([0.55, len(splits) - 0.5], [by_speaker[method].mean()] * 2, color=colour, lw=1, ls=line)
     axes.axvline(0.5, color=GREY, lw=0.6)
-    axes.set(ylabel="accuracy (%)", ylim=(None, 101), xlabel="held-out takes, or held-out speaker")
+    axes.set(ylabel="accuracy (%)", ylim=(None, 103), xlabel="held-out takes, or held-out speaker")
     axes.set_xticks(range(len(splits)), ["official test", *splits[1:]])
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    options = {"ncols": 3, "columnspacing": 1.0, "handletextpad": 0.3}
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", **options)
     return figure
 
 
@@ -65,37 +67,37 @@ def confusion(predictions: pd.DataFrame, method: str) -> Figure:
     shares = pd.crosstab(own["digit"], own["prediction"], normalize="index").reindex(columns=range(10), fill_value=0.0)
     scored = own.assign(correct=own["prediction"] == own["digit"])
     speakers = scored.pivot_table(index="speaker", columns="digit", values="correct")
-    _matrix(left, 100 * shares, "share of rows (%)", least=1)
-    _matrix(right, 100 * speakers, "accuracy (%)")
-    left.set(xlabel="predicted", ylabel="spoken")
-    right.set(xlabel="spoken", ylabel="")
+    _matrix(left, 100 * shares, least=1)
+    _matrix(right, 100 * speakers)
+    left.set(xlabel="predicted", ylabel="spoken", title="share of each row (%)")
+    right.set(xlabel="spoken", ylabel="", title="accuracy (%)")
     return figure
 
 
 def environment(predictions: pd.DataFrame, names: Sequence[str]) -> Figure:
     """Environmental sounds.  Left: accuracy of each method, a point a fold.  Right: confusion of ours, all folds."""
-    figure, (left, right) = panels(2, 2.9)
+    figure, (left, right) = panels(2, 3.2, width_ratios=[1, 1.6])
     right_ones = predictions["prediction"] == predictions["label"]
     percent = 100 * right_ones.groupby([predictions["method"], predictions["fold"]]).mean()
     table, order = percent.reset_index(name="percent"), [name for name in LOOKS if name in set(predictions["method"])]
     seeds_with_interval(left, table, "percent", "method", group="method", looks=LOOKS, order=order)
-    left.set(xlabel="accuracy on the fold held out (%)")
+    left.set_yticklabels([textwrap.fill(name, 28, break_on_hyphens=False) for name in order])
+    left.set(xlabel="accuracy, fold held out (%)")
     own = predictions[predictions["method"] == RESONANCE]
     shares = pd.crosstab(own["label"], own["prediction"], normalize="index").reindex(columns=range(len(names)))
-    _matrix(right, 100 * shares.fillna(0.0).set_axis(list(names), axis=0), "share of rows (%)", least=1)
+    _matrix(right, 100 * shares.fillna(0.0).set_axis(list(names), axis=0), least=1)
     right.set_xticks(right.get_xticks(), names, rotation=90)
-    right.set(xlabel="predicted", ylabel="", title=RESONANCE)
+    right.set(xlabel="predicted", ylabel="", title=f"{RESONANCE}, share of each row (%)")
     return figure
 
 
-def _matrix(axis: Axes, table: pd.DataFrame, label: str, *, least: float = 0.0) -> None:
+def _matrix(axis: Axes, table: pd.DataFrame, *, least: float = 0.0) -> None:
     """Draw percentages as coloured cells with their numbers, those below `least` without."""
-    mesh = axis.pcolormesh(table.to_numpy(), cmap="cividis", vmin=0, vmax=100, rasterized=True)
+    axis.pcolormesh(table.to_numpy(), cmap="cividis", vmin=0, vmax=100, rasterized=True)
     for (row, column), value in np.ndenumerate(table.to_numpy()):
         if value >= least:
             colour = "white" if value < 55 else "black"
-            axis.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=5.5)
+            axis.text(column + 0.5, row + 0.5, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=7)
     axis.set_xticks(np.arange(table.shape[1]) + 0.5, table.columns)
     axis.set_yticks(np.arange(table.shape[0]) + 0.5, table.index)
     axis.invert_yaxis()
-    axis.figure.colorbar(mesh, ax=axis, label=label)

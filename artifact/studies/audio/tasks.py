@@ -29,9 +29,10 @@ from artifact.peers.audio import (
     without_mean_spectrum,
 )
 from artifact.studies.audio.augmentation import AudioAugmentation
+from artifact.studies.audio.learned_frames import LearnedFrames
 from artifact.studies.common.classification import train_classifier
 from artifact.studies.common.tuning import widened
-from resonance.audio import LearnedFrames, ResonanceAudioNet
+from resonance.audio import ResonanceAudioNet
 from resonance.polar import PolarWeight, count_parameters
 
 LONGEST = 8192  # samples of a digit: about a second, 63 frames

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
 
 from artifact.studies.causal.relatives import MODELS
-from artifact.studies.common.plots import GREY, PALETTE, mean_curve, panels, seeds_with_interval
+from artifact.studies.common.plots import GREY, PALETTE, mean_curve, panels, plain_ticks, seeds_with_interval
 
 
 def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) -> Figure:
@@ -40,9 +39,7 @@ def filters(poles: pd.DataFrame, gains: pd.DataFrame, period: int, step: str) ->
     disc.set(xlabel=r"$\mathrm{Re}\,\lambda$", ylabel=r"$|\mathrm{Im}\,\lambda|$", title="poles")
     axes.set(xscale="log", yscale="log", title="gain")
     axes.set(xlabel=f"frequency (cycles per {step})", ylabel="gain, RMS over channels")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
+    plain_ticks(axes.yaxis)
     axes.legend(loc="center left")
     return figure
 
@@ -54,7 +51,7 @@ def speed(table: pd.DataFrame) -> Figure:
     """Seconds of the whole sublayer, forward and backward, against length; and how many times faster than attention."""
     figure, (left, right) = panels(2, 2.7)
     cases = {
-        f"k = {k}" + (", by FFT" if engine == "fft" else ""): part
+        f"$k$ = {k}" + (", by FFT" if engine == "fft" else ""): part
         for (engine, k), part in table.groupby(["engine", "k"])
         if engine == "auto" or k == table["k"].min()
     }
@@ -96,13 +93,15 @@ def relatives(timed: pd.DataFrame, runs: pd.DataFrame) -> Figure:
         mean_curve(left, own.assign(ms=1e3 * own["seconds"]), "n", "ms", look, label=model)
     left.set(xlabel="sequence length $n$ (tokens)", ylabel="forward and backward (ms)", title="sublayer", yscale="log")
     left.set_xscale("log", base=2)
-    left.legend(fontsize=6.5)
+    plain_ticks(left.yaxis)
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 3, "columnspacing": 1.0}
+    left.legend(**below)
     percent = runs.assign(percent=100 * runs["accuracy"])
     looks = {"sequential": (PALETTE[0], "o", ""), "permuted": (PALETTE[1], "s", "")}
     seeds_with_interval(right, percent, "percent", "model", group="task", looks=looks, order=list(RELATIVES))
     right.axvline(10, color=GREY, lw=0.8, ls=":")  # chance
     right.set(xlabel="test accuracy (%)", title="images, pixel by pixel")
-    right.legend(fontsize=6.5)
+    right.legend(**below)
     return figure
 
 
@@ -122,5 +121,6 @@ def steps(table: pd.DataFrame) -> Figure:
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.margins(x=0.08, y=0.15)
+    plain_ticks(left.yaxis)
     left.legend(loc="upper left")
     return figure

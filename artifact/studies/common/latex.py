@@ -45,6 +45,8 @@ def number(value: float | None, figures: int = 3) -> str:
 def with_interval(row: pd.Series, figures: int = 4) -> str:
     """A measure with its interval, "0.358 [0.357, 0.359]", or alone where it has none.
 
+    All end at the second digit of the interval's shorter side, or earlier, after `figures` digits of its larger end.
+    Values below 1e-4 or from 1e7 have their own `figures`.
     Where both ends are more than three decades away, as in a ratio of two noisy repetitions, they are bounds.
     """
     value, low, high = row["value"], row["ci_low"], row["ci_high"]
@@ -53,7 +55,13 @@ def with_interval(row: pd.Series, figures: int = 4) -> str:
         return text
     if 0 <= 1000 * low < value and high > 1000 * value:
         return f"{text} [${{<}}$\\,{number(value / 1000, 1)}, ${{>}}$\\,{number(value * 1000, 1)}]"
-    return f"{text} [{number(low, figures)}, {number(high, figures)}]"
+    sides = [side for side in (value - low, high - value) if side > 0]
+    ends = max(abs(low), abs(high))
+    if not sides or not 1e-4 <= ends < 1e7:
+        return f"{text} [{number(low, figures)}, {number(high, figures)}]"
+    places = min(1 - math.floor(math.log10(min(sides))), figures - 1 - math.floor(math.log10(ends)))
+    value, low, high = (rf"\num{{{round(x, places) + 0.0:.{max(places, 0)}f}}}" for x in (value, low, high))  # no -0
+    return f"{value} [{low}, {high}]"
 
 
 Labels = Mapping[str, Mapping[Hashable, str] | Iterable[int]]

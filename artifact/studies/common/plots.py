@@ -1,27 +1,36 @@
 """The style of every figure, and the plots that most of them share; each study's `figures.py` draws its results.
 
 Colours are seaborn's colour-blind palette, each with a marker or line style of its own.  Bars and bands are 95%
-intervals over seeds, Student's or, of proportions, one that stays inside, where nothing else is said.
+intervals over seeds, Student's or, of proportions, one that stays inside, where nothing else is said.  Figures are as
+wide as the report's text and printed at their own size, so that the sizes below are those on paper: 7 pt or more.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from artifact.studies.common.statistics import mean_interval, share_interval
 
 WIDTH = 6.3  # inches: the report's text width
 PALETTE = sns.color_palette("colorblind")
 GREY = "0.45"
+FONT = "LM Roman 8 TrueType"  # Latin Modern, as the report's text: fonts/README.md
+font_manager.fontManager.addfont(Path(__file__).parent / "fonts" / "lmroman8.ttf")
+logging.getLogger("fontTools.ttLib").setLevel(logging.ERROR)  # it warns of the dates in matplotlib's Computer Modern
 VERDICT_COLOURS = {
     "holds": PALETTE[2],
     "holds if": PALETTE[8],
@@ -39,6 +48,14 @@ def use_style() -> None:
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     mpl.rcParams.update(
         {
+            "font.family": [FONT],
+            "mathtext.fontset": "custom",
+            "mathtext.rm": FONT,
+            "mathtext.it": "cmmi10",
+            "mathtext.cal": "cmsy10",
+            "mathtext.fallback": "cm",  # Greek and symbols; a root sign logs a warning there, so roots are powers
+            "axes.formatter.use_mathtext": True,
+            "text.hinting": "none",  # letters stand where they do in the PDF
             "font.size": 8,
             "axes.titlesize": 9,
             "axes.labelsize": 8,
@@ -62,6 +79,20 @@ def panels(columns: int, height: float = 2.5, **options) -> tuple[Figure, np.nda
     use_style()
     figure, axes = plt.subplots(1, columns, figsize=(WIDTH, height), squeeze=False, **options)
     return figure, axes[0]
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Label a logarithmic axis, within the limits that it has by now, by three plain numbers or more."""
+    low, high = axis.get_view_interval()
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.floor(np.log10(high)) + 1)
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), None):
+        ticks = MaxNLocator(4).tick_values(low, high) if steps is None else np.outer(decades, steps).ravel()
+        ticks = ticks[(low <= ticks) & (ticks <= high)]
+        if len(ticks) > 2:
+            break
+    thousand = 1000 if ticks[-1] >= 10_000 else np.inf  # from where on "10k" is written
+    axis.set_ticks(ticks, [f"{tick / 1000:g}k" if tick >= thousand else f"{tick:g}" for tick in ticks])
+    axis.set_minor_locator(NullLocator())
 
 
 Look = tuple  # (colour, marker, line style)

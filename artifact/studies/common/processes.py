@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ def spread(
     One process is this one: then none is started.
     fresh: a new process for every job, so that a peak of memory belongs to that job alone.
     The function must be a module's own, jobs and results pickle.  An error in a job is raised here, the rest given up.
+    They travel as bytes: torch would send every tensor as an open file, of which a process may have few.
     A study that may be stopped and resumed saves each result inside `function` and passes only the missing jobs.
     """
     jobs = list(jobs)
@@ -39,12 +41,17 @@ def spread(
         initargs=(threads,),
         max_tasks_per_child=1 if fresh else None,
     ) as pool:
-        futures = [pool.submit(function, *job) for job in jobs]
+        futures = [pool.submit(_packed, pickle.dumps((function, job))) for job in jobs]
         try:
-            return [future.result() for future in futures]
+            return [pickle.loads(future.result()) for future in futures]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _packed(packed: bytes) -> bytes:
+    function, job = pickle.loads(packed)
+    return pickle.dumps(function(*job))
 
 
 def _here(function: Callable[..., Result], jobs: list[tuple], threads: int) -> list[Result]:

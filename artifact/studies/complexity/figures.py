@@ -22,6 +22,11 @@ MODEL_STYLE = {
     "Transformer layer": ("^", "-"),
     "resonance, fast": ("v", "-"),
 }
+LABELS = {
+    "resonance, k = sqrt(n log n)": r"resonance, $k = (n\,\log n)^{1/2}$",
+    "resonance, k = n / log n": r"resonance, $k = n/\log n$",
+    "resonance, k = n/4": "resonance, $k = n/4$",
+}
 
 
 def growth(results: pd.DataFrame) -> Figure:
@@ -29,8 +34,9 @@ def growth(results: pd.DataFrame) -> Figure:
     figure, (left, right) = panels(2, 3.0)
     for (name, (marker, line)), colour in zip(MODEL_STYLE.items(), PALETTE, strict=False):
         group = results[results["model"] == name]
-        left.plot(group["n"], group["operations"], marker=marker, ls=line, ms=3.5, lw=1.1, color=colour, label=name)
-        right.plot(group["n"], 1e3 * group["seconds"], marker=marker, ls=line, ms=3.5, lw=1.1, color=colour)
+        look = {"marker": marker, "ls": line, "ms": 3.5, "lw": 1.1, "color": colour}
+        left.plot(group["n"], group["operations"], label=LABELS.get(name, name), **look)
+        right.plot(group["n"], 1e3 * group["seconds"], **look)
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from artifact.studies.common.plots import GREY, PALETTE, mean_curve, panels, seeds_with_interval
+from artifact.studies.common.plots import GREY, PALETTE, mean_curve, panels, plain_ticks, seeds_with_interval
 
 LOOKS = {  # each network's colour, marker and line
     "resonance": (PALETTE[0], "o", "-"),
@@ -50,7 +50,7 @@ def document_costs(costs: pd.DataFrame) -> Figure:
             part = costs[costs["family"] == family]
             panel.plot(part["tokens"], part[column], color=colour, marker=marker, ls=line, lw=1.2, ms=4, label=family)
         panel.set_yscale("log")
-        panel.yaxis.set_minor_formatter(NullFormatter())
+        plain_ticks(panel.yaxis)
         _lengths(panel, sorted(costs["tokens"].unique()), "document (tokens)")
         panel.set_ylabel(label)
     axes[1].legend(loc="lower right")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
-from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
 import pandas as pd
@@ -66,10 +64,6 @@ class Fold:
     vocabulary: int
     classes: int
     window: int  # the longest document of all, up to a power of two
-
-
-for kind in (Fold, Passages):  # to another process as bytes: torch sends each tensor as an open file, too many here
-    ForkingPickler.register(kind, lambda one: (pickle.loads, (pickle.dumps(one),)))
 
 
 def fold_of(documents: Documents, number: int, vocabulary: int = 10000) -> Fold:

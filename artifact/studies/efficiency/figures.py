@@ -5,17 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, interval_of, panels, use_style
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, interval_of, panels, plain_ticks, use_style
 from artifact.studies.efficiency.equal_quality import AT_LEAST, AT_MOST, COSTS, OPEN
 
 
 def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
     """Speed over that of each peer against length, in both settings of a process; bars: the targets."""
-    figure, axes = panels(2, 2.9)
+    figure, axes = panels(2, 3.2)
     axes[0].plot([], [], "o:", ms=4, lw=1.1, color=GREY, mfc="white", label="hollow: process as a user starts it")
     for axis, table, title in zip(axes, (mixing, layers), ("mixing alone", "whole layers"), strict=True):
         cases = table.groupby(["model", "peer"], sort=False)
@@ -34,20 +32,12 @@ def speed(mixing: pd.DataFrame, layers: pd.DataFrame) -> Figure:
         axis.set_yscale("log", base=2)
         axis.yaxis.set_major_formatter("{x:g}")
         axis.margins(x=0.12, y=0.1)
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=6.5)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25))
     axes[0].set_ylabel("times faster (bar: target)")
     return figure
 
 
 LOOKS = {"resonance": (PALETTE[0], "o", "-"), "Transformer": (PALETTE[1], "^", "--"), "ridge": (PALETTE[2], "s", ":")}
-
-
-def _plain(axis: Axis) -> None:
-    """Label a logarithmic axis by plain numbers, at 1 and 3 of each decade; a short one at a few round numbers."""
-    low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 3), numticks=12) if high > 5 * low else MaxNLocator(4))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"))
 
 
 def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
@@ -72,10 +62,9 @@ def curves(points: pd.DataFrame, labels: dict[str, str]) -> Figure:
                 panel.errorbar(means, bars[0], reach, marker=marker, ls=line, ms=3.5, lw=1, color=colour, capsize=2,
                                elinewidth=0.8, label=family)  # fmt: skip
             panel.set_xscale("log")
-            _plain(panel.xaxis)
-            panel.tick_params(axis="x", labelsize=6.5)
+            plain_ticks(panel.xaxis)
             panel.set_xlabel(label if panel in axes[-1] else "")
-        row[0].set_ylabel(f"{task}:\n{labels[task]}")
+        row[0].set_ylabel(f"{task}:\n" + labels[task].replace(" (", "\n("))
     drawn = {
         name: handle for axis in axes[:, 0] for handle, name in zip(*axis.get_legend_handles_labels(), strict=True)
     }
@@ -105,6 +94,6 @@ def factors(table: pd.DataFrame, printed: dict[str, float]) -> Figure:
         axes.plot([], [], sign, ls="", ms=4, color="0.3", label=label)
     axes.set(yscale="log", ylabel="peer over resonance\nat equal quality", xticks=places)
     axes.set_xticklabels(["parameters", "peak memory", "training time", "inference time"])
-    _plain(axes.yaxis)
+    plain_ticks(axes.yaxis)
     figure.legend(loc="outside right center")
     return figure

@@ -96,7 +96,7 @@ def peer_ratios(comparisons: pd.DataFrame, tolerance: float = 0.02) -> Figure:
             axes.plot(line["ratio"], y, marker=marker, color=colour, ms=5)
         axes.set_title(task, fontsize=8)
         axes.set(ylim=(len(peers) - 0.5, -0.5), yticks=range(len(peers)), yticklabels=peers)
-        axes.locator_params(axis="x", nbins=3)
+        axes.locator_params(axis="x", nbins=3 if len(tasks) > 2 else 6)
     figure.supxlabel("test error of the resonance forecaster / the peer's", fontsize=8)
     return figure
 

@@ -43,7 +43,7 @@ from artifact.studies.forecasting.choice import (
     tuned_values,
     widened_grid,
 )
-from resonance.comb import fit_comb
+from resonance.comb import GRIDS, INF, NONE, Chosen, fit_comb
 from resonance.forecasting import ForecastTask, Series, Windows, evaluate, forecast_task, window_errors
 from resonance.polar import count_parameters
 from resonance.time_series import BandMoments, Setting, fine_tune
@@ -173,8 +173,16 @@ def best_comb(task: ForecastTask, lookbacks: Sequence[int]) -> tuple[list[Traine
     period = task.series.period
     lookback = max(steps for steps in lookbacks if steps >= 2 * period) // period * period
     found = fit_comb(task, lookback)
-    tuned = pd.DataFrame(found.tuned(), columns=["setting", "value", "lowest", "highest", "inside", "bound"])
-    return [_fixed(task, found.model, lookback)], tuned.assign(method=METHODS["comb"])
+    return [_fixed(task, found.model, lookback)], comb_values(found).assign(method=METHODS["comb"])
+
+
+def comb_values(found: Chosen) -> pd.DataFrame:
+    """The settings of a fitted comb as `tuned_values` has them; none lies beyond what `bound` marks."""
+    ends, rows = {"exponent": (0.0,), "variance_power": (0.0,), "growth": (0.0,), "echo_ridge": (NONE, INF)}, []
+    for name, grid in GRIDS.items():
+        value, inside = getattr(found, name), grid[0] < getattr(found, name) < grid[-1]
+        rows.append((name, value, grid[0], grid[-1], inside, value in ends.get(name, ())))
+    return pd.DataFrame(rows, columns=["setting", "value", "lowest", "highest", "inside", "bound"])
 
 
 def best_classical(task: ForecastTask, lookbacks: Sequence[int], strides: tuple[int, int]) -> Trained:

@@ -8,7 +8,16 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, mean_bars, panels, seeds_with_interval, use_style
+from artifact.studies.common.plots import (
+    GREY,
+    PALETTE,
+    WIDTH,
+    mean_bars,
+    panels,
+    plain_ticks,
+    seeds_with_interval,
+    use_style,
+)
 from artifact.studies.holographic_capacity.capacity import PRINTED
 
 
@@ -78,14 +87,14 @@ def noise(noises: pd.DataFrame, quantised: pd.DataFrame) -> Figure:
                 look = {"marker": "o", "ms": 3.5, "label": f"load {load:g}"}
             mean_bars(left, group, "snr", "error", color=colour, **look)
     title = f"$D$ = {largest}" + "".join(f", square: {d}" for d in sorted(loads["dim"].unique())[:-1])
-    left.legend(loc="lower left", title=title, fontsize=6.5, title_fontsize=6.5)
+    left.legend(loc="lower left", title=title, title_fontsize=7.5)
     left.set(xscale="log", yscale="log", xlabel="SNR of the fringes", ylabel="relative error")
-    left.set(title=r"noise: $\sqrt{2N/(D\,\mathrm{SNR})}$ (lines)")
+    left.set(title=r"noise: $(2N/D\,\mathrm{SNR})^{1/2}$ (lines)")
     right.plot(quantised.groupby("bits")["law"].mean(), color=PALETTE[0], lw=1)
     mean_bars(right, quantised, "bits", "error", marker="s", color=PALETTE[0])
     right.axhspan(PRINTED["error"].min(), PRINTED["error"].max(), color=GREY, alpha=0.3, lw=0)
     right.annotate("printed errors", (right.get_xlim()[1], 0.042), ha="right", va="center", fontsize=7)
-    right.set(yscale="log", xlabel="bits a pixel", title=r"rounding: step$/\sqrt{12D}$ (line)")
+    right.set(yscale="log", xlabel="bits a pixel", title=r"rounding: step$\,/\,(12D)^{1/2}$ (line)")
     return figure
 
 
@@ -97,6 +106,7 @@ def references(table: pd.DataFrame) -> Figure:
         axes.plot(group["load"], group["error"] / group["bound"], marker, ms=4, mfc="none", color=colour, label=kind)
     axes.axhline(1, color=GREY, lw=0.9, ls="--")
     axes.set(xlabel="load: patterns over $(D-1)/2$", ylabel="error over the bound", yscale="log")
+    plain_ticks(axes.yaxis)
     axes.legend(loc="upper left")
     return figure
 
@@ -114,7 +124,7 @@ def capacity(information: pd.DataFrame, noises: pd.DataFrame) -> Figure:
     left.plot(d, d**2 / 64, color="k", lw=0.9, ls="--", label=r"$D^2/64$: $\lambda = 8$")
     left.set(xlabel="dimension $D$", ylabel="bits", title=f"what $D\\times D$ pixels hold, SNR {snr:g}", yscale="log")
     left.set_xscale("log", base=2)
-    left.legend(loc="upper left", fontsize=6.5)
+    left.legend(loc="upper left")
     one = noises[noises["dim"] == noises["dim"].max()]
     one = one.assign(share=one["shared"] / one["capacity"])
     x = np.linspace(0.02, 1, 100)
@@ -125,7 +135,7 @@ def capacity(information: pd.DataFrame, noises: pd.DataFrame) -> Figure:
     right.set(xlabel="load: patterns over $D/2-1$", ylabel="share of capacity", title="reached by linear readout")
     right.set(ylim=(0, 1.08), xlim=(0, 1.05))
     right.yaxis.set_major_formatter(PercentFormatter(1))
-    right.legend(loc="lower right", fontsize=6.5)
+    right.legend(loc="lower right")
     return figure
 
 
@@ -158,7 +168,9 @@ def album(pixels: pd.DataFrame, errors: pd.DataFrame) -> Figure:
         axis.axis("off")
     for axis, (_, row) in zip(axes.flat, errors.iterrows(), strict=False):
         axis.imshow(pixels[row["panel"]].to_numpy().reshape(size, size), cmap="gray", vmin=0, vmax=255)
-        error = f"error {row['error']:.2g}" if row["error"] > 0 else "the original"
+        digits, _, power = f"{row['error']:.1e}".partition("e")
+        error = rf"${digits} \times 10^{{{int(power)}}}$" if int(power) < -2 else f"{row['error']:.2g}"
+        error = f"error {error}" if row["error"] > 0 else "the original"
         axis.set_title(f"{row['panel']}\n{error}", fontsize=7)
     return figure
 

@@ -14,7 +14,7 @@ LINES = ("-", "--", "-.", ":", "-", "--", "-.")
 
 def retained(table: pd.DataFrame, snr_db: float, signal: str) -> Figure:
     """Share of the information that the band retains: claimed (a line at 1) and true; by signal, and by noise."""
-    figure, axes = panels(2, 2.9, sharey=True)
+    figure, axes = panels(2, 3.1, sharey=True)
     for axis, column, cases in (
         (axes[0], "signal", table[table["snr_db"] == snr_db]),
         (axes[1], "snr_db", table[table["signal"] == signal]),
@@ -29,7 +29,7 @@ def retained(table: pd.DataFrame, snr_db: float, signal: str) -> Figure:
         ticks = sorted(cases["share"].unique())
         axis.set_xticks(ticks, ["1" if t == 1 else f"1/{round(1 / t)}" for t in ticks])
         axis.set(xlabel="share of the spectrum kept, both sides", ylim=(0, 1.08))
-        axis.legend(loc="lower right")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     axes[0].set(ylabel="$I(X;\\,T(Y))\\;/\\;I(X;\\,Y)$", title=f"each signal at {snr_db:g} dB")
     axes[1].set_title(f"{signal}, by signal-to-noise ratio")
     return figure
@@ -61,9 +61,10 @@ def selected_bits(gaussian: pd.DataFrame, series: pd.DataFrame) -> Figure:
             panel.plot(group["k"], group["bits"], marker, ms=2.5, mfc="none", color=colour, alpha=0.5)
             panel.plot(group.groupby("k")["bits"].mean(), marker=marker, ms=4, ls=line, lw=1, color=colour, label=name)
         panel.set_xscale("log", base=2)
+        panel.set_xticks(sorted(table["k"].unique()))
         panel.xaxis.set_major_formatter("{x:g}")
         panel.set_xlabel("frequencies kept $k$")
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=7)
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     axes[0].set(ylabel="bits about the signal", title="a Gaussian signal in noise")
     axes[1].set(ylabel="bits about the next day, test", title="the series")
     return figure
@@ -93,7 +94,7 @@ def survival(
 
     `cycles` turns cycles per grid into cycles per `unit`, the series' main period.
     """
-    figure, (left, right) = panels(2, 3.0)
+    figure, (left, right) = panels(2, 3.2)
     lowest = curves[curves["order"] == "lowest"]
     left.plot(lowest["k"], lowest["train"], ls=":", lw=1, color=GREY, label="lowest, in sample")
     orders = curves.groupby("order", sort=False)
@@ -105,7 +106,7 @@ def survival(
     left.xaxis.set_major_formatter("{x:g}")
     left.set(xlabel="frequencies kept $k$", ylabel="bits a window and channel", ylim=(0, None))
     left.set_title(f"{dataset}: test (star: the rule's $k$)")
-    left.legend(loc="upper left")
+    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     right.vlines(band["frequency"] * cycles, band["energy"].min() / 2, band["energy"], color=GREY, lw=0.8)
     kept = band[band["place"] > 0]
     right.plot(kept["frequency"] * cycles, kept["energy"], "D", ms=3.5, color=PALETTE[2], label="kept by information")
@@ -135,7 +136,7 @@ def approximation(shapes: pd.DataFrame, draws: pd.DataFrame) -> Figure:
         axis.set_yscale("log")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.set_xlabel("frequencies kept $k$")
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, fontsize=6.5)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     left.set(ylabel="error (root mean square)", title="shapes (lines: slope of theory)")
     right.set_title("random signals (lines: bound)")
     return figure

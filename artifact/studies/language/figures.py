@@ -6,7 +6,16 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, mean_curve, panels, seeds_with_interval, use_style
+from artifact.studies.common.plots import (
+    GREY,
+    PALETTE,
+    WIDTH,
+    mean_curve,
+    panels,
+    plain_ticks,
+    seeds_with_interval,
+    use_style,
+)
 from artifact.studies.language.study import FAMILIES, RESONANCE
 
 LOOKS = dict(zip(FAMILIES, ((PALETTE[0], "o", "-"), (PALETTE[1], "s", "--")), strict=True))
@@ -31,6 +40,7 @@ def curves(table: pd.DataFrame, target: float) -> Figure:
                 mean_curve(axis, own.assign(x=mean), "x", "validation", look, label=family)
             axis.axhline(target, color=GREY, lw=0.8, ls=":")
             axis.set(xlabel=label, xscale="log")
+            plain_ticks(axis.xaxis)
         row[0].set_ylabel(f"context {context}\nnats a character")
     axes[0, 0].legend(loc="upper right")
     return figure
@@ -76,9 +86,9 @@ def generation(table: pd.DataFrame) -> Figure:
             own = table[table["family"] == family]
             mean_curve(axis, own.assign(y=scale * own[column]), "context", "y", look, label=family, ms=4)
         axis.set_xscale("log", base=2)
-        axis.set_yscale("log", base=2)
-        for ticks in (axis.xaxis, axis.yaxis):
-            ticks.set_major_formatter("{x:g}")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.set_yscale("log")
+        plain_ticks(axis.yaxis)
         axis.set(xlabel="characters before", ylabel=label)
     axes[0].legend(loc="upper left")
     return figure

@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from artifact.studies.common.plots import GREY, PALETTE, panels, seeds_with_interval
+from artifact.studies.common.plots import GREY, PALETTE, panels, plain_ticks, seeds_with_interval
 
 
 def nearest_cosines(nearest: pd.DataFrame, chance: float) -> Figure:
@@ -61,7 +61,8 @@ def seconds(lookups: pd.DataFrame, heads: pd.DataFrame) -> Figure:
         right.plot(group["vocab"], 1e3 * group["seconds"], marker=markers[name], ms=4, lw=1.1, color=colour, label=name)
     right.set(xlabel="vocabulary (ids)", ylabel="time of a training step (ms)", xscale="log", yscale="log")
     sizes = sorted(heads["vocab"].unique())
-    right.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+    right.set_xticks(sizes, [f"{size / 1000:g}k" for size in sizes], minor=False)
     right.xaxis.set_minor_formatter("")
+    plain_ticks(right.yaxis)
     right.legend(loc="best")
     return figure

@@ -35,7 +35,7 @@ def decision_times(decided: pd.DataFrame) -> Figure:
         mean = own.groupby("threshold")[["seconds", "accuracy"]].mean()
         mean_curve(axes, mean.assign(accuracy=100 * mean["accuracy"]), "seconds", "accuracy", look, label=name)
     axes.set(xlabel="mean time until the decision (s)", ylabel="accuracy of decisions (%)")
-    axes.legend(loc="lower right")
+    axes.legend(loc="best")
     return figure
 
 
@@ -53,7 +53,9 @@ def frame_times(times: pd.DataFrame, growth: pd.DataFrame) -> Figure:
     right.set(xscale="log", yscale="log", xlabel="length of a sound without a pause (s)", ylabel="time of a frame (ms)")
     left.axvline(FRAME_MS, color="k", lw=0.9)
     right.axhline(FRAME_MS, color="k", lw=0.9)
-    left.annotate("real time", (FRAME_MS, 100), (-3, -2), textcoords="offset points", ha="right", va="top", rotation=90)
+    note = {"textcoords": "offset points", "va": "top"}
+    left.annotate("real time", (FRAME_MS, 100), (-3, -2), ha="right", rotation=90, **note)
+    right.annotate("real time", (growth["received"].min(), FRAME_MS), (0, -3), **note)
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
@@ -73,6 +75,7 @@ def forecasts_served(scores: pd.DataFrame, after: pd.DataFrame, step: str) -> Fi
     left.set_yticklabels(peers["method"])
     mean_curve(right, after, "received", "mse", LOOKS[0], label=LIVE_FORECASTER)
     right.axhline(after["ridge"].iloc[0], color=PALETTE[1], lw=1.2, ls="--", label=RIDGE)
+    right.set_ylim(bottom=0)
     right.set(xscale="log", xlabel=f"{step}s received since the start", ylabel="test MSE, standardised")
     right.legend()
     return figure

@@ -8,7 +8,6 @@ trained on whole recordings, and run again from the beginning at every frame.
 from __future__ import annotations
 
 import math
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -250,18 +249,16 @@ def all_tested(
     runs = list(runs)
     found = spread(_tested, [(run, pair, tuple(thresholds)) for run in runs], processes=processes)
     models: dict[str, nn.Module] = {}
-    for (name, *_), (packed, _, _) in zip(runs, found, strict=True):
-        if name not in models:
-            models[name] = pickle.loads(packed)
+    for (name, *_), (model, _, _) in zip(runs, found, strict=True):
+        models.setdefault(name, model)
     return models, *(pd.concat(one[at] for one in found) for at in (1, 2))
 
 
 def _tested(
     run: tuple[str, float, int, int], pair: tuple[Recordings, Recordings], thresholds: Sequence[float]
-) -> tuple[bytes, pd.DataFrame, pd.DataFrame]:
+) -> tuple[nn.Module, pd.DataFrame, pd.DataFrame]:
     (name, rate, steps, seed), (train, test) = run, pair
     model = train_live(name, train, rate=rate, steps=steps, seed=seed)
     found = outputs(model, test)
     tables = (accuracy_over_time(found, [i / 20 for i in range(1, 21)]), decisions(found, thresholds))
-    packed = pickle.dumps(model)  # as bytes: every tensor between processes would hold a file open
-    return packed, *(table.assign(method=name, seed=seed) for table in tables)
+    return model, *(table.assign(method=name, seed=seed) for table in tables)

@@ -9,10 +9,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
 from torch import Tensor
 
-from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, seeds_with_interval, use_style
+from artifact.studies.common.plots import GREY, PALETTE, WIDTH, panels, plain_ticks, seeds_with_interval, use_style
 from resonance.audio import SpectrumFrames
 
 MODELS = {"resonance": "cross-modal resonance", "late": "late fusion", "transformer": "Transformer"}
@@ -48,7 +47,7 @@ def combination_accuracy(scores: pd.DataFrame) -> Figure:
         _by_model(axis, scores[scores["condition"] == condition], "accuracy", "modalities", order=order, whole=100)
         for edge in (2.5, 5.5):  # between one, two and three modalities
             axis.axhline(edge, color=GREY, lw=0.6)
-        axis.set(title=condition.replace("all, ", "all noisy, "), xlabel="accuracy (%)", xlim=(0, 102))
+        axis.set(title=condition.replace("all, ", "all noisy, "), xlabel="accuracy (%)", xlim=(0, 104))
     _legend(figure, axes[0])
     return figure
 
@@ -75,7 +74,7 @@ def retrieval_precision(retrieval: pd.DataFrame) -> Figure:
     table = retrieval.assign(direction=retrieval["query"] + " to " + retrieval["gallery"])
     for axis, (score, label) in zip(axes, (("mAP", "mean average precision"), ("R@1", "recall at 1")), strict=True):
         _by_model(axis, table, score, "direction", whole=1)
-        axis.set(xlabel=label, xlim=(0, 1.02))
+        axis.set(xlabel=label, xlim=(0, 1.04))
     _legend(figure, axes[0])
     return figure
 
@@ -88,8 +87,8 @@ def cost_by_tokens(growth: pd.DataFrame) -> Figure:
             colour, marker, line = LOOKS[MODELS[name]]
             axis.loglog(part["tokens"], part[column], ms=4, label=MODELS[name], color=colour, marker=marker, ls=line)
         axis.set(xlabel="tokens of all modalities", ylabel=f"{column} a call")
-        for scale in (axis.xaxis, axis.yaxis):
-            scale.set_minor_formatter(NullFormatter())
+        plain_ticks(axis.xaxis)
+    plain_ticks(axes[1].yaxis)
     axes[0].legend()
     return figure
 
@@ -122,7 +121,7 @@ def _draw(axis: Axes, modality: str, item: Tensor, words: Callable[[Tensor], str
         spine.set(visible=True, **frame)
     if modality == "text":
         text = textwrap.fill(words(item), 12)
-        axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=6.5, transform=axis.transAxes)
+        axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=7, transform=axis.transAxes)
     elif modality == "audio":
         power = SpectrumFrames(256, 64, floor=1e-6)(item[None])[0].T
         axis.imshow(power, origin="lower", aspect="auto", cmap="magma", vmin=power.quantile(0.3), rasterized=True)

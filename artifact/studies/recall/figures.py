@@ -33,7 +33,7 @@ def capacity(curves: pd.DataFrame, trained: pd.DataFrame) -> Figure:
     """
     rules = list(dict.fromkeys(curves["rule"]))
     looks = dict(zip(sorted(curves["features"].unique()), SIZES, strict=False))
-    figure, axes = panels(len(rules), 2.9, sharey=True)
+    figure, axes = panels(len(rules), 3.1, sharey=True)
     for panel, rule in zip(axes, rules, strict=True):
         for size, (colour, marker, line) in looks.items():
             part = curves[(curves["rule"] == rule) & (curves["features"] == size)]
@@ -50,13 +50,14 @@ def capacity(curves: pd.DataFrame, trained: pd.DataFrame) -> Figure:
         panel.xaxis.set_minor_formatter("")
         panel.set(title=rule, ylim=(-2, 104), xlabel="pairs in the hologram")
     axes[0].set_ylabel("pairs recalled correctly (%)")
-    lines = [(f"F = {size}", {"color": c, "marker": m, "ls": ls, "ms": 3.5}) for size, (c, m, ls) in looks.items()]
+    lines = [(f"$F$ = {size}", {"color": c, "marker": m, "ls": ls, "ms": 3.5}) for size, (c, m, ls) in looks.items()]
     lines += [
         ("theory", {"color": GREY, "lw": 1.2}),
         ("hologram alone", {"color": GREY, "marker": "o", "ls": "none", "ms": 3.5}),
         ("trained network", {"color": GREY, "marker": "o", "ls": "none", "ms": 7, "mfc": "none"}),
     ]
-    axes[0].legend(handles=[Line2D([], [], label=label, **style) for label, style in lines], loc="lower left")
+    handles = [Line2D([], [], label=label, **style) for label, style in lines]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
 

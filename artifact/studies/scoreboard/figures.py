@@ -28,7 +28,7 @@ def scoreboard(claims: pd.DataFrame) -> Figure:
         extent=(0, 1, len(claims) - 0.5, -0.5),
     )
     for row, (_, claim) in enumerate(claims.iterrows()):
-        axes.text(-0.02, row, claim["id"], ha="right", va="center", family="monospace", fontsize=7.5)
+        axes.text(-0.02, row, claim["id"], ha="right", va="center", fontsize=7.5)
         axes.text(
             0.5,
             row,
@@ -39,7 +39,7 @@ def scoreboard(claims: pd.DataFrame) -> Figure:
             color="0.4" if claim["verdict"] == "not measured" else "k",
         )
         axes.text(
-            1.03, row, textwrap.shorten(claim["printed"], 78, placeholder=" ..."), ha="left", va="center", fontsize=7
+            1.03, row, textwrap.shorten(claim["printed"], 88, placeholder=" ..."), ha="left", va="center", fontsize=7
         )
     axes.hlines(np.arange(len(claims) + 1) - 0.5, 0, 1, color="white", lw=1.5)
     axes.set(xlim=(-0.9, 5.1))

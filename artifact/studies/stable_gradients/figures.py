@@ -109,7 +109,7 @@ def depth_growth(profiles: pd.DataFrame) -> Figure:
     bounds = whole.dropna(subset="log10_upper").groupby("depth")[["log10_upper", "log10_mean"]].median()
     axes.plot(10 ** bounds["log10_upper"], color=GREY, lw=1, ls="--", label="bound, pre-norm")
     axes.plot(10 ** bounds["log10_mean"], color=GREY, lw=1, ls="-.", label="bound over phases, pre-norm")
-    axes.plot(bounds.index, np.sqrt(1 + bounds.index), color=GREY, lw=1, ls=":", label=r"$\sqrt{1+L}$")
+    axes.plot(bounds.index, np.sqrt(1 + bounds.index), color=GREY, lw=1, ls=":", label=r"$(1+L)^{1/2}$")
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xticks(sorted(whole["depth"].unique()), sorted(whole["depth"].unique()))
@@ -179,7 +179,8 @@ def tuning(results: pd.DataFrame) -> Figure:
         axis.axhline(untrained, color=GREY, lw=0.8, ls=":")
         axis.set_xscale("log")
         best = cell["score"].min()
-        axis.set_ylim(top=1.1 * untrained if best < 0.2 * untrained else 1.5 * best)
+        top = 1.1 * untrained if best < 0.2 * untrained else 1.5 * best
+        axis.set_ylim(best - 0.08 * (top - best), top)  # runs that nearly diverged lie above
         axis.set(title=f"{task}, {optimizer}", ylabel=METRICS[task])
     for axis in axes[1]:
         axis.set_xlabel("rate")

@@ -50,9 +50,9 @@ def training(losses: Sequence[float]) -> Figure:
     """Loss of each step."""
     figure, (axes,) = panels(1, 1.8)
     axes.plot(losses, color=PALETTE[0], lw=1)
-    axes.axhline(np.log(2), color="black", lw=0.8, ls="--", label="chance")
+    axes.axhline(np.log(2), color="black", lw=0.8, ls="--")
+    axes.annotate("chance", (len(losses), np.log(2)), xytext=(0, -3), textcoords="offset points", ha="right", va="top")
     axes.set(xlabel="step", ylabel="loss (nats)")
-    axes.legend(loc="upper right")
     return figure
 
 

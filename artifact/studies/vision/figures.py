@@ -49,7 +49,8 @@ def _curves(table: pd.DataFrame, panel: str, x: str) -> tuple[Figure, dict[str, 
             own = percent[(table[panel] == name) & (table["method"] == method)]
             if len(own):
                 mean_curve(axis, own, x, "percent", look, label=method)
-        axis.set(title=name, ylim=(None, min(102, axis.get_ylim()[1])))
+        axis.set_title(name)
+    axes[0].set_ylim(top=min(102, axes[0].get_ylim()[1]))
     axes[0].set_ylabel("test accuracy (%)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return figure, dict(zip(names, axes, strict=True))
@@ -80,7 +81,7 @@ def learned_spectra(gains: pd.DataFrame, kernels: pd.DataFrame) -> Figure:
     """
     use_style()
     blocks, channels = gains["block"].unique(), kernels["channel"].unique()
-    figure = plt.figure(figsize=(WIDTH, 2.9))
+    figure = plt.figure(figsize=(WIDTH, 3.2))
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.25, 1))
     axes = upper.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
     low, high = gains["gain"].min(), gains["gain"].max()

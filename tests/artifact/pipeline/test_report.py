@@ -131,6 +131,25 @@ def test_the_log_is_read(log, faults):
     assert len(log_faults("start\n" + log + "\nend")) == faults
 
 
+@pytest.mark.parametrize(
+    ("measure", "figures", "printed"),
+    [
+        ((0.004069, -0.01344, 0.02158), 4, "0.004 [-0.013, 0.022]"),
+        ((0.357712, 0.356601, 0.358823), 4, "0.3577 [0.3566, 0.3588]"),  # the interval would allow a digit more
+        ((0.357712, 0.356601, 0.358823), 3, "0.358 [0.357, 0.359]"),
+        ((9.23333, 4.26753, 14.19913), 4, "9.2 [4.3, 14.2]"),
+        ((2785.3, 2512.0, 3120.7), 4, "2790 [2510, 3120]"),
+        ((3.04, 0.21, 121.3), 4, "3.0 [0.2, 121.3]"),  # the shorter side decides
+        ((-0.0004, -0.0312, 0.0304), 4, "0.000 [-0.031, 0.030]"),
+        ((1.0, 0.9, 1.0), 4, "1.00 [0.90, 1.00]"),
+        ((8e-05, 6.1e-05, 1.0e-04), 4, "0.000080 [0.000061, 0.000100]"),
+    ],
+)
+def test_a_value_has_the_digits_that_its_interval_supports(measure, figures, printed):
+    text = with_interval(pd.Series(measure, ["value", "ci_low", "ci_high"]), figures)
+    assert re.sub(r"\\num\{([^}]+)\}", r"\1", text) == printed
+
+
 def test_numbers_are_rounded_and_escaped():
     assert number(2785.0) == r"\num{2785}"
     assert number(0.357712345, 4) == r"\num[round-mode=figures,round-precision=4]{0.357712345}"

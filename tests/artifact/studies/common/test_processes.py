@@ -16,6 +16,10 @@ def power(base, exponent):
     return base**exponent
 
 
+def double(tensors):
+    return [2 * tensor for tensor in tensors]
+
+
 def who(_):
     return os.getpid(), torch.get_num_threads()
 
@@ -40,6 +44,19 @@ def test_one_process_is_this_one_and_gets_its_threads_back():
         assert spread(power, [], processes=1) == [] and torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_many_tensors_need_no_open_files():
+    """In jobs and in results; torch would open a file for each, and of those a process may have few."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    tensors = [torch.tensor([float(i)]) for i in range(600)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, limits[1]))
+    try:
+        doubled = spread(double, [(tensors,), (tensors,)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert all(torch.equal(torch.cat(one), 2 * torch.cat(tensors)) for one in doubled)
 
 
 def test_an_error_in_a_job_is_raised():

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import pickle
-from multiprocessing import reduction
-from multiprocessing.reduction import DupFd, ForkingPickler
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -196,25 +192,6 @@ def test_a_network_trained_on_short_passages_works_on_long_ones():
     tries = tuned_on_passages("resonance", [1e-4, 1e-2], 0, 0, passages, [64, 128], training)
     loss = passage_scores(model, passages, "validation", [64, 128])["loss"].mean()
     assert tries["value"].tolist() == [1e-4, 1e-2] and tries["score"].iloc[1] == loss < tries["score"].iloc[0]
-
-
-@pytest.mark.parametrize("make", [lambda: fold_of(toy_documents(), 3), lambda: Passages(toy_books(), 500)])
-def test_many_documents_go_to_another_process_without_an_open_file_for_each(make):
-    sent, shared = make(), []
-    with patch.object(reduction, "DupFd", side_effect=lambda file: shared.append(file) or DupFd(file)):
-        received = pickle.loads(ForkingPickler.dumps(sent))
-    assert not shared
-    for name, value in vars(sent).items():
-        assert name == "vocabulary" or repr(getattr(received, name)) == repr(value)
-
-
-def test_the_same_documents_as_plain_tensors_would_open_a_file_for_each():
-    ids, shared = fold_of(toy_documents(), 3).ids["train"], []
-    if torch.multiprocessing.get_sharing_strategy() != "file_descriptor":
-        pytest.skip("tensors are sent otherwise on this system")
-    with patch.object(reduction, "DupFd", side_effect=lambda file: shared.append(file) or DupFd(file)):
-        ForkingPickler.dumps(ids)
-    assert len(shared) == len(ids)
 
 
 # --------------------------------------------------------------------------- costs

@@ -25,6 +25,7 @@ from artifact.studies.forecasting.study import (
     all_studied,
     block_interval,
     block_means,
+    comb_values,
     compare,
     comparison_measures,
     feasible,
@@ -36,6 +37,7 @@ from artifact.studies.forecasting.study import (
     with_rates_of,
 )
 from artifact.studies.forecasting.views import past_future_gain, window_forecasts
+from resonance.comb import GRIDS, INF, Chosen
 from resonance.forecasting import Series, evaluate, forecast_task, window_errors
 from resonance.time_series import Setting
 
@@ -223,6 +225,13 @@ def test_block_means_are_means_of_the_blocks_drawn():
     starts = np.random.default_rng(3).integers(31, size=(50, 8))
     drawn = (starts[..., None] + np.arange(4)).reshape(50, -1)[:, :31] % 31
     np.testing.assert_allclose(means, np.stack([row[drawn].mean(axis=1) for row in x], axis=1), atol=1e-12)
+
+
+def test_values_of_a_comb_are_inside_their_grids_or_at_a_bound():
+    table = comb_values(Chosen(None, 0.0, 1.5, 3.0, 10.0, INF, -1.0)).set_index("setting")
+    assert list(table.index) == list(GRIDS) and (table["lowest"] < table["highest"]).all()
+    assert table["inside"].to_dict() == {name: name in ("variance_power", "ridge") for name in GRIDS}
+    assert table["bound"].to_dict() == {name: name in ("exponent", "echo_ridge") for name in GRIDS}
 
 
 def test_tuned_values_are_counted():
