@@ -100,7 +100,7 @@ def _put_in_place(partial: Path, provenance: dict, started: float, threads: int)
     _place_figures(partial / "figures", ROOT / "figures" / profile, name[:2])
     seconds = round(time.time() - started, 1)
     provenance |= {
-        "files": sorted(path.name for path in partial.iterdir()),
+        "files": sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file()),
         "figures": figures,
         "seconds": seconds,
         "started": datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),

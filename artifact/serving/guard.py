@@ -24,7 +24,7 @@ class Limits:
     body_bytes: int = 2**20
     body_seconds: float = 10.0  # for a request's body to arrive; its head has as long
     message_bytes: int = 2**16  # of a WebSocket message: four seconds of sound at 8 kHz
-    idle_seconds: float = 30.0  # between two messages of a WebSocket
+    idle_seconds: float = 30.0  # between two messages, or requests of a connection: longer than clients keep it
     stream_seconds: float = 600.0
     seconds: float = 60.0  # from a request's body to the last byte of its answer
     concurrency: int = 128  # requests and streams at once

@@ -71,6 +71,7 @@ def configured(app: FastAPI, host: str, port: int, limits: Limits) -> uvicorn.Co
         ws_max_size=limits.message_bytes,
         ws_per_message_deflate=False,
         server_header=False,
+        timeout_keep_alive=limits.idle_seconds,
         timeout_graceful_shutdown=limits.stop_seconds,
     )
 

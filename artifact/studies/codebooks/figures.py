@@ -22,7 +22,7 @@ LOOKS = {  # by scheme
 
 def curves(rows: pd.DataFrame, theory: pd.DataFrame, printed: dict[int, float]) -> Figure:
     """Bits an entry read against the symbols stored, a panel a codebook; thin: theory; dashed: printed."""
-    sizes = list(dict.fromkeys(rows["m"]))
+    sizes = sorted(set(rows["m"]))
     figure, axes = panels(len(sizes), 3.0, sharey=True)
     for panel, m in zip(axes, sizes, strict=True):
         own = rows[rows["m"] == m]

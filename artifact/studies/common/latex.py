@@ -43,7 +43,7 @@ def number(value: float | None, figures: int = 3) -> str:
 
 
 def with_interval(row: pd.Series, figures: int = 4) -> str:
-    """A measure with its interval, "0.358 [0.357, 0.359]", or alone where it has none.
+    """A measure with its interval, "0.358 [0.357, 0.359]", or alone where it has none, or one of no width.
 
     All end at the second digit of the interval's shorter side, or earlier, after `figures` digits of its larger end.
     Values below 1e-4 or from 1e7 have their own `figures`.
@@ -51,7 +51,7 @@ def with_interval(row: pd.Series, figures: int = 4) -> str:
     """
     value, low, high = row["value"], row["ci_low"], row["ci_high"]
     text = number(value, figures)
-    if pd.isna(low):
+    if pd.isna(low) or low == value == high:  # repetitions that agree throughout say nothing of the spread
         return text
     if 0 <= 1000 * low < value and high > 1000 * value:
         return f"{text} [${{<}}$\\,{number(value / 1000, 1)}, ${{>}}$\\,{number(value * 1000, 1)}]"

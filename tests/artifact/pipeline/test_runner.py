@@ -22,7 +22,8 @@ from artifact.pipeline import runner
 
 def test_a_profile_reaches_the_notebook(tree, monkeypatch):
     opened = 'from artifact.pipeline.ledger import Experiment\ne = Experiment("01_first")\n'
-    tree.add("01_first", f'{opened}e.measure("01_first", seed)\ne.close()')
+    saved = '(e.folder / "model").mkdir()\n(e.folder / "model" / "weights").write_text("w")\n'
+    tree.add("01_first", f'{opened}{saved}e.measure("01_first", seed)\ne.close()')
     (tree.folder / "notebooks" / "odd.yaml").write_text(yaml.safe_dump({"01_first": {"seed": 7}}))
     done = tree.python("-m", "artifact.pipeline.runner", "run", "01", "--profile", "odd")
     assert done.returncode == 0, done.stderr
@@ -31,7 +32,9 @@ def test_a_profile_reaches_the_notebook(tree, monkeypatch):
     monkeypatch.setenv("RESONANCE_RESULTS", str(tree.folder))
     exec(tree.result("01_first", "7"), {})
     assert measures.read_text() == (tree.folder / "measures.csv").read_text(), "what the other tests write instead"
-    assert json.loads(tree.record("01_first", "odd").read_text())["parameters"] == {"seed": 7}
+    record = json.loads(tree.record("01_first", "odd").read_text())
+    assert record["parameters"] == {"seed": 7}
+    assert record["files"] == ["claims.csv", "measures.csv", "model/weights", "notebook.ipynb"]
 
 
 def test_a_failing_notebook_names_its_cell_and_stops_only_what_needs_it(tree):

@@ -18,7 +18,9 @@ from websockets.asyncio.client import connect as connect_async
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from artifact.serving.app import create_app
 from artifact.serving.guard import Limits
+from artifact.serving.server import configured
 
 ROWS = np.sin(np.arange(120)[:, None] / 4 + np.arange(2)).tolist()
 TOKEN = "a-token-of-the-tests"
@@ -223,6 +225,12 @@ def test_a_silent_stream_ends(service, models):
         with pytest.raises(ConnectionClosed) as closed:
             stream.recv(timeout=20)
         assert closed.value.rcvd.code == 1008
+
+
+def test_an_idle_connection_outlives_what_its_client_keeps(models):
+    """Closed at the same moment, a request that the client has just sent on it would be lost."""
+    kept = httpx.Limits().keepalive_expiry
+    assert configured(create_app(models), "127.0.0.1", 0, Limits()).timeout_keep_alive > 2 * kept
 
 
 def test_an_answer_that_takes_too_long_is_given_up(service, models):

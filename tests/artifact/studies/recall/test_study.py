@@ -266,4 +266,4 @@ def test_table_by_state_marks_rates_at_the_end_of_their_grid():
     assert all(0 <= low <= value <= high <= 100 for k, (value, low, high) in found.items() if "accuracy" in k)
     measures = pd.DataFrame.from_dict(found, orient="index", columns=["value", "ci_low", "ci_high"])
     table = tables(Cells(measures))["recall_state"]
-    assert table.count("75.25") == len(KEYS) and "GLA*" in table and "LRU &" in table
+    assert table.count(r"\num{75.2} [") == len(KEYS) and "GLA*" in table and "LRU &" in table
