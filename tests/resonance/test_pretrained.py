@@ -44,7 +44,10 @@ MODELS = {  # a constructor and an input
     "ResonanceLM": (lambda: r.ResonanceLM(10, 4, 1, 3, recall_heads=2), IDS),
     "ResonanceLayer": (lambda: r.ResonanceLayer(3, 4, window=16), torch.randn(2, 12, 3)),
     "ResonanceNet": (lambda: r.ResonanceNet(3, 5, 8, 2, 7, output_dim=2, window=16), torch.randn(2, 12, 3)),
-    "ResonanceTimeSeriesNet": (lambda: r.ResonanceTimeSeriesNet(6, 24, 2, taper=np.float64(0.3)), torch.randn(2, 24, 2)),
+    "ResonanceTimeSeriesNet": (
+        lambda: r.ResonanceTimeSeriesNet(6, 24, 2, taper=np.float64(0.3)),
+        torch.randn(2, 24, 2),
+    ),
     "ResonanceVisionNet": (lambda: r.ResonanceVisionNet(4, **VISION), torch.rand(2, 3, 16, 20)),
     "TurningMixing": (lambda: r.TurningMixing(8, 3, heads=2, turns="space"), torch.randn(2, 12, 8)),
 }
